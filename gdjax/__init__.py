@@ -1,0 +1,24 @@
+"""Minimise any JAX loss until a tolerance is reached, and know whether the answer can be trusted."""
+
+from gdjax.gradient_check import check_gradient
+from gdjax.history import History
+from gdjax.line_search.backtracking import Backtracking
+from gdjax.methods.gradient_descent import GradientDescent
+from gdjax.methods.optax import Optax
+from gdjax.minimize import iterate, maximize, minimize
+from gdjax.result import Result
+from gdjax.stopping import Status, Stop
+
+__all__ = [
+    "Backtracking",
+    "GradientDescent",
+    "History",
+    "Optax",
+    "Result",
+    "Status",
+    "Stop",
+    "check_gradient",
+    "iterate",
+    "maximize",
+    "minimize",
+]

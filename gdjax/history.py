@@ -1,0 +1,88 @@
+"""The course of a descent, kept inside the compiled loop at bounded memory."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.progress import Progress, Trip
+from gdjax.pytrees import pytree_dataclass
+
+CAPACITY = 1024  # records of ``history=True``
+
+
+@pytree_dataclass
+class History:
+    """Records of accepted steps, oldest first: step 0 is the start, the last record is the last step.
+
+    Up to ``capacity`` steps all are kept; beyond, every second record is dropped each time the space is
+    full, so the kept steps stay evenly spaced. Arrays have shape (capacity + 1,), of which `trim` keeps the
+    ``size`` that are filled (under `jax.vmap` the number differs between lanes, so it is left to the user).
+    """
+
+    step: jax.Array  # number of the step
+    value: jax.Array  # of the user's function
+    grad_norm: jax.Array  # infinity norm
+    step_size: jax.Array  # alpha of the step that led here; for optax |step| / |gradient|
+    num_evals: jax.Array  # evaluations up to here
+    size: jax.Array  # records that are filled
+
+    def trim(self) -> "History":
+        """The filled records alone, as NumPy arrays (outside of jit, one problem)."""
+        size = int(self.size)
+        columns = (self.step, self.value, self.grad_norm, self.step_size, self.num_evals)
+        return History(*(np.asarray(column)[:size] for column in columns), size=np.asarray(size))  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        """Number of filled records."""
+        return int(self.size)
+
+
+class Record(NamedTuple):
+    """The history while it is written: row ``size`` is always the newest step, kept for good or not."""
+
+    floats: jax.Array  # (capacity + 1, 3): value, gradient norm, step size
+    counts: jax.Array  # (capacity + 1, 2): step, evaluations
+    size: jax.Array  # rows kept for good
+    stride: jax.Array  # steps between two rows
+    newest: jax.Array  # whether row `size` holds a step beyond the kept ones
+
+    @classmethod
+    def empty(cls, capacity: int, dtype: jnp.dtype) -> "Record":
+        """No steps yet. ``capacity`` is even."""
+        zero = jnp.asarray(0, jnp.int32)
+        floats, counts = jnp.zeros((capacity + 1, 3), dtype), jnp.zeros((capacity + 1, 2), jnp.int32)
+        return cls(floats, counts, zero, zero + 1, jnp.asarray(False))
+
+    def add(self, now: Progress, trip: Trip) -> "Record":
+        """Write the step of this trip, if it was accepted."""
+        after, outcome = trip.after, trip.outcome
+        row = jnp.stack([after.value, after.grad_norm, outcome.step_size.astype(after.value.dtype)])
+        return jax.lax.cond(outcome.accepted, self.write, lambda *_: self, row, jnp.stack([now.steps, now.evals]))
+
+    def write(self, row: jax.Array, count: jax.Array) -> "Record":
+        """Write a row; keep it if its step is a multiple of the stride; thin out when all rows are kept."""
+        floats, counts = self.floats.at[self.size].set(row), self.counts.at[self.size].set(count)
+        keep = count[0] % self.stride == 0
+        size = self.size + keep.astype(jnp.int32)
+        full = size == self.capacity
+        thin = lambda rows: rows.at[: self.capacity // 2].set(rows[: self.capacity : 2])  # noqa: E731
+        floats, counts = (jnp.where(full, thin(rows), rows) for rows in (floats, counts))
+        size, stride = jnp.where(full, size // 2, size), jnp.where(full, self.stride * 2, self.stride)
+        # A thinned-out history may have lost the step just written: it then stands in the open row again.
+        lost = full & (count[0] % stride != 0)
+        floats = jnp.where(lost, floats.at[size].set(row), floats)
+        counts = jnp.where(lost, counts.at[size].set(count), counts)
+        return Record(floats, counts, size, stride, ~keep | lost)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that may be kept."""
+        return self.floats.shape[0] - 1
+
+    def to_history(self, sign: float) -> History:
+        """As the user sees it, with values in the user's sign."""
+        size = self.size + self.newest.astype(jnp.int32)
+        value = self.floats[:, 0] * jnp.asarray(sign, self.floats.dtype)
+        return History(self.counts[:, 0], value, self.floats[:, 1], self.floats[:, 2], self.counts[:, 1], size)

@@ -1,0 +1,80 @@
+"""How the user's parameters become the vector that a method works on, and back."""
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.vector import Vector, real_dtype
+
+
+class Layout(Protocol):
+    """Turns a pytree like the parameters into a `Vector` and back."""
+
+    def ravel(self, tree: Any) -> Vector:
+        """Parameters (or a gradient of them) as a vector."""
+
+    def unravel(self, vector: Vector) -> Any:
+        """The vector as a pytree like the parameters, every leaf in its own shape and dtype."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flat:
+    """One flat real vector; a complex entry is a pair of reals.
+
+    A method on six leaves then compiles and runs like a method on one. Its dtype is the widest of the
+    leaves, at least float32, so bfloat16 leaves are optimised through a float32 copy.
+    """
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[Any, ...]
+    dtype: Any
+
+    @classmethod
+    def of(cls, tree: Any) -> "Flat":
+        """The layout of a pytree of float or complex arrays."""
+        leaves, treedef = jax.tree.flatten(tree)
+        return cls(treedef, tuple(x.shape for x in leaves), tuple(x.dtype for x in leaves), real_dtype(tree))
+
+    def ravel(self, tree: Any) -> jax.Array:
+        """Concatenate the leaves: shape (number of reals,)."""
+        parts = []
+        for x in jax.tree.leaves(tree):
+            reals = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
+            parts += [part.reshape(-1).astype(self.dtype) for part in reals]
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+    def unravel(self, vector: jax.Array) -> Any:
+        """Cut the vector into leaves."""
+        leaves, start = [], 0
+        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
+            count = int(np.prod(shape, dtype=np.int64))
+            is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
+            parts = []
+            for _ in range(2 if is_complex else 1):
+                part = vector if count == vector.size else jax.lax.slice(vector, (start,), (start + count,))
+                parts.append(part.astype(jnp.finfo(dtype).dtype).reshape(shape))
+                start += count
+            leaves.append(jax.lax.complex(*parts) if is_complex else parts[0])
+        return jax.tree.unflatten(self.treedef, leaves)
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaves:
+    """The parameters as they are, for methods that look at the leaves (optax) or keep them sharded."""
+
+    @classmethod
+    def of(cls, tree: Any) -> "Leaves":
+        """The layout of any pytree."""
+        return cls()
+
+    def ravel(self, tree: Any) -> Any:
+        """The tree itself."""
+        return tree
+
+    def unravel(self, vector: Any) -> Any:
+        """The tree itself."""
+        return vector

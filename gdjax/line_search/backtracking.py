@@ -1,0 +1,83 @@
+"""Armijo backtracking with quadratic interpolation.
+
+L. Armijo, Minimization of functions having Lipschitz continuous first partial derivatives, Pacific J.
+Math. 16 (1966). J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed. (2006), algorithm 3.1 and
+eq. 3.58 (the interpolation).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.line_search.base import Verdict, denoise
+from gdjax.pytrees import pytree_dataclass, require
+from gdjax.vector import Scalar
+
+
+class BacktrackingState(NamedTuple):
+    """One search along x + alpha d."""
+
+    step_size: Scalar  # alpha of the next trial
+    value: Scalar  # f(x)
+    slope: Scalar  # d'g(x)
+    trials: jax.Array  # rejected so far
+
+
+@pytree_dataclass
+class Backtracking:
+    """Step-size rule: shorten the step until the loss falls enough, lengthen it for the next search.
+
+    A step alpha along d is accepted when ``f(x + alpha d) <= f(x) + decrease * alpha * d'g``; otherwise
+    alpha shrinks to the minimum of the parabola through the three known numbers, kept within
+    [0.1, 0.5] alpha, or to 0.1 alpha where the loss is not finite. Each search begins at ``grow`` times
+    the step accepted last.
+
+    Args:
+        initial: first alpha ever tried, in units of params per unit of gradient.
+        decrease: share of the linear prediction that must be achieved (Nocedal & Wright: 1e-4).
+        grow: factor on the last accepted step for the next first trial; 1 never lengthens.
+        max_trials: rejected trials after which the search has failed. The default, 60, shortens a step by
+            at least 2^60, beyond the resolution of float64.
+
+    Raises:
+        ValueError: if ``initial`` is not positive, ``decrease`` outside (0, 1) or ``grow`` below 1.
+
+    >>> import gdjax
+    >>> print(gdjax.minimize(lambda x: (x - 3.0) ** 2, 0.0, method=gdjax.GradientDescent(Backtracking())).params)
+    3.0
+    """
+
+    initial: float | jax.Array = 1.0
+    decrease: float | jax.Array = 1e-4
+    grow: float | jax.Array = 2.0
+    max_trials: int | jax.Array = 60
+
+    def __post_init__(self) -> None:
+        require("must be positive", self.initial, lambda x: x > 0, "initial")
+        require("must lie between 0 and 1", self.decrease, lambda x: (x > 0) & (x < 1), "decrease")
+        require("must be at least 1", self.grow, lambda x: x >= 1, "grow")
+        require("must be at least 1", self.max_trials, lambda x: x >= 1, "max_trials")
+
+    def start(self, value: Scalar, slope: Scalar, step_size: Scalar) -> BacktrackingState:
+        """Open a search."""
+        return BacktrackingState(step_size, value, slope, jnp.asarray(0, jnp.int32))
+
+    def feed(
+        self, search: BacktrackingState, value: Scalar, slope: Scalar, noise: Scalar
+    ) -> tuple[BacktrackingState, Verdict]:
+        """Digest one trial."""
+        alpha, f0, slope0, trials = search
+        f = denoise(f0, slope0, alpha, value, slope, noise)
+        linear = alpha * slope0
+        accepted = f <= f0 + jnp.asarray(self.decrease).astype(alpha.dtype) * linear
+
+        parabola = -0.5 * alpha * linear / (f - f0 - linear)
+        shorter = jnp.where(jnp.isfinite(f), jnp.clip(parabola, 0.1 * alpha, 0.5 * alpha), 0.1 * alpha)
+        trials = jnp.where(accepted, 0, trials + 1)
+        failed = ~accepted & (trials >= self.max_trials)
+        return BacktrackingState(jnp.where(accepted, alpha, shorter), f0, slope0, trials), Verdict(accepted, failed)
+
+    def next_step_size(self, search: BacktrackingState) -> Scalar:
+        """First trial of the search after ``search``, which has accepted ``search.step_size``."""
+        return search.step_size * jnp.asarray(self.grow).astype(search.step_size.dtype)

@@ -1,0 +1,106 @@
+"""The one loop: evaluate where the method asks, let it step, test. One evaluation of the loss a trip."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import progress, stopping, vector
+from gdjax.history import Record
+from gdjax.methods.base import Method
+from gdjax.objective import Objective, Point
+from gdjax.progress import Progress, Trip
+from gdjax.result import Result
+from gdjax.stopping import Status, Stop
+
+
+class Carry(NamedTuple):
+    """What goes around the loop."""
+
+    state: Any  # of the method
+    best: Point | None  # the best point seen, if it is not the iterate; None for methods whose values only fall
+    progress: Progress
+    record: Record | None  # the history, if wanted
+    status: jax.Array
+
+
+class Loop(NamedTuple):
+    """A descent, ready to run inside one trace."""
+
+    objective: Objective
+    method: Method
+    stop: Stop  # resolved
+    capacity: int  # of the history; 0 for none
+
+    def start(self) -> Carry:
+        """Before the first evaluation, which happens in the loop as well."""
+        return Carry(
+            state=self.method.init(self.objective),
+            best=None if self.method.searches else self.objective.blank,
+            progress=progress.begin(self.objective),
+            record=Record.empty(self.capacity, self.objective.dtype) if self.capacity else None,
+            status=jnp.asarray(Status.RUNNING, jnp.int32),
+        )
+
+    def trip(self, carry: Carry) -> Carry:
+        """One evaluation and what follows from it."""
+        point = self.objective.evaluate(carry.state.trial)
+        state, outcome = self.method.step(self.objective, carry.state, point)
+        trip = Trip(carry.state.iterate, point, state.iterate, outcome)
+        now = progress.advance(self.objective, carry.progress, trip)
+        status = stopping.test(self.objective, self.stop, self.method.searches, now, trip)
+        # An iterate that satisfies a test of success is the answer, and the best point up to rounding.
+        now = now._replace(at_best=now.at_best | stopping.is_success(status))
+        return Carry(
+            state=state,
+            best=self.keep_best(carry, now),
+            progress=now,
+            record=None if carry.record is None else carry.record.add(now, trip),
+            status=status,
+        )
+
+    def keep_best(self, carry: Carry, now: Progress) -> Point | None:
+        """The best point is copied only when the iterate leaves it, so a steady descent never pays for it."""
+        if carry.best is None:
+            return None
+        leaving = carry.progress.at_best & ~now.at_best
+        return jax.lax.cond(leaving, lambda: carry.state.iterate, lambda: carry.best)
+
+    def run(self, carry: Carry) -> Carry:
+        """Until a test fires."""
+        return jax.lax.while_loop(lambda c: c.status == Status.RUNNING, self.trip, carry)
+
+    def run_to_next_step(self, carry: Carry) -> Carry:
+        """Until the next point is accepted or a test fires."""
+        steps = carry.progress.steps
+        return jax.lax.while_loop(
+            lambda c: (c.status == Status.RUNNING) & (c.progress.steps == steps), self.trip, carry
+        )
+
+    def answer(self, carry: Carry) -> Result:
+        """The best point, as the user's own."""
+        best = carry.state.iterate
+        if carry.best is not None:
+            best = vector.where(carry.progress.at_best, best, carry.best)
+        return self.report(carry, best)
+
+    def snapshot(self, carry: Carry) -> Result:
+        """The iterate while running; the answer at the end."""
+        if carry.best is None:
+            return self.report(carry, carry.state.iterate)
+        at_iterate = carry.progress.at_best | (carry.status == Status.RUNNING)
+        return self.report(carry, vector.where(at_iterate, carry.state.iterate, carry.best))
+
+    def report(self, carry: Carry, point: Point) -> Result:
+        """A point and the story so far."""
+        now, sign = carry.progress, self.objective.sign
+        return Result(
+            **self.objective.to_user(point),
+            code=carry.status,
+            num_steps=jnp.maximum(now.steps, 0),
+            num_evals=now.evals,
+            history=None if carry.record is None else carry.record.to_history(sign),
+            progress=now,
+            stop=self.stop,
+            maximized=sign < 0,
+        )

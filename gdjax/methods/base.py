@@ -1,0 +1,63 @@
+"""What a method is: hyperparameters, `init`, `step`. The loop knows nothing else of it."""
+
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.layout import Flat
+from gdjax.objective import Objective, Point
+from gdjax.vector import Scalar, Vector
+
+
+class State(Protocol):
+    """What a method remembers between two evaluations: a pytree of arrays."""
+
+    @property
+    def iterate(self) -> Point:
+        """The accepted point."""
+
+    @property
+    def trial(self) -> Vector:
+        """The next point to evaluate; the start, before the first evaluation.
+
+        A property rather than a stored vector where it can be computed (x + alpha d): a vector less to
+        carry, which is what a trip costs when the loss is cheap.
+        """
+
+
+class Outcome(NamedTuple):
+    """What the loop needs to know of a step."""
+
+    accepted: jax.Array  # whether the point just evaluated is the new iterate
+    step_size: Scalar  # multiplier of the direction that led to the point
+    failed: jax.Array | bool = False  # no acceptable step can be found from the iterate
+    predicted: Scalar | None = None  # decrease of the loss that the method's model still promises
+    extra_evals: jax.Array | int = 0  # evaluations that the method made by itself
+
+
+def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
+    """Whether a point is finite, and whether it may replace the iterate.
+
+    The first point evaluated replaces the blank iterate even if it is not finite: it is what a descent that
+    cannot begin has to show.
+    """
+    finite = jnp.isfinite(point.value) & jnp.isfinite(point.grad_norm)
+    return finite, finite | (iterate.value == jnp.inf)
+
+
+class Method(Protocol):
+    """A frozen dataclass of hyperparameters; numbers among them are traced, so changing them compiles nothing."""
+
+    layout: ClassVar[type[Flat] | type[Any]] = Flat  # or Leaves: how the parameters come as a vector
+
+    @property
+    def searches(self) -> bool:
+        """Whether a rejected or non-finite trial is answered by a shorter step, so that values only fall."""
+
+    def init(self, objective: Objective) -> Any:
+        """The state whose trial is the start."""
+
+    def step(self, objective: Objective, state: Any, point: Point) -> tuple[Any, Outcome]:
+        """Digest the evaluation of ``state.trial``: the next state, and what the loop must know."""
+

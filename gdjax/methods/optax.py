@@ -1,0 +1,152 @@
+"""Any optax optimiser as a method: its updates, our loop, tests and result.
+
+DeepMind et al., The DeepMind JAX Ecosystem (2020); optax documentation, "GradientTransformation".
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax.contrib import ScheduleFreeState, schedule_free_eval_params
+
+from gdjax import vector
+from gdjax.layout import Leaves
+from gdjax.methods.base import Outcome, usable
+from gdjax.objective import Objective, Point
+from gdjax.vector import Vector
+
+
+class OptaxState(NamedTuple):
+    """An optax optimiser between two evaluations."""
+
+    iterate: Point  # accepted point
+    trial: Vector  # next point to evaluate
+    optimizer: Any  # optax's own state
+    training: Vector | None  # schedule-free: the training parameters, while the trial is the evaluation point
+    probing: jax.Array | None  # schedule-free: whether the trial is the evaluation point
+
+
+@jax.tree_util.register_pytree_node_class
+class Optax:
+    """An optax optimiser with its hyperparameters traced: another learning rate compiles nothing.
+
+    ``minimize(..., method=optax.adam(1e-2))`` works as well and stands for ``Optax(optax.adam(1e-2))``;
+    there the rate is part of a closure, so each new ``optax.adam(...)`` is a new program.
+
+    Args:
+        optimizer: an ``optax.GradientTransformation``, or a function that makes one.
+        **hyperparameters: arguments of that function; numbers and arrays are traced and may be vmapped.
+
+    The parameters come as the user's own pytree, so masks, partitions and factored states see its leaves.
+    The update is given value, grad, value_fn (for line searches) and obj_fn (for Sophia). Schedule-free optimisers are reported at their evaluation parameters: each step
+    costs two evaluations, one to train and one at the point reported.
+
+    Raises:
+        TypeError: if ``optimizer`` is neither; or makes something that is no GradientTransformation.
+
+    >>> import gdjax, optax
+    >>> loss = lambda x: (x - 3.0) ** 2
+    >>> gdjax.minimize(loss, 0.0, method=Optax(optax.adam, learning_rate=0.3)).status.name
+    'CONVERGED'
+    """
+
+    layout = Leaves
+    searches = False
+
+    def __init__(self, optimizer: Any, **hyperparameters: Any) -> None:
+        is_transformation = isinstance(optimizer, optax.GradientTransformation)
+        if not callable(optimizer) and not is_transformation:
+            raise TypeError(f"Optax needs an optax optimiser or a function that makes one, got {optimizer!r}")
+        if is_transformation and hyperparameters:
+            raise TypeError("hyperparameters go with a function such as optax.adam, not with a made optimiser")
+        self.optimizer, self.hyperparameters = optimizer, hyperparameters
+
+    def tree_flatten(self) -> tuple[tuple[Any, Any], None]:
+        """Children: the optimiser (static, being made of functions) and its hyperparameters."""
+        return (self.optimizer, self.hyperparameters), None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, children: tuple[Any, Any]) -> "Optax":
+        """Inverse of `tree_flatten`."""
+        new = object.__new__(cls)
+        new.optimizer, new.hyperparameters = children
+        return new
+
+    def __repr__(self) -> str:
+        """The call that makes it."""
+        name = getattr(self.optimizer, "__name__", "optimizer")
+        return f"Optax({', '.join([name, *(f'{k}={v}' for k, v in self.hyperparameters.items())])})"
+
+    @property
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
+        """The optimiser, built from its hyperparameters where it is given as a function."""
+        made = self.optimizer
+        if not isinstance(made, optax.GradientTransformation):
+            made = self.optimizer(**self.hyperparameters)
+        if not isinstance(made, optax.GradientTransformation):
+            raise TypeError(f"{self.optimizer!r} made {made!r}, which is no optax.GradientTransformation")
+        return optax.with_extra_args_support(made)
+
+    def init(self, objective: Objective) -> OptaxState:
+        """At the start."""
+        optimizer = jax.tree.map(jnp.asarray, self.transformation.init(objective.start))
+        two_points = schedule_free_state(optimizer) is not None
+        return OptaxState(
+            iterate=objective.blank,
+            trial=objective.start,
+            optimizer=optimizer,
+            training=objective.start if two_points else None,
+            probing=jnp.asarray(True) if two_points else None,
+        )
+
+    def step(self, objective: Objective, state: OptaxState, point: Point) -> tuple[OptaxState, Outcome]:
+        """Accept the point and apply one update of the optimiser."""
+        finite, keep = usable(point, state.iterate)
+        if state.training is not None:
+            return self.two_point_step(objective, state, point)
+        trial, optimizer = self.update(objective, state.optimizer, point)
+        iterate = vector.where(keep, point, state.iterate)
+        extra = line_search_evaluations(optimizer)
+        return OptaxState(iterate, trial, optimizer, None, None), Outcome(finite, effective_rate(state), extra_evals=extra)
+
+    def two_point_step(self, objective: Objective, state: OptaxState, point: Point) -> tuple[OptaxState, Outcome]:
+        """Schedule-free: evaluate in turns where it reports (and may stop) and where it trains."""
+        finite, keep = usable(point, state.iterate)
+        iterate = vector.where(state.probing & keep, point, state.iterate)
+        after_probe = state._replace(iterate=iterate, trial=state.training, probing=jnp.asarray(False))
+        training, optimizer = self.update(objective, state.optimizer, point)
+        report = schedule_free_eval_params(schedule_free_state(optimizer), training)
+        after_update = OptaxState(iterate, report, optimizer, training, jnp.asarray(True))
+        return vector.where(state.probing, after_probe, after_update), Outcome(state.probing & finite, effective_rate(state))
+
+    def update(self, objective: Objective, optimizer: Any, point: Point) -> tuple[Vector, Any]:
+        """One optax update from an evaluated point: the next parameters and optimiser state."""
+
+        def loss(params: Any, obj_fn: Any = None) -> Any:  # optax insists that value_fn takes all extra arguments
+            return objective.value(params)
+
+        updates, new = self.transformation.update(
+            point.grad, optimizer, point.x, value=point.value, grad=point.grad, value_fn=loss, obj_fn=loss
+        )
+        # Some optimisers let a count or a rate change its dtype in the first update; a loop's carry cannot.
+        new = jax.tree.map(lambda a, like: a if a is like else jnp.asarray(a, like.dtype), new, optimizer)
+        return optax.apply_updates(point.x, updates), new
+
+
+def effective_rate(state: OptaxState) -> vector.Scalar:
+    """Length of the coming step in units of the gradient: the rate of plain descent with the same length."""
+    step = vector.subtract(state.trial, state.iterate.x)
+    return jnp.sqrt(vector.dot(step, step) / vector.dot(state.iterate.grad, state.iterate.grad))
+
+
+def schedule_free_state(optimizer: Any) -> ScheduleFreeState | None:
+    """The schedule-free part of an optax state, if it has one."""
+    parts = jax.tree.leaves(optimizer, is_leaf=lambda part: isinstance(part, ScheduleFreeState))
+    return next((part for part in parts if isinstance(part, ScheduleFreeState)), None)
+
+
+def line_search_evaluations(optimizer: Any) -> jax.Array | int:
+    """Evaluations that optax's own line search, if there is one, made in the last update."""
+    counts = optax.tree.get_all_with_path(optimizer, "num_linesearch_steps")
+    return sum((count.astype(jnp.int32) for _, count in counts), 0)

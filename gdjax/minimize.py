@@ -1,0 +1,230 @@
+"""The front door: `minimize`, `maximize`, `iterate`."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, TypedDict, Unpack
+
+import jax
+import optax
+
+from gdjax.gradient_check import check_gradient
+from gdjax.history import CAPACITY
+from gdjax.loop import Carry, Loop
+from gdjax.methods.base import Method
+from gdjax.methods.optax import Optax
+from gdjax.objective import Problem, trace
+from gdjax.pytrees import Static, merge, split
+from gdjax.result import Result
+from gdjax.stopping import Status, Stop
+
+
+def minimize(
+    loss: Callable[..., Any],
+    params: Any,
+    *args: Any,
+    method: Any = None,
+    grad: Callable[..., Any] | None = None,
+    has_aux: bool = False,
+    tol: Any = None,
+    max_steps: Any = None,
+    max_evals: Any = None,
+    stop: Stop | None = None,
+    history: bool | int = False,
+    check_grad: bool = False,
+    kwargs: dict[str, Any] | None = None,
+) -> Result:
+    """Minimise ``loss(params, *args, **kwargs)`` over ``params`` until the gradient counts as zero.
+
+    One compiled `lax.while_loop` runs the method. The program is cached on the identity of the functions and
+    the shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing. The
+    same call works inside `jax.jit` and `jax.vmap` (one status a lane; nothing raises for the batch).
+
+    Args:
+        loss: function of the parameters and data to one real number, or to (number, aux) with ``has_aux``.
+            A loss that is itself a pytree (`jax.tree_util.Partial`, a module) has its arrays traced.
+        params: where to start: any pytree of float or complex arrays or numbers.
+        *args: data for the loss, any pytrees; arrays and numbers are traced, the rest (strings, functions,
+            Python bools) selects a program.
+        method: a gdjax method or an optax optimiser. Default: `optax.lbfgs`.
+        grad: analytic gradient, ``grad(params, *args, **kwargs)`` like params, in `jax.grad`'s convention;
+            `jax.grad` of the loss otherwise.
+        has_aux: whether the loss returns (value, aux); ``result.aux`` is that of the point returned.
+        tol: tolerance of the gradient test, see `Stop`, whose default depends on the dtype.
+        max_steps: limit on accepted steps, default 10 000.
+        max_evals: limit on evaluations, default none.
+        stop: a `Stop` for all other tests (target, decrease, step, patience).
+        history: record value, gradient norm, step size and evaluations of each step: True keeps up to 1024
+            evenly spaced steps, a number that many.
+        check_grad: check the gradient at the start first (not inside a trace) and refuse to start on a wrong one.
+        kwargs: data for the loss by name.
+
+    Returns:
+        The best point found, with a `Status` that says how the descent ended; ``print`` it.
+
+    Raises:
+        TypeError, ValueError: naming the argument and leaf, if params, loss, grad, method or a number is not
+            what it must be. How a descent ends never raises: that is the status.
+
+    >>> import jax.numpy as jnp
+    >>> rosenbrock = lambda p: (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2
+    >>> result = minimize(rosenbrock, {"x": -1.2, "y": 1.0})
+    >>> result.converged, round(float(result.params["y"]), 2)
+    (True, 1.0)
+    """
+    request = prepare(
+        loss, params, args, method=method, grad=grad, has_aux=has_aux, tol=tol, max_steps=max_steps,
+        max_evals=max_evals, stop=stop, history=history, check_grad=check_grad, kwargs=kwargs,
+    )  # fmt: skip
+    return _descend(*request)
+
+
+def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpack["Options"]) -> Result:
+    """Maximise ``loss``: as `minimize`, with the same options, for the largest value.
+
+    ``result.value``, ``grad`` and the history are of the function itself, not of its negative; a ``target``
+    is reached from below.
+
+    >>> area = lambda length: length * (100 - length)
+    >>> round(float(maximize(area, 57.0).value))
+    2500
+    """
+    return _descend(*prepare(loss, params, args, maximize=True, **options))
+
+
+def iterate(
+    loss: Callable[..., Any], params: Any, *args: Any, maximize: bool = False, **options: Unpack["Options"]
+) -> Iterator[Result]:
+    """Step by hand: a generator of results, one an accepted step, beginning with the start (step 0).
+
+    Each is the iterate of that step with status RUNNING; the last one is what `minimize` returns, with the
+    status that ended it. The options are those of `minimize`; the same compiled trip is run, so the iterates
+    are the same. Not inside a trace.
+
+    >>> import gdjax
+    >>> for state in iterate(lambda x: x**2, 1.0, method=gdjax.GradientDescent(0.25), max_steps=2):
+    ...     print(state.num_steps, state.params, state.status.name)
+    0 1.0 RUNNING
+    1 0.5 RUNNING
+    2 0.25 MAX_STEPS
+    """
+    request = prepare(loss, params, args, maximize=maximize, **options)
+
+    def states() -> Iterator[Result]:
+        carry = _begin(*request)
+        while True:
+            carry, state = _next_step(*request, carry)
+            yield state
+            if state.status != Status.RUNNING:
+                return
+
+    return states()
+
+
+class Options(TypedDict, total=False):
+    """The options of `minimize`, by name."""
+
+    method: Any
+    grad: Callable[..., Any] | None
+    has_aux: bool
+    tol: Any
+    max_steps: Any
+    max_evals: Any
+    stop: Stop | None
+    history: bool | int
+    check_grad: bool
+    kwargs: dict[str, Any] | None
+
+
+DEFAULT_METHOD = Optax(optax.lbfgs)
+
+
+def prepare(
+    loss: Callable[..., Any],
+    params: Any,
+    args: tuple[Any, ...],
+    *,
+    maximize: bool = False,
+    method: Any = None,
+    grad: Callable[..., Any] | None = None,
+    has_aux: bool = False,
+    tol: Any = None,
+    max_steps: Any = None,
+    max_evals: Any = None,
+    stop: Stop | None = None,
+    history: bool | int = False,
+    check_grad: bool = False,
+    kwargs: dict[str, Any] | None = None,
+) -> tuple[Static, int, list[Any]]:
+    """Check the request and split it: what selects the compiled program, the history's size, the arrays."""
+    for name, function in (("loss", loss), ("grad", grad)):
+        if not (callable(function) or (function is None and name == "grad")):
+            raise TypeError(f"{name} must be a function of (params, *args), got {function!r}")
+    limits = dict(tol=tol, max_steps=max_steps, max_evals=max_evals)
+    given = {name: value for name, value in limits.items() if value is not None}
+    twice = [name for name in given if stop is not None and getattr(stop, name) is not None]
+    if twice:
+        raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
+    stop = dataclasses.replace(stop or Stop(), **given)
+    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize))
+    arrays, static = split((problem, as_method(method), stop))
+    if check_grad:
+        check_gradient(loss, params, *args, grad=grad, has_aux=has_aux, kwargs=kwargs).raise_if_wrong()
+    return static, history_capacity(history), arrays
+
+
+def as_method(method: Any) -> Method:
+    """A gdjax method as it is, an optax optimiser wrapped, the default for None.
+
+    Raises:
+        TypeError: for anything else, with what to write instead.
+    """
+    if method is None:
+        return DEFAULT_METHOD
+    if isinstance(method, optax.GradientTransformation):
+        return Optax(method)
+    if not isinstance(method, type) and all(hasattr(method, name) for name in ("init", "step", "layout")):
+        return method
+    hint = ""
+    if isinstance(method, str) and hasattr(optax, method.lower()):
+        hint = f"; for optax's write method=optax.{method.lower()}(...)"
+    elif callable(method):
+        hint = "; it is a class or function: call it first, with its hyperparameters"
+    raise TypeError(f"method must be a gdjax method or an optax optimiser, got {method!r}{hint}")
+
+
+def history_capacity(history: bool | int) -> int:
+    """Rows of the history: 0 for none, even otherwise."""
+    if isinstance(history, bool):
+        return CAPACITY if history else 0
+    if not isinstance(history, int) or history < 2:
+        raise ValueError(f"history must be True, False or a number of steps to keep, at least 2; got {history!r}")
+    return history + history % 2
+
+
+def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
+    """Trace the loss and set up the loop, inside a trace."""
+    problem, method, stop = merge(arrays, static)
+    objective = trace(problem, method.layout.of)
+    return Loop(objective, method, stop.resolve(objective, method.searches), capacity)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _descend(static: Static, capacity: int, arrays: list[Any]) -> Result:
+    """The whole descent as one program."""
+    loop = make_loop(static, capacity, arrays)
+    return loop.answer(loop.run(loop.start()))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _begin(static: Static, capacity: int, arrays: list[Any]) -> Carry:
+    """The carry before the first evaluation."""
+    return make_loop(static, capacity, arrays).start()
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _next_step(static: Static, capacity: int, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
+    """On to the next accepted point, and what to show of it."""
+    loop = make_loop(static, capacity, arrays)
+    carry = loop.run_to_next_step(carry)
+    return carry, loop.snapshot(carry)

@@ -1,0 +1,137 @@
+"""What the loop remembers of a descent, in scalars: all that the stopping tests and their sentences need."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import vector
+from gdjax.methods.base import Outcome
+from gdjax.objective import Objective, Point
+from gdjax.vector import Scalar
+
+# After so many evaluations without progress the curvature along the last step is measured (four inner
+# products, not paid while things go well): the floor and divergence tests need it, nothing else does.
+PATIENCE = 10
+# The gradient makes progress when its norm falls by a tenth: at the rounding floor it wanders by a few
+# percent, which without this margin counted as progress and kept float32 runs going to their limit.
+GRAD_PROGRESS = 0.9
+# It is also measured at the first new highest value after progress, and then kept while the value rises: a
+# run-away soon is so far out that the curvature there says nothing of the start.
+
+
+class Trip(NamedTuple):
+    """One turn of the loop."""
+
+    before: Point  # the iterate before
+    point: Point  # what was evaluated
+    after: Point  # the iterate after: `before` or `point`
+    outcome: Outcome
+
+
+class Progress(NamedTuple):
+    """Scalars of one descent; values in the minimiser's sign, norms are infinity norms of gradients."""
+
+    evals: jax.Array  # evaluations of the loss
+    steps: jax.Array  # accepted points beyond the start; -1 before the start is evaluated
+    start_value: Scalar
+    start_norm: Scalar
+    lowest: Scalar  # lowest value seen
+    largest_norm: Scalar  # largest gradient norm seen
+    best_value: Scalar  # of the best point: the smallest gradient among values within noise of the lowest
+    best_norm: Scalar
+    at_best: jax.Array  # whether the iterate is the best point
+    mark_value: Scalar  # value and gradient norm at their last progress (beyond noise; by a tenth)
+    mark_norm: Scalar
+    highest: Scalar  # highest value since the last progress
+    idle: jax.Array  # evaluations since the last progress
+    rises: jax.Array  # new highest values since the last progress
+    frozen: jax.Array  # accepted points in a row with the same value and gradient norm
+    curvature: Scalar  # along the last step, when last measured (see `secant`); NaN before
+    predicted: Scalar  # decrease that is still to be had, as far as is known; inf if it is not
+
+
+def begin(objective: Objective) -> Progress:
+    """Before the first evaluation."""
+    count = jnp.asarray(0, jnp.int32)
+    inf, nan, zero = (jnp.asarray(v, objective.dtype) for v in (jnp.inf, jnp.nan, 0.0))
+    return Progress(
+        evals=count,
+        steps=count - 1,
+        start_value=nan,
+        start_norm=nan,
+        lowest=inf,
+        largest_norm=zero,
+        best_value=inf,
+        best_norm=inf,
+        at_best=jnp.asarray(True),
+        mark_value=inf,
+        mark_norm=inf,
+        highest=-inf,
+        idle=count,
+        rises=count,
+        frozen=count,
+        curvature=nan,
+        predicted=inf,
+    )
+
+
+def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
+    """Enter one trip."""
+    before, _, after, outcome = trip
+    accepted, f, g = outcome.accepted, after.value, after.grad_norm
+    steps = p.steps + accepted.astype(jnp.int32)
+    at_start = accepted & (steps == 0)
+    noise = objective.noise(f)
+
+    fell = accepted & (f < p.mark_value - noise)
+    flatter = accepted & (g < GRAD_PROGRESS * p.mark_norm)
+    moved_on = fell | flatter
+    higher = accepted & (f > p.highest)
+    same = accepted & (f == before.value) & (g == before.grad_norm)
+
+    lowest = jnp.where(accepted, jnp.minimum(p.lowest, f), p.lowest)
+    best_is_stale = p.best_value > lowest + noise
+    better = accepted & (f <= lowest + noise) & (best_is_stale | (g <= p.best_norm))
+    idle = jnp.where(moved_on, 0, p.idle + 1)
+    rises = jnp.where(moved_on, 0, p.rises + higher.astype(jnp.int32))
+    rising = higher & (rises > 0)
+    wanted = accepted & (steps > 0) & jnp.where(rising, rises == 1, idle >= PATIENCE)
+    curvature, model = jax.lax.cond(
+        wanted, secant, lambda *_: (p.curvature, p.predicted), before, after, objective.eps
+    )
+    predicted = jnp.where(idle >= PATIENCE, model, jnp.inf) if outcome.predicted is None else outcome.predicted
+    return Progress(
+        evals=p.evals + 1 + outcome.extra_evals,
+        steps=steps,
+        start_value=jnp.where(at_start, f, p.start_value),
+        start_norm=jnp.where(at_start, g, p.start_norm),
+        lowest=lowest,
+        largest_norm=jnp.where(accepted, jnp.maximum(p.largest_norm, g), p.largest_norm),
+        best_value=jnp.where(better, f, p.best_value),
+        best_norm=jnp.where(better, g, p.best_norm),
+        at_best=jnp.where(accepted, better, p.at_best),
+        mark_value=jnp.where(fell, f, p.mark_value),
+        mark_norm=jnp.where(flatter, g, p.mark_norm),
+        highest=jnp.where(moved_on | higher, f, p.highest),
+        idle=idle,
+        rises=rises,
+        frozen=jnp.where(same, p.frozen + 1, jnp.where(accepted, 0, p.frozen)),
+        curvature=curvature,
+        predicted=predicted,
+    )
+
+
+def secant(before: Point, after: Point, eps: float) -> tuple[Scalar, Scalar]:
+    """Curvature along the last step s and the Newton decrease that it promises.
+
+    The curvature is |y| / |s| with the sign of s'y, where y = g(after) - g(before): of the two common secants
+    the one nearer to the largest curvature. The decrease is g'g s's / 2 s'y, or inf unless s'y is positive
+    and more than the rounding error of the two gradients.
+    """
+    dtype = before.value.dtype
+    s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
+    pairs = ((s, s), (s, y), (y, y), (after.grad, after.grad))
+    ss, sy, yy, gg = (vector.dot(a, b).astype(dtype) for a, b in pairs)
+    trusted = sy > 100 * eps * jnp.sqrt(ss) * jnp.sqrt(gg)
+    return jnp.sign(sy) * jnp.sqrt(yy / ss), jnp.where(trusted, 0.5 * gg * (ss / sy), jnp.inf)

@@ -1,0 +1,101 @@
+"""Pytree plumbing: dataclasses as pytrees, what is traced and what is static, names of leaves."""
+
+import dataclasses
+from collections.abc import Hashable
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def pytree_dataclass(cls: type[T]) -> type[T]:
+    """Make ``cls`` a frozen dataclass and a pytree; fields are children unless made by `static_field`.
+
+    Numbers and arrays in the children are therefore traced; what cannot be traced (functions, strings) is
+    told apart by `split` at the door.
+    """
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+def static_field(default: Any) -> Any:
+    """A field that selects a program (a switch, a memory length) rather than being one of its numbers."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+def is_traceable(leaf: Any) -> bool:
+    """Whether a leaf becomes an argument of the compiled program: a number or an array, not a Python bool.
+
+    A Python bool is a switch (``training=True``) that losses use in ``if``; it selects a program.
+    """
+    if isinstance(leaf, np.ndarray | np.generic):
+        return leaf.dtype.kind in "biufcV"
+    return isinstance(leaf, jax.Array | int | float | complex) and not isinstance(leaf, bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """The hashable half of a pytree: its structure and the leaves that are not traced."""
+
+    treedef: Any
+    leaves: tuple[Hashable, ...]  # the leaf, or `_TRACED` where an array goes
+
+
+_TRACED = type("Traced", (), {"__repr__": lambda self: "*"})()
+
+
+def split(tree: Any) -> tuple[list[Any], Static]:
+    """Split a pytree into the list of its traceable leaves and the hashable rest; `merge` is the inverse.
+
+    Raises:
+        TypeError: if a leaf that is not an array or a number cannot be hashed, as a static leaf must be.
+    """
+    leaves, treedef = jax.tree.flatten(tree)
+    traced = [leaf for leaf in leaves if is_traceable(leaf)]
+    static = Static(treedef, tuple(_TRACED if is_traceable(leaf) else leaf for leaf in leaves))
+    try:
+        hash(static)
+    except TypeError as error:
+        raise TypeError(
+            f"what is not an array or a number must be hashable, to be a key of the compiled program: {error}"
+        ) from None
+    return traced, static
+
+
+def merge(traced: list[Any], static: Static) -> Any:
+    """Rebuild the pytree that `split` took apart, with ``traced`` in the places of its arrays."""
+    arrays = iter(traced)
+    leaves = [next(arrays) if leaf is _TRACED else leaf for leaf in static.leaves]
+    return jax.tree.unflatten(static.treedef, leaves)
+
+
+def named_leaves(name: str, tree: Any) -> list[tuple[str, Any]]:
+    """Leaves with names that a user can find: ``params['layer'][0]``."""
+    return [(name + jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the numbers in ``value`` can be looked at now (they are not traced by a transformation)."""
+    return is_traceable(value) and not isinstance(value, jax.core.Tracer)
+
+
+def require(condition: str, value: Any, holds: Any, argument: str) -> None:
+    """Raise ValueError unless every number in a concrete ``value`` meets ``holds``; traced values pass.
+
+    Args:
+        condition: the requirement in words, for the message ("must be positive").
+        value: a number, an array, or anything else (which passes).
+        holds: function of a NumPy array to a boolean array.
+        argument: the name under which the user gave the value.
+    """
+    if is_concrete(value) and not np.all(holds(np.asarray(value))):
+        raise ValueError(f"{argument} {condition}, got {value}")
+
+
+def strong(x: Any) -> jax.Array:
+    """``x`` as an array without JAX's weak type, so that a loop's carry keeps its type."""
+    x = jnp.asarray(x)
+    return jax.lax.convert_element_type(x, x.dtype)

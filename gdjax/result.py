@@ -1,0 +1,54 @@
+"""What a descent returns."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from gdjax import sentences
+from gdjax.history import History
+from gdjax.progress import Progress
+from gdjax.pytrees import is_concrete, pytree_dataclass, static_field
+from gdjax.stopping import Status, Stop, is_success
+
+
+@pytree_dataclass
+class Result:
+    """The best point found and what can be said of it; a pytree, with a leading axis under `jax.vmap`.
+
+    ``print(result)`` says in words which test ended the descent, with the numbers that it compared.
+    """
+
+    params: Any  # like the params given
+    value: jax.Array  # of the user's function at params, shape ()
+    grad: Any  # gradient of the user's function at params, as `jax.grad` returns it
+    grad_norm: jax.Array  # its infinity norm, shape ()
+    aux: Any  # what the loss returned beside its value at params; None without has_aux
+    code: jax.Array  # the status as an int32, shape ()
+    num_steps: jax.Array  # accepted steps, int32
+    num_evals: jax.Array  # evaluations of the loss with its gradient, int32
+    history: History | None  # with history=True
+    progress: Progress  # the scalars behind the sentence, in the minimiser's sign
+    stop: Stop  # the limits and tolerances that were in force, in the minimiser's sign
+    maximized: bool = static_field(False)
+
+    @property
+    def status(self) -> Any:
+        """The `Status`; inside a trace or for a batch the array of codes, which compares with a `Status`."""
+        return Status(int(self.code)) if is_concrete(self.code) and np.ndim(self.code) == 0 else self.code
+
+    @property
+    def converged(self) -> Any:
+        """Whether the status is CONVERGED, TARGET_REACHED or PRECISION_FLOOR: a bool, or an array of bools."""
+        success = is_success(self.code)
+        return bool(success) if is_concrete(self.code) and np.ndim(self.code) == 0 else success
+
+    @property
+    def message(self) -> str:
+        """One or two sentences on how it ended; for a batch, how many ended how. Not inside a trace."""
+        codes = np.asarray(self.code)
+        return sentences.of_one(self) if codes.ndim == 0 else sentences.of_many(codes)
+
+    def __str__(self) -> str:
+        """The message, or the shape of the result inside a trace."""
+        return self.message if is_concrete(self.code) else f"Result(traced, code={self.code})"

@@ -1,0 +1,148 @@
+"""The words of a result: which test fired, the two numbers that it compared, and what to do."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gdjax.progress import PATIENCE
+from gdjax.pytrees import named_leaves
+from gdjax.stopping import Status
+
+if TYPE_CHECKING:
+    from gdjax.result import Result
+
+
+def of_many(codes: np.ndarray) -> str:
+    """How many of a batch ended how, most frequent first."""
+    names, counts = np.unique(codes, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    ended = ", ".join(f"{counts[i]} {Status(int(names[i])).name}" for i in order)
+    return f"{codes.size} problems: {ended}."
+
+
+def of_one(result: "Result") -> str:
+    """How one descent ended."""
+    status = Status(int(result.code))
+    return f"{status.name}: {SENTENCES[status](Facts(result))}"
+
+
+class Facts:
+    """The numbers of a result as Python floats, under the names that the sentences use."""
+
+    def __init__(self, result: "Result") -> None:
+        p, stop = result.progress, result.stop
+        sign = -1.0 if result.maximized else 1.0
+        self.result = result
+        self.value, self.grad_norm = float(result.value), float(result.grad_norm)
+        self.steps, self.evals = int(result.num_steps), int(result.num_evals)
+        self.start_value, self.highest = sign * float(p.start_value), sign * float(p.highest)
+        self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
+        self.threshold = float(stop.tol) * min(1 + abs(self.value), float(p.largest_norm))  # type: ignore[arg-type]
+        self.target = None if stop.target is None else sign * float(stop.target)
+        self.stop, self.falling, self.up = stop, "rising" if result.maximized else "falling", sign < 0
+
+    def __getitem__(self, name: str) -> Any:
+        """Numbers to four digits, for `str.format_map`."""
+        value = getattr(self, name)
+        return f"{value:.4g}" if isinstance(value, float) else value
+
+    @property
+    def after(self) -> str:
+        """The work done."""
+        steps = f"{self.steps} step{'s' * (self.steps != 1)}"
+        return f"after {steps} ({self.evals} evaluation{'s' * (self.evals != 1)})"
+
+    @property
+    def gradient(self) -> str:
+        """The gradient test, which did not hold."""
+        return f"The value is {self.value:.6g}, the gradient norm {self.grad_norm:.3g} (it counts as zero below {self.threshold:.3g})."
+
+    @property
+    def trend(self) -> str:
+        """Whether there is more to be had."""
+        if self.idle < PATIENCE:
+            return f"The loss was still {self.falling}: allow more steps, or take larger ones (a higher learning rate, another method)."
+        return f"The last {self.idle} evaluations made no progress: more of the same will not help; try another method or learning rate."
+
+
+def converged(f: Facts) -> str:
+    if f.steps == 0 and f.grad_norm == 0:
+        return (
+            f"the gradient is exactly zero at the start, where the value is {f.value:.6g}: a minimum, a saddle or a "
+            "flat region. If that surprises, gdjax.check_gradient tells whether the loss depends on every parameter."
+        )
+    return f"{f.after} the gradient norm {f.grad_norm:.3g} is at most {f.threshold:.3g}. The value is {f.value:.6g}."
+
+
+def floor(f: Facts) -> str:
+    return (
+        f"{f.after} no further progress can be measured: the decrease still to be had, about {f.predicted:.2g}, is "
+        f"below the rounding error of a value of {f.value:.6g}. The gradient norm is {f.grad_norm:.3g} (it counts as "
+        f"zero below {f.threshold:.3g}). For more digits use float64, or subtract a constant from the loss."
+    )
+
+
+def diverged(f: Facts) -> str:
+    ran = f"{f.after} the value had run from {f.start_value:.4g} to {f.highest:.4g}"
+    if f.curvature > 0:
+        advice = (
+            f"the learning rate is too large. The curvature along the steps is about {f.curvature:.3g}: a rate of "
+            f"about {1 / f.curvature:.2g} should be stable, twice that is the limit"
+        )
+    elif f.curvature < 0:
+        advice = "and the slope kept its sign: if a gradient was given, check it with gdjax.check_gradient"
+    else:
+        advice = "the learning rate is too large, or the gradient wrong (gdjax.check_gradient)"
+    return f"{ran}: {advice}. The best point seen is returned, with value {f.value:.6g}."
+
+
+def nonfinite_start(f: Facts) -> str:
+    bad = [
+        f"{name} has {np.size(leaf) - np.isfinite(leaf).sum()} of {np.size(leaf)}"
+        for tree, argument in ((f.result.params, "params"), (f.result.grad, "grad"))
+        for name, leaf in named_leaves(argument, tree)
+        if not np.isfinite(leaf).all()
+    ]
+    where = f" Entries that are not finite: {', '.join(bad)}." if bad else ""
+    return f"the descent cannot begin: at the start the value is {f.value} and the gradient norm {f.grad_norm}.{where}"
+
+
+SENTENCES: dict[Status, Callable[[Facts], str]] = {
+    Status.RUNNING: lambda f: f"{f.after}. {f.gradient}",
+    Status.CONVERGED: converged,
+    Status.TARGET_REACHED: lambda f: f"{f.after} the value {f.value:.6g} is at or beyond the target {f.target:.6g}.",
+    Status.PRECISION_FLOOR: floor,
+    Status.SMALL_DECREASE: lambda f: (
+        f"{f.after} a step changed the value by no more than {float(f.stop.decrease):.3g} of itself, as asked. "
+        f"That is no sign of a minimum by itself. {f.gradient}"
+    ),
+    Status.SMALL_STEP: lambda f: (
+        f"{f.after} a step changed the parameters by no more than {float(f.stop.step):.3g} of their largest, as "
+        f"asked. That is no sign of a minimum by itself. {f.gradient}"
+    ),
+    Status.MAX_STEPS: lambda f: f"the limit of {int(f.stop.max_steps)} steps came first, {f.after}. {f.trend} {f.gradient}",
+    Status.MAX_EVALS: lambda f: f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.trend} {f.gradient}",
+    Status.STALLED: lambda f: (
+        f"{f.after} the last {f.idle} evaluations brought neither a lower value nor a smaller gradient (patience is "
+        f"{int(f.stop.patience)}): the steps may be too large to settle, or the loss not smooth. {f.gradient}"
+    ),
+    Status.STEP_TOO_SMALL: lambda f: (
+        f"{f.after} the steps no longer change value and gradient in {f.result.value.dtype} ({f.idle} evaluations, "
+        f"patience is {int(f.stop.patience)}): raise the learning rate, rescale the loss or use float64. {f.gradient}"
+    ),
+    Status.LINE_SEARCH_FAILED: lambda f: (
+        f"{f.after} no step along the search direction lowers the loss as its gradient promises: the gradient may "
+        f"be wrong (gdjax.check_gradient), the loss not smooth here, or its rounding too coarse. {f.gradient}"
+    ),
+    Status.DIVERGED: diverged,
+    Status.UNBOUNDED: lambda f: (
+        f"{f.after} the value has run from {f.start_value:.4g} to {f.value:.4g}: the loss has no "
+        f"{'maximum' if f.up else 'minimum'} along this path. Add a constraint or a penalty, or check its sign."
+    ),
+    Status.NONFINITE: lambda f: (
+        f"{f.after} the next point had a NaN or infinite value or gradient; the best finite point is returned. The "
+        f"step may have left the domain of the loss: take smaller steps, or a method that searches. {f.gradient}"
+    ),
+    Status.NONFINITE_START: nonfinite_start,
+}

@@ -1,0 +1,171 @@
+"""When to stop, and what to call it: every way out has a name, two numbers and a sentence."""
+
+import enum
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax import vector
+from gdjax.objective import Objective
+from gdjax.progress import PATIENCE, Progress, Trip
+from gdjax.pytrees import pytree_dataclass, require
+from gdjax.vector import Scalar
+
+
+class Status(enum.IntEnum):
+    """How a descent ended. The first three are successes: ``result.converged`` is true for them alone."""
+
+    CONVERGED = 1  # gradient norm <= tol * min(1 + |f|, largest gradient norm seen)
+    TARGET_REACHED = 2  # value <= target
+    PRECISION_FLOOR = 3  # no progress, and the decrease still to be had is below the rounding error of the loss
+    SMALL_DECREASE = 4  # opt-in: |change of value| <= decrease * max(|f|, |f before|)
+    SMALL_STEP = 5  # opt-in: |change of params| <= step * |params|, infinity norms
+    MAX_STEPS = 6
+    MAX_EVALS = 7
+    STALLED = 8  # `patience` evaluations without a lower value or a smaller gradient
+    STEP_TOO_SMALL = 9  # stalled because steps no longer change value and gradient at this precision
+    LINE_SEARCH_FAILED = 10  # no step along the direction is acceptable
+    DIVERGED = 11  # the loss ran away upwards
+    UNBOUNDED = 12  # the loss runs away downwards
+    NONFINITE = 13  # a NaN or infinity was met; the last finite point is kept
+    NONFINITE_START = 14  # value or gradient is not finite at the start
+    RUNNING = 0  # not ended yet: seen while stepping with `iterate`
+
+
+
+def is_success(code: jax.Array) -> jax.Array:
+    """Whether a status code is CONVERGED, TARGET_REACHED or PRECISION_FLOOR."""
+    return (code >= Status.CONVERGED) & (code <= Status.PRECISION_FLOOR)
+
+
+# Floor: ten evaluations without progress can be chance in a search, twenty (two bracketing searches) are not.
+FLOOR_PATIENCE = 20
+# Divergence: ten new highest values without one new low (a momentum method that overshoots makes two or
+# three), and a rise that no start explains: 100 times the size of the start's value, or 1000 times its slope.
+DIVERGED_RISE, DIVERGED_SLOPE = 100.0, 1000.0
+
+
+@pytree_dataclass
+class Stop:
+    """When to stop. All numbers are traced: changing them compiles nothing; None is off (or the default).
+
+    Args:
+        tol: gradient test, ``|g| <= tol * min(1 + |f|, G)`` with the infinity norm, G the largest gradient
+            norm seen. Default: max(1e-6, sqrt(eps)) with eps of the coarsest dtype among parameters and
+            value: 1e-6 in float64, 3.5e-4 in float32, 0.09 in bfloat16. Invariant under scaling of f.
+        decrease: stop when the value changes by no more than this share of itself in one step (SMALL_DECREASE).
+        step: stop when the parameters change by no more than this share of their largest entry (SMALL_STEP).
+        target: stop as soon as the value is at or beyond this (TARGET_REACHED).
+        max_steps: accepted steps, default 10 000.
+        max_evals: evaluations of the loss, default unlimited.
+        patience: evaluations without progress before STALLED. Default 1000 for methods of fixed steps
+            (which may oscillate for long), 50 + sqrt(n) for methods that search.
+
+    Raises:
+        ValueError: if a tolerance is negative or NaN, a limit negative, patience below 1.
+
+    >>> Stop(tol=1e-8, max_steps=100).max_steps
+    100
+    """
+
+    tol: float | jax.Array | None = None
+    decrease: float | jax.Array | None = None
+    step: float | jax.Array | None = None
+    target: float | jax.Array | None = None
+    max_steps: int | jax.Array | None = None
+    max_evals: int | jax.Array | None = None
+    patience: int | jax.Array | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("tol", "decrease", "step", "max_steps", "max_evals"):
+            require("must not be negative", getattr(self, name), lambda x: x >= 0, name)
+        require("must be at least 1", self.patience, lambda x: x >= 1, "patience")
+        require("must not be NaN", self.target, lambda x: ~np.isnan(x), "target")
+
+    def resolve(self, objective: Objective, searches: bool) -> "Stop":
+        """The same with defaults filled in, in the dtypes of the loop."""
+        real = lambda x: None if x is None else jnp.asarray(x).astype(objective.dtype)  # noqa: E731
+        count = lambda x, default: jnp.asarray(default if x is None else x).astype(jnp.int32)  # noqa: E731
+        n = sum(leaf.size for leaf in jax.tree.leaves(objective.start))
+        tol = max(1e-6, objective.eps**0.5) if self.tol is None else self.tol
+        return Stop(
+            tol=real(tol),
+            decrease=real(self.decrease),
+            step=real(self.step),
+            target=None if self.target is None else objective.sign * real(self.target),
+            max_steps=count(self.max_steps, 10_000),
+            max_evals=count(self.max_evals, np.iinfo(np.int32).max),
+            patience=count(self.patience, 50 + int(n**0.5) if searches else 1000),
+        )
+
+
+def gradient_threshold(stop: Stop, value: Scalar, largest_norm: Scalar) -> Scalar:
+    """The gradient norm that counts as zero."""
+    return stop.tol * jnp.minimum(1 + jnp.abs(value), largest_norm)
+
+
+def test(objective: Objective, stop: Stop, searches: bool, p: Progress, trip: Trip) -> jax.Array:
+    """The status after a trip, an int32: that of the first test below that holds, or RUNNING."""
+    before, point, after, outcome = trip
+    f, noise = after.value, objective.noise(after.value)
+    at_bottom = f <= p.lowest + noise  # a stationary point above a value already seen is not an answer
+    stationary = after.grad_norm <= gradient_threshold(stop, f, p.largest_norm)
+    exhausted = (p.idle >= FLOOR_PATIENCE) | outcome.failed
+    stalled = p.idle >= stop.patience
+    lost, ran_away = escapes(p, trip, searches)
+    tests = {
+        Status.NONFINITE_START: p.steps < 0,
+        Status.UNBOUNDED: unbounded(p, trip),
+        Status.TARGET_REACHED: False if stop.target is None else f <= stop.target,
+        Status.CONVERGED: stationary & at_bottom,
+        Status.PRECISION_FLOOR: exhausted & (p.predicted <= noise) & at_bottom,
+        Status.DIVERGED: ran_away,
+        Status.NONFINITE: lost,
+        Status.LINE_SEARCH_FAILED: outcome.failed,
+        Status.SMALL_DECREASE: small_decrease(stop, p, trip),
+        Status.SMALL_STEP: small_step(stop, p, trip),
+        Status.STEP_TOO_SMALL: stalled & (2 * p.frozen >= stop.patience),
+        Status.STALLED: stalled,
+        Status.MAX_STEPS: p.steps >= stop.max_steps,
+        Status.MAX_EVALS: p.evals >= stop.max_evals,
+    }
+    possible = {status: holds for status, holds in tests.items() if holds is not False}
+    codes = [jnp.asarray(status, jnp.int32) for status in possible]
+    return jnp.select([jnp.asarray(holds) for holds in possible.values()], codes, jnp.asarray(0, jnp.int32))
+
+
+def escapes(p: Progress, trip: Trip, searches: bool) -> tuple[jax.Array | bool, jax.Array]:
+    """Whether a method without a search met a non-finite point, and whether the value ran away upwards."""
+    f, g, point = trip.after.value, trip.after.grad_norm, trip.point
+    rise = f - p.start_value
+    size = jnp.maximum(jnp.abs(p.start_value), p.start_value - p.lowest)
+    ran_away = (p.rises >= PATIENCE) & ((rise > DIVERGED_RISE * size) | (g > DIVERGED_SLOPE * p.start_norm))
+    if searches:
+        return False, ran_away
+    lost = ~(jnp.isfinite(point.value) & jnp.isfinite(point.grad_norm))
+    return lost, ran_away | (lost & ((point.value == jnp.inf) | (p.rises > 0)))
+
+
+def unbounded(p: Progress, trip: Trip) -> jax.Array:
+    """Whether the value is -inf, or so low that the start's value is lost twice over in its rounding."""
+    eps = float(jnp.finfo(trip.point.value.dtype).eps)
+    return (trip.point.value == -jnp.inf) | (trip.after.value < -(1 + jnp.abs(p.start_value)) / eps**2)
+
+
+def small_decrease(stop: Stop, p: Progress, trip: Trip) -> jax.Array | bool:
+    """The opt-in test on the change of value."""
+    if stop.decrease is None:
+        return False
+    old, new = trip.before.value, trip.after.value
+    change = jnp.abs(new - old) <= stop.decrease * jnp.maximum(jnp.abs(old), jnp.abs(new))
+    return trip.outcome.accepted & (p.steps > 0) & change
+
+
+def small_step(stop: Stop, p: Progress, trip: Trip) -> jax.Array | bool:
+    """The opt-in test on the change of parameters."""
+    if stop.step is None:
+        return False
+    change = vector.max_abs(vector.subtract(trip.after.x, trip.before.x))
+    small = change <= stop.step.astype(change.dtype) * vector.max_abs(trip.after.x)  # type: ignore[union-attr]
+    return trip.outcome.accepted & (p.steps > 0) & small

@@ -1,0 +1,72 @@
+"""The vector algebra: a vector is a pytree of float arrays, real or complex; a flat vector is one leaf.
+
+Methods are written against these few functions, so that the same lines serve one flat vector (the
+default), the user's own pytree (optax) and leaves that are sharded over devices.
+"""
+
+import functools
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Vector = Any  # a pytree of float or complex arrays
+Scalar = jax.Array  # a real scalar array, shape ()
+
+
+def real_dtype(tree: Vector) -> jnp.dtype:
+    """The dtype of scalars that go with ``tree``: its widest real dtype, at least float32.
+
+    Sums over bfloat16 leaves are taken in float32: 8 bits of mantissa cannot hold an inner product.
+    """
+    dtypes = (jnp.finfo(leaf.dtype).dtype for leaf in jax.tree.leaves(tree))
+    return functools.reduce(jnp.promote_types, dtypes, jnp.dtype("float32"))
+
+
+def size(tree: Vector) -> int:
+    """Number of entries."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def zeros_like(tree: Vector) -> Vector:
+    """A vector of zeros."""
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def dot(a: Vector, b: Vector) -> Scalar:
+    """Inner product of ``a`` and ``b`` as real vectors: the real part of sum(conj(a) * b)."""
+    dtype = real_dtype(a)
+
+    def leaf_dot(x: jax.Array, y: jax.Array) -> jax.Array:
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        return jnp.vdot(x.astype(wide), y.astype(wide)).real.astype(dtype)
+
+    return functools.reduce(operator.add, jax.tree.leaves(jax.tree.map(leaf_dot, a, b)))
+
+
+def max_abs(a: Vector) -> Scalar:
+    """Largest modulus of an entry (the infinity norm); NaN if any entry is NaN."""
+    dtype = real_dtype(a)
+    norms = [jnp.max(jnp.abs(leaf), initial=0).astype(dtype) for leaf in jax.tree.leaves(a)]
+    return functools.reduce(jnp.maximum, norms)
+
+
+def add_scaled(a: Vector, scale: Scalar, b: Vector) -> Vector:
+    """``a + scale * b``, each leaf in its own dtype."""
+    return jax.tree.map(lambda x, y: x + scale.astype(x.dtype) * y, a, b)
+
+
+def subtract(a: Vector, b: Vector) -> Vector:
+    """``a - b``."""
+    return jax.tree.map(operator.sub, a, b)
+
+
+def negative(a: Vector) -> Vector:
+    """``-a``."""
+    return jax.tree.map(operator.neg, a)
+
+
+def where(condition: jax.Array, a: Any, b: Any) -> Any:
+    """``a`` if ``condition`` (a scalar) else ``b``, for any pytrees of equal structure."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
