@@ -84,13 +84,6 @@ class Loop(NamedTuple):
             best = vector.where(carry.progress.at_best, best, carry.best)
         return self.report(carry, best)
 
-    def snapshot(self, carry: Carry) -> Result:
-        """The iterate while running; the answer at the end."""
-        if carry.best is None:
-            return self.report(carry, carry.state.iterate)
-        at_iterate = carry.progress.at_best | (carry.status == Status.RUNNING)
-        return self.report(carry, vector.where(at_iterate, carry.state.iterate, carry.best))
-
     def report(self, carry: Carry, point: Point) -> Result:
         """A point and the story so far."""
         now, sign = carry.progress, self.objective.sign

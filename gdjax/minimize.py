@@ -97,9 +97,10 @@ def iterate(
 ) -> Iterator[Result]:
     """Step by hand: a generator of results, one an accepted step, beginning with the start (step 0).
 
-    Each is the iterate of that step with status RUNNING; the last one is what `minimize` returns, with the
-    status that ended it. The options are those of `minimize`; the same compiled trip is run, so the iterates
-    are the same. Not inside a trace.
+    Each shows the iterate of its step, with status RUNNING but for the last, which has the status that ended
+    the descent. (`minimize` returns the best point; for methods whose values may rise that can be an
+    earlier one.) The options are those of `minimize`; the same trip is run, so the iterates are the same.
+    Not inside a trace.
 
     >>> import gdjax
     >>> for state in iterate(lambda x: x**2, 1.0, method=gdjax.GradientDescent(0.25), max_steps=2):
@@ -181,7 +182,7 @@ def as_method(method: Any) -> Method:
     """
     if method is None:
         return DEFAULT_METHOD
-    if isinstance(method, optax.GradientTransformation):
+    if isinstance(method, optax.GradientTransformation | optax.MultiSteps):
         return Optax(method)
     if not isinstance(method, type) and all(hasattr(method, name) for name in ("init", "step", "layout")):
         return method
@@ -227,4 +228,4 @@ def _next_step(static: Static, capacity: int, arrays: list[Any], carry: Carry) -
     """On to the next accepted point, and what to show of it."""
     loop = make_loop(static, capacity, arrays)
     carry = loop.run_to_next_step(carry)
-    return carry, loop.snapshot(carry)
+    return carry, loop.report(carry, carry.state.iterate)

@@ -91,7 +91,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
 
     jaxpr, shapes = jax.make_jaxpr(value_and_grad, return_shape=True)(params)
     replay, out_tree = jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
-    dtype = jnp.promote_types(vector.real_dtype(params), shapes[0].dtype)
+    dtype = vector.real_dtype((params, shapes[0]))
     eps = max(float(jnp.finfo(x.dtype).eps) for x in [*jax.tree.leaves(params), shapes[0]])
 
     def evaluate(x: Vector) -> Point:

@@ -1,5 +1,6 @@
 """What the loop remembers of a descent, in scalars: all that the stopping tests and their sentences need."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -10,14 +11,16 @@ from gdjax.methods.base import Outcome
 from gdjax.objective import Objective, Point
 from gdjax.vector import Scalar
 
-# After so many evaluations without progress the curvature along the last step is measured (four inner
-# products, not paid while things go well): the floor and divergence tests need it, nothing else does.
+# New highest values in a row, without progress, that make a run-away (see `stopping`), and evaluations
+# without progress after which the sentence of a limit no longer says that the loss was falling.
 PATIENCE = 10
 # The gradient makes progress when its norm falls by a tenth: at the rounding floor it wanders by a few
 # percent, which without this margin counted as progress and kept float32 runs going to their limit.
 GRAD_PROGRESS = 0.9
-# It is also measured at the first new highest value after progress, and then kept while the value rises: a
-# run-away soon is so far out that the curvature there says nothing of the start.
+
+# A minimum is found to within the rounding of the parameters when the Newton step is at most this many of
+# their roundings: a fixed step of a tenth of Newton's freezes at five, half an ulp over a tenth.
+SLACK = 8.0
 
 
 class Trip(NamedTuple):
@@ -47,7 +50,7 @@ class Progress(NamedTuple):
     idle: jax.Array  # evaluations since the last progress
     rises: jax.Array  # new highest values since the last progress
     frozen: jax.Array  # accepted points in a row with the same value and gradient norm
-    curvature: Scalar  # along the last step, when last measured (see `secant`); NaN before
+    curvature: Scalar  # along the last step, negative unless it overshot, as last measured (`secant`); NaN before
     predicted: Scalar  # decrease that is still to be had, as far as is known; inf if it is not
 
 
@@ -96,11 +99,11 @@ def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
     idle = jnp.where(moved_on, 0, p.idle + 1)
     rises = jnp.where(moved_on, 0, p.rises + higher.astype(jnp.int32))
     rising = higher & (rises > 0)
-    wanted = accepted & (steps > 0) & jnp.where(rising, rises == 1, idle >= PATIENCE)
+    wanted = accepted & (steps > 0) & jnp.where(rising, rises == 1, ~fell)
     curvature, model = jax.lax.cond(
-        wanted, secant, lambda *_: (p.curvature, p.predicted), before, after, objective.eps
+        wanted, functools.partial(secant, objective.eps), lambda *_: (p.curvature, p.predicted), before, after, p.predicted
     )
-    predicted = jnp.where(idle >= PATIENCE, model, jnp.inf) if outcome.predicted is None else outcome.predicted
+    predicted = jnp.where(fell, jnp.inf, model) if outcome.predicted is None else outcome.predicted
     return Progress(
         evals=p.evals + 1 + outcome.extra_evals,
         steps=steps,
@@ -122,16 +125,26 @@ def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
     )
 
 
-def secant(before: Point, after: Point, eps: float) -> tuple[Scalar, Scalar]:
-    """Curvature along the last step s and the Newton decrease that it promises.
+def secant(eps: float, before: Point, after: Point, known: Scalar) -> tuple[Scalar, Scalar]:
+    """Curvature along the last step s, and the Newton decrease that it promises (``known`` if it tells nothing).
 
-    The curvature is |y| / |s| with the sign of s'y, where y = g(after) - g(before): of the two common secants
-    the one nearer to the largest curvature. The decrease is g'g s's / 2 s'y, or inf unless s'y is positive
-    and more than the rounding error of the two gradients.
+    Measured only on trips in which the value does not fall beyond its rounding error (near the floor) or
+    first rises (a run-away; later it is so far out that its curvature says nothing of the start): the seven
+    inner products are not paid while things go well.
+
+    The curvature is |y| / |s|, y = g(after) - g(before): of the two common secants the one nearer to the
+    largest curvature. It is given a minus sign unless the step went downhill and overshot the valley
+    (s'g(before) < 0 < s'g(after)). The decrease is g'g s's / 2 s'y; it is known if s'y is positive and more
+    than the rounding error of the two gradients, and 0 where a change of x by SLACK roundings would undo it.
     """
     dtype = before.value.dtype
-    s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
-    pairs = ((s, s), (s, y), (y, y), (after.grad, after.grad))
-    ss, sy, yy, gg = (vector.dot(a, b).astype(dtype) for a, b in pairs)
-    trusted = sy > 100 * eps * jnp.sqrt(ss) * jnp.sqrt(gg)
-    return jnp.sign(sy) * jnp.sqrt(yy / ss), jnp.where(trusted, 0.5 * gg * (ss / sy), jnp.inf)
+    x, g = after.x, after.grad
+    s, y = vector.subtract(x, before.x), vector.subtract(g, before.grad)
+    pairs = ((s, s), (s, y), (y, y), (s, before.grad), (s, g), (g, g), (x, x))
+    ss, sy, yy, sg0, sg, gg, xx = (vector.dot(a, b).astype(dtype) for a, b in pairs)
+    curvature = jnp.sqrt(yy / ss)
+    decrease = 0.5 * gg * (ss / sy)
+    decrease = jnp.where(decrease <= 0.5 * curvature * (SLACK * eps) ** 2 * xx, 0, decrease)
+    trusted = sy > 100 * float(jnp.finfo(dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(gg)
+    overshot = (sg0 < 0) & (sg > 0)
+    return jnp.where(overshot, curvature, -curvature), jnp.where(trusted, decrease, known)

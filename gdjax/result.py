@@ -49,6 +49,10 @@ class Result:
         codes = np.asarray(self.code)
         return sentences.of_one(self) if codes.ndim == 0 else sentences.of_many(codes)
 
+    def __getitem__(self, lane: Any) -> "Result":
+        """One lane of a batch (or some, by a slice or mask)."""
+        return jax.tree.map(lambda x: x[lane], self)
+
     def __str__(self) -> str:
         """The message, or the shape of the result inside a trace."""
         return self.message if is_concrete(self.code) else f"Result(traced, code={self.code})"

@@ -35,17 +35,14 @@ class Facts:
         sign = -1.0 if result.maximized else 1.0
         self.result = result
         self.value, self.grad_norm = float(result.value), float(result.grad_norm)
+        self.double = result.value.dtype == np.float64
         self.steps, self.evals = int(result.num_steps), int(result.num_evals)
         self.start_value, self.highest = sign * float(p.start_value), sign * float(p.highest)
         self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
         self.threshold = float(stop.tol) * min(1 + abs(self.value), float(p.largest_norm))  # type: ignore[arg-type]
         self.target = None if stop.target is None else sign * float(stop.target)
+        self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
         self.stop, self.falling, self.up = stop, "rising" if result.maximized else "falling", sign < 0
-
-    def __getitem__(self, name: str) -> Any:
-        """Numbers to four digits, for `str.format_map`."""
-        value = getattr(self, name)
-        return f"{value:.4g}" if isinstance(value, float) else value
 
     @property
     def after(self) -> str:
@@ -56,7 +53,8 @@ class Facts:
     @property
     def gradient(self) -> str:
         """The gradient test, which did not hold."""
-        return f"The value is {self.value:.6g}, the gradient norm {self.grad_norm:.3g} (it counts as zero below {self.threshold:.3g})."
+        best = "" if self.at_best else "The descent ended above the best point seen, which is returned. "
+        return f"{best}The value is {self.value:.6g}, the gradient norm {self.grad_norm:.3g} (it counts as zero below {self.threshold:.3g})."
 
     @property
     def trend(self) -> str:
@@ -76,10 +74,15 @@ def converged(f: Facts) -> str:
 
 
 def floor(f: Facts) -> str:
+    why = (
+        f"the decrease still to be had, about {f.predicted:.2g}, is below the rounding error of a value of {f.value:.6g}"
+        if f.predicted > 0
+        else f"the minimum lies within a few roundings of the parameters. The value is {f.value:.6g}"
+    )
     return (
-        f"{f.after} no further progress can be measured: the decrease still to be had, about {f.predicted:.2g}, is "
-        f"below the rounding error of a value of {f.value:.6g}. The gradient norm is {f.grad_norm:.3g} (it counts as "
-        f"zero below {f.threshold:.3g}). For more digits use float64, or subtract a constant from the loss."
+        f"{f.after} no further progress can be measured: {why}. The gradient norm is {f.grad_norm:.3g} (it counts as "
+        f"zero below {f.threshold:.3g}). For more digits {'' if f.double else 'use float64, or '}subtract from the loss what "
+        "is constant in it."
     )
 
 
@@ -91,7 +94,10 @@ def diverged(f: Facts) -> str:
             f"about {1 / f.curvature:.2g} should be stable, twice that is the limit"
         )
     elif f.curvature < 0:
-        advice = "and the slope kept its sign: if a gradient was given, check it with gdjax.check_gradient"
+        advice = (
+            "the steps do not overshoot, they lead uphill. Check the gradient with gdjax.check_gradient, and the sign "
+            "of the updates"
+        )
     else:
         advice = "the learning rate is too large, or the gradient wrong (gdjax.check_gradient)"
     return f"{ran}: {advice}. The best point seen is returned, with value {f.value:.6g}."
@@ -125,11 +131,12 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.MAX_EVALS: lambda f: f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.trend} {f.gradient}",
     Status.STALLED: lambda f: (
         f"{f.after} the last {f.idle} evaluations brought neither a lower value nor a smaller gradient (patience is "
-        f"{int(f.stop.patience)}): the steps may be too large to settle, or the loss not smooth. {f.gradient}"
+        f"{int(f.stop.patience)}): the steps may be too large to settle, the loss not smooth, or the gradient wrong (gdjax.check_gradient). "
+        f"{f.gradient}"
     ),
     Status.STEP_TOO_SMALL: lambda f: (
         f"{f.after} the steps no longer change value and gradient in {f.result.value.dtype} ({f.idle} evaluations, "
-        f"patience is {int(f.stop.patience)}): raise the learning rate, rescale the loss or use float64. {f.gradient}"
+        f"patience is {int(f.stop.patience)}): raise the learning rate, rescale the loss{'' if f.double else ', use float64'}. {f.gradient}"
     ),
     Status.LINE_SEARCH_FAILED: lambda f: (
         f"{f.after} no step along the search direction lowers the loss as its gradient promises: the gradient may "

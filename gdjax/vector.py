@@ -15,13 +15,13 @@ Vector = Any  # a pytree of float or complex arrays
 Scalar = jax.Array  # a real scalar array, shape ()
 
 
-def real_dtype(tree: Vector) -> jnp.dtype:
-    """The dtype of scalars that go with ``tree``: its widest real dtype, at least float32.
+def real_dtype(tree: Any) -> jnp.dtype:
+    """The dtype of scalars that go with ``tree``: float64 if a leaf has double precision, else float32.
 
     Sums over bfloat16 leaves are taken in float32: 8 bits of mantissa cannot hold an inner product.
     """
-    dtypes = (jnp.finfo(leaf.dtype).dtype for leaf in jax.tree.leaves(tree))
-    return functools.reduce(jnp.promote_types, dtypes, jnp.dtype("float32"))
+    double = any(jnp.finfo(leaf.dtype).bits > 32 for leaf in jax.tree.leaves(tree))
+    return jnp.dtype("float64" if double else "float32")
 
 
 def size(tree: Vector) -> int:
@@ -39,8 +39,9 @@ def dot(a: Vector, b: Vector) -> Scalar:
     dtype = real_dtype(a)
 
     def leaf_dot(x: jax.Array, y: jax.Array) -> jax.Array:
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        return jnp.vdot(x.astype(wide), y.astype(wide)).real.astype(dtype)
+        if jnp.finfo(x.dtype).bits < 32:
+            x, y = x.astype(dtype), y.astype(dtype)
+        return jnp.vdot(x, y).real.astype(dtype)
 
     return functools.reduce(operator.add, jax.tree.leaves(jax.tree.map(leaf_dot, a, b)))
 

@@ -74,9 +74,11 @@ class Backtracking:
 
         parabola = -0.5 * alpha * linear / (f - f0 - linear)
         shorter = jnp.where(jnp.isfinite(f), jnp.clip(parabola, 0.1 * alpha, 0.5 * alpha), 0.1 * alpha)
-        trials = jnp.where(accepted, 0, trials + 1)
-        failed = ~accepted & (trials >= self.max_trials)
-        return BacktrackingState(jnp.where(accepted, alpha, shorter), f0, slope0, trials), Verdict(accepted, failed)
+        # Shortened until nothing changes any more: the slope promised a decrease that is not there.
+        stuck = (trials > 0) & (slope == slope0) & (jnp.abs(value - f0) <= noise)
+        failed = stuck | (~accepted & (trials + 1 >= self.max_trials))
+        new = BacktrackingState(jnp.where(accepted, alpha, shorter), f0, slope0, jnp.where(accepted, 0, trials + 1))
+        return new, Verdict(accepted & ~failed, failed)
 
     def next_step_size(self, search: BacktrackingState) -> Scalar:
         """First trial of the search after ``search``, which has accepted ``search.step_size``."""

@@ -120,7 +120,9 @@ class GradientDescent:
         slope = -vector.dot(moved.uphill, point.grad).astype(objective.dtype)
         initial = jnp.asarray(self.rule.initial).astype(objective.dtype)
         rate = jnp.where(state.count == 0, initial, self.rule.next_step_size(search))
-        moved = moved._replace(rate=rate, search=self.rule.start(value, slope, rate))
+        # The lowest value, not the last: the noise rule may accept a value above it, which must not add up.
+        lowest = jnp.minimum(value, state.search.value)
+        moved = moved._replace(rate=rate, search=self.rule.start(lowest, slope, rate))
         stayed = state._replace(rate=search.step_size, search=search)
         outcome = Outcome(finite & verdict.accepted, state.rate, verdict.failed)
         return vector.where(keep & verdict.accepted, moved, stayed), outcome

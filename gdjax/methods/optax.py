@@ -3,6 +3,8 @@
 DeepMind et al., The DeepMind JAX Ecosystem (2020); optax documentation, "GradientTransformation".
 """
 
+import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +16,7 @@ from gdjax import vector
 from gdjax.layout import Leaves
 from gdjax.methods.base import Outcome, usable
 from gdjax.objective import Objective, Point
+from gdjax.pytrees import strong
 from gdjax.vector import Vector
 
 
@@ -55,6 +58,8 @@ class Optax:
     searches = False
 
     def __init__(self, optimizer: Any, **hyperparameters: Any) -> None:
+        if isinstance(optimizer, optax.MultiSteps):
+            optimizer = optimizer.gradient_transformation()
         is_transformation = isinstance(optimizer, optax.GradientTransformation)
         if not callable(optimizer) and not is_transformation:
             raise TypeError(f"Optax needs an optax optimiser or a function that makes one, got {optimizer!r}")
@@ -90,7 +95,8 @@ class Optax:
 
     def init(self, objective: Objective) -> OptaxState:
         """At the start."""
-        optimizer = jax.tree.map(jnp.asarray, self.transformation.init(objective.start))
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes, whatever the user has chosen
+            optimizer = jax.tree.map(jnp.asarray, self.transformation.init(objective.start))
         two_points = schedule_free_state(optimizer) is not None
         return OptaxState(
             iterate=objective.blank,
@@ -126,12 +132,21 @@ class Optax:
         def loss(params: Any, obj_fn: Any = None) -> Any:  # optax insists that value_fn takes all extra arguments
             return objective.value(params)
 
-        updates, new = self.transformation.update(
-            point.grad, optimizer, point.x, value=point.value, grad=point.grad, value_fn=loss, obj_fn=loss
-        )
+        transformation = self.transformation
+        extra = accepted(transformation.update, value=point.value, grad=point.grad, value_fn=loss, obj_fn=loss)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, new = transformation.update(point.grad, optimizer, point.x, **extra)
         # Some optimisers let a count or a rate change its dtype in the first update; a loop's carry cannot.
         new = jax.tree.map(lambda a, like: a if a is like else jnp.asarray(a, like.dtype), new, optimizer)
-        return optax.apply_updates(point.x, updates), new
+        return jax.tree.map(strong, optax.apply_updates(point.x, updates)), new
+
+
+def accepted(function: Callable[..., Any], **extra: Any) -> dict[str, Any]:
+    """Those of the extra arguments that a function's signature takes."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return extra
+    return {name: value for name, value in extra.items() if name in parameters}
 
 
 def effective_rate(state: OptaxState) -> vector.Scalar:

@@ -1,0 +1,47 @@
+"""Losses that the tests share (the same objects, so that their programs are compiled once)."""
+
+import jax
+import jax.numpy as jnp
+
+import gdjax
+
+
+def quadratic(p, curvature=10.0):
+    """Condition number 10 (by default), minimum 0 at 1."""
+    scale = jnp.linspace(1.0, curvature, p.size, dtype=p.dtype).reshape(p.shape)
+    return 0.5 * jnp.sum(scale * (p - 1) ** 2)
+
+
+def rosenbrock(p):
+    return jnp.sum(100 * (p[1:] - p[:-1] ** 2) ** 2 + (1 - p[:-1]) ** 2)
+
+
+def tree_loss(p):
+    """Of a nested tree with real and complex leaves of any dtype; minimum 0 where every entry is 1 + 2i or 1."""
+
+    def leaf(x):
+        goal = jnp.asarray(1 + 2j if jnp.iscomplexobj(x) else 1, x.dtype)
+        return jnp.sum(jnp.abs(x - goal) ** 2).astype(jnp.float32)
+
+    return sum(leaf(x) for x in jax.tree.leaves(p))
+
+
+# A marker: sin is the value's and cos its derivative's, and neither occurs anywhere else.
+def marked(p, shift=0.0):
+    return jnp.sum(jnp.sin(p + shift) + 2 * (p - 1) ** 2)
+
+
+SEARCH = gdjax.GradientDescent(gdjax.Backtracking())
+
+
+def count_primitive(jaxpr, name):
+    """Occurrences of a primitive in a jaxpr and all jaxprs within it."""
+    count = 0
+    for eqn in jaxpr.eqns:
+        count += eqn.primitive.name == name
+        for sub in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            if hasattr(sub, "jaxpr"):
+                sub = sub.jaxpr
+            if hasattr(sub, "eqns"):
+                count += count_primitive(sub, name)
+    return count
