@@ -107,9 +107,7 @@ def main() -> None:
     print("solver              accuracy: train    test  largest difference from scikit-learn's coefficients")
     for name, params in fits.items():
         gap = largest_difference(params, fits["scikit-learn"])
-        print(
-            f"{name:18s}  {accuracy(params, x, y):15.3f}  {accuracy(params, x_test, y_test):6.3f}  {gap:.1e}"
-        )
+        print(f"{name:18s}  {accuracy(params, x, y):15.3f}  {accuracy(params, x_test, y_test):6.3f}  {gap:.1e}")
 
     print("\n4. What a result says when it is printed (the last one of the table, L-BFGS)\n")
     print(result)

@@ -4,6 +4,7 @@ The Taylor test with a fitted order is that of Boumal et al., Manopt, a Matlab t
 `checkgradient`), with steps and the noise level set by the dtype.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -73,14 +74,14 @@ def _widen(problem: Problem) -> Problem:
             return x
         return jnp.asarray(np.asarray(x).astype(np.complex128 if jnp.iscomplexobj(x) else np.float64))
 
-    arrays = jax.tree.map(widen, (problem.params, problem.args, problem.kwargs))
-    return Problem(problem.loss, *arrays, problem.grad, problem.has_aux, problem.maximize)
+    params, args, kwargs = jax.tree.map(widen, (problem.params, problem.args, problem.kwargs))
+    return dataclasses.replace(problem, params=params, args=args, kwargs=kwargs)
 
 
 def examine(problem: Problem, directions: int, seed: int) -> GradientReport:
     """The check in the dtypes of ``problem``."""
     params = check_params(problem.params)
-    loss = lambda p: call_loss(problem, p)[0]  # noqa: E731
+    loss = lambda p: call_loss(problem, p)[0]
     value, automatic = jax.jit(jax.value_and_grad(loss))(params)
     analytic = None
     if problem.grad is not None:
@@ -95,7 +96,9 @@ def examine(problem: Problem, directions: int, seed: int) -> GradientReport:
             return line_check(along, float(value), automatic, params, v, eps)
 
     rng = np.random.default_rng(seed)
-    leaves, problems, notes = [], [], []
+    leaves: list[LeafCheck] = []
+    problems: list[str] = []
+    notes: list[str] = []
     if not np.isfinite(float(value)):
         problems.append(f"the value is {float(value)}")
     for i, (path, p) in enumerate(named_leaves("params", params)):
@@ -109,7 +112,9 @@ def examine(problem: Problem, directions: int, seed: int) -> GradientReport:
     lines = [check_line(direction(rng, params)) for _ in range(directions)]
     for i, line in enumerate(lines, start=1):
         if np.isfinite(line.slope) and not line.agrees(tolerance):
-            problems.append(f"along random direction {i} jax.grad's slope is {line.slope:.6g}, the loss's {line.numeric:.6g}")
+            problems.append(
+                f"along random direction {i} jax.grad's slope is {line.slope:.6g}, the loss's {line.numeric:.6g}"
+            )
         elif not line.kink and not line.exact and line.order < ORDER:
             notes.append(f"along random direction {i} the Taylor remainder has order {line.order:.2f}, not 2")
     return GradientReport(float(value), str(value.dtype), leaves, lines, problems, notes)
@@ -158,7 +163,9 @@ def taylor_order(ts: np.ndarray, remainder: np.ndarray, noise: float) -> float:
     return min(fits)[1] if fits else float("nan")
 
 
-def find_kink(ts: np.ndarray, f0: float, left: np.ndarray, right: np.ndarray, noise: float) -> tuple[float, float] | None:
+def find_kink(
+    ts: np.ndarray, f0: float, left: np.ndarray, right: np.ndarray, noise: float
+) -> tuple[float, float] | None:
     """Slopes to the left and right if their difference stays as t shrinks a hundredfold; it is O(t) when smooth."""
     slopes_right, slopes_left = (right - f0) / ts, (f0 - left) / ts
     gap = np.abs(slopes_right - slopes_left)
@@ -172,7 +179,14 @@ def find_kink(ts: np.ndarray, f0: float, left: np.ndarray, right: np.ndarray, no
 
 
 def leaf_check(
-    path: str, p: jax.Array, a: np.ndarray, g: np.ndarray, given: bool, scale: float, line: LineCheck, tolerance: float
+    path: str,
+    p: jax.Array,
+    a: np.ndarray,
+    g: np.ndarray,
+    given: bool,
+    scale: float,
+    line: LineCheck,
+    tolerance: float,
 ) -> LeafCheck:
     """Compare one leaf of the analytic gradient ``a`` with that of `jax.grad` ``g``."""
     with np.errstate(invalid="ignore"):
@@ -201,7 +215,9 @@ def judge_leaf(leaf: LeafCheck, tolerance: float, problems: list[str], notes: li
         case "not finite":
             problems.append(f"the gradient of {leaf.path} has entries that are not finite")
         case "analytic gradient wrong":
-            problems.append(f"at {at} the analytic gradient is {leaf.worst_pair[0]:.6g}, jax.grad's {leaf.worst_pair[1]:.6g}")
+            problems.append(
+                f"at {at} the analytic gradient is {leaf.worst_pair[0]:.6g}, jax.grad's {leaf.worst_pair[1]:.6g}"
+            )
         case "jax.grad wrong":
             problems.append(
                 f"within {leaf.path} jax.grad's slope is {leaf.line.slope:.6g}, the loss's {leaf.line.numeric:.6g} "
@@ -212,5 +228,3 @@ def judge_leaf(leaf: LeafCheck, tolerance: float, problems: list[str], notes: li
     if leaf.line.kink:
         left, right = leaf.line.kink
         notes.append(f"the loss has a kink at {leaf.path}: slope {left:.6g} to the left, {right:.6g} to the right")
-
-

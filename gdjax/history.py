@@ -30,9 +30,7 @@ class History:
 
     def trim(self) -> "History":
         """The filled records alone, as NumPy arrays (outside of jit, one problem)."""
-        size = int(self.size)
-        columns = (self.step, self.value, self.grad_norm, self.step_size, self.num_evals)
-        return History(*(np.asarray(column)[:size] for column in columns), size=np.asarray(size))  # type: ignore[arg-type]
+        return jax.tree.map(lambda column: np.asarray(column)[: len(self)] if np.ndim(column) else column, self)
 
     def __len__(self) -> int:
         """Number of filled records."""
@@ -67,7 +65,7 @@ class Record(NamedTuple):
         keep = count[0] % self.stride == 0
         size = self.size + keep.astype(jnp.int32)
         full = size == self.capacity
-        thin = lambda rows: rows.at[: self.capacity // 2].set(rows[: self.capacity : 2])  # noqa: E731
+        thin = lambda rows: rows.at[: self.capacity // 2].set(rows[: self.capacity : 2])
         floats, counts = (jnp.where(full, thin(rows), rows) for rows in (floats, counts))
         size, stride = jnp.where(full, size // 2, size), jnp.where(full, self.stride * 2, self.stride)
         # A thinned-out history may have lost the step just written: it then stands in the open row again.

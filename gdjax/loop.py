@@ -11,7 +11,7 @@ from gdjax.methods.base import Method
 from gdjax.objective import Objective, Point
 from gdjax.progress import Progress, Trip
 from gdjax.result import Result
-from gdjax.stopping import Status, Stop
+from gdjax.stopping import Limits, Status
 
 
 class Carry(NamedTuple):
@@ -29,7 +29,7 @@ class Loop(NamedTuple):
 
     objective: Objective
     method: Method
-    stop: Stop  # resolved
+    stop: Limits
     capacity: int  # of the history; 0 for none
 
     def start(self) -> Carry:

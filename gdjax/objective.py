@@ -62,9 +62,7 @@ class Objective:
     def to_user(self, point: Point) -> dict[str, Any]:
         """params, value, grad (in `jax.grad`'s convention) and aux of the user's own function."""
         sign = jnp.asarray(self.sign, self.dtype)
-        grad = jax.tree.map(
-            lambda g: jnp.conj(g) * jnp.asarray(self.sign, g.dtype), self.layout.unravel(point.grad)
-        )
+        grad = jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(self.sign, g.dtype), self.layout.unravel(point.grad))
         params = self.layout.unravel(point.x)
         return dict(params=params, value=sign * point.value, grad=grad, grad_norm=point.grad_norm, aux=point.aux)
 
@@ -95,8 +93,11 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     eps = max(float(jnp.finfo(x.dtype).eps) for x in [*jax.tree.leaves(params), shapes[0]])
 
     def evaluate(x: Vector) -> Point:
+        # Without the barriers XLA may compute point and gradient anew in each kernel that uses them: with a
+        # million parameters a trip of plain descent then took 4.7 ms instead of 0.8.
+        x = jax.lax.optimization_barrier(x)
         value, grad, aux = jax.tree.unflatten(out_tree, replay(*jax.tree.leaves(layout.unravel(x))))
-        grad = layout.ravel(grad)
+        grad = jax.lax.optimization_barrier(layout.ravel(grad))
         return Point(x, value.astype(dtype), grad, vector.max_abs(grad).astype(dtype), aux)
 
     start = layout.ravel(params)
@@ -199,7 +200,8 @@ def check_grad(grad: Any, params: Any) -> Any:
     Raises:
         TypeError: on another structure or kind of dtype; ValueError: on another shape; naming the leaf.
     """
-    got, want = jax.tree.structure(grad), jax.tree.structure(params)
+    got: Any = jax.tree.structure(grad)
+    want: Any = jax.tree.structure(params)
     if got != want:
         raise TypeError(f"grad must return a pytree like params, {want}; it returned {got}")
 

@@ -9,7 +9,7 @@ from gdjax import sentences
 from gdjax.history import History
 from gdjax.progress import Progress
 from gdjax.pytrees import is_concrete, pytree_dataclass, static_field
-from gdjax.stopping import Status, Stop, is_success
+from gdjax.stopping import Limits, Status, is_success
 
 
 @pytree_dataclass
@@ -29,7 +29,7 @@ class Result:
     num_evals: jax.Array  # evaluations of the loss with its gradient, int32
     history: History | None  # with history=True
     progress: Progress  # the scalars behind the sentence, in the minimiser's sign
-    stop: Stop  # the limits and tolerances that were in force, in the minimiser's sign
+    stop: Limits  # the tolerances and limits that were in force, in the minimiser's sign
     maximized: bool = static_field(False)
 
     @property

@@ -1,7 +1,7 @@
 """The words of a result: which test fired, the two numbers that it compared, and what to do."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Facts:
         self.steps, self.evals = int(result.num_steps), int(result.num_evals)
         self.start_value, self.highest = sign * float(p.start_value), sign * float(p.highest)
         self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
-        self.threshold = float(stop.tol) * min(1 + abs(self.value), float(p.largest_norm))  # type: ignore[arg-type]
+        self.threshold = float(stop.tol) * min(1 + abs(self.value), float(p.largest_norm))
         self.target = None if stop.target is None else sign * float(stop.target)
         self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
         self.stop, self.falling, self.up = stop, "rising" if result.maximized else "falling", sign < 0
@@ -54,17 +54,21 @@ class Facts:
     def gradient(self) -> str:
         """The gradient test, which did not hold."""
         best = "" if self.at_best else "The descent ended above the best point seen, which is returned. "
-        return f"{best}The value is {self.value:.6g}, the gradient norm {self.grad_norm:.3g} (it counts as zero below {self.threshold:.3g})."
+        value, norm, zero = self.value, self.grad_norm, self.threshold
+        return f"{best}The value is {value:.6g}, the gradient norm {norm:.3g} (it counts as zero below {zero:.3g})."
 
     @property
     def trend(self) -> str:
         """Whether there is more to be had."""
         if self.idle < PATIENCE:
-            return f"The loss was still {self.falling}: allow more steps, or take larger ones (a higher learning rate, another method)."
-        return f"The last {self.idle} evaluations made no progress: more of the same will not help; try another method or learning rate."
+            more = "allow more steps, or take larger ones (a higher learning rate, another method)"
+            return f"The loss was still {self.falling}: {more}."
+        advice = "more of the same will not help; try another method or learning rate"
+        return f"The last {self.idle} evaluations made no progress: {advice}."
 
 
 def converged(f: Facts) -> str:
+    """The gradient test held."""
     if f.steps == 0 and f.grad_norm == 0:
         return (
             f"the gradient is exactly zero at the start, where the value is {f.value:.6g}: a minimum, a saddle or a "
@@ -74,19 +78,20 @@ def converged(f: Facts) -> str:
 
 
 def floor(f: Facts) -> str:
-    why = (
-        f"the decrease still to be had, about {f.predicted:.2g}, is below the rounding error of a value of {f.value:.6g}"
-        if f.predicted > 0
-        else f"the minimum lies within a few roundings of the parameters. The value is {f.value:.6g}"
-    )
+    """Nothing is left to be had at this precision."""
+    rounding = f"is below the rounding error of a value of {f.value:.6g}"
+    why = f"the decrease still to be had, about {f.predicted:.2g}, {rounding}"
+    if f.predicted == 0:
+        why = f"the minimum lies within a few roundings of the parameters. The value is {f.value:.6g}"
+    more = "subtract from the loss what is constant in it" + ("" if f.double else ", or use float64")
     return (
         f"{f.after} no further progress can be measured: {why}. The gradient norm is {f.grad_norm:.3g} (it counts as "
-        f"zero below {f.threshold:.3g}). For more digits {'' if f.double else 'use float64, or '}subtract from the loss what "
-        "is constant in it."
+        f"zero below {f.threshold:.3g}). For more digits {more}."
     )
 
 
 def diverged(f: Facts) -> str:
+    """The value ran away."""
     ran = f"{f.after} the value had run from {f.start_value:.4g} to {f.highest:.4g}"
     if f.curvature > 0:
         advice = (
@@ -104,6 +109,7 @@ def diverged(f: Facts) -> str:
 
 
 def nonfinite_start(f: Facts) -> str:
+    """The start is no point to start from."""
     bad = [
         f"{name} has {np.size(leaf) - np.isfinite(leaf).sum()} of {np.size(leaf)}"
         for tree, argument in ((f.result.params, "params"), (f.result.grad, "grad"))
@@ -120,23 +126,28 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.TARGET_REACHED: lambda f: f"{f.after} the value {f.value:.6g} is at or beyond the target {f.target:.6g}.",
     Status.PRECISION_FLOOR: floor,
     Status.SMALL_DECREASE: lambda f: (
-        f"{f.after} a step changed the value by no more than {float(f.stop.decrease):.3g} of itself, as asked. "
+        f"{f.after} a step changed the value by no more than {np.asarray(f.stop.decrease):.3g} of itself, as asked. "
         f"That is no sign of a minimum by itself. {f.gradient}"
     ),
     Status.SMALL_STEP: lambda f: (
-        f"{f.after} a step changed the parameters by no more than {float(f.stop.step):.3g} of their largest, as "
+        f"{f.after} a step changed the parameters by no more than {np.asarray(f.stop.step):.3g} of their largest, as "
         f"asked. That is no sign of a minimum by itself. {f.gradient}"
     ),
-    Status.MAX_STEPS: lambda f: f"the limit of {int(f.stop.max_steps)} steps came first, {f.after}. {f.trend} {f.gradient}",
-    Status.MAX_EVALS: lambda f: f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.trend} {f.gradient}",
+    Status.MAX_STEPS: lambda f: (
+        f"the limit of {int(f.stop.max_steps)} steps came first, {f.after}. {f.trend} {f.gradient}"
+    ),
+    Status.MAX_EVALS: lambda f: (
+        f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.trend} {f.gradient}"
+    ),
     Status.STALLED: lambda f: (
         f"{f.after} the last {f.idle} evaluations brought neither a lower value nor a smaller gradient (patience is "
-        f"{int(f.stop.patience)}): the steps may be too large to settle, the loss not smooth, or the gradient wrong (gdjax.check_gradient). "
-        f"{f.gradient}"
+        f"{int(f.stop.patience)}): the steps may be too large to settle, the loss not smooth, or the gradient wrong "
+        f"(gdjax.check_gradient). {f.gradient}"
     ),
     Status.STEP_TOO_SMALL: lambda f: (
         f"{f.after} the steps no longer change value and gradient in {f.result.value.dtype} ({f.idle} evaluations, "
-        f"patience is {int(f.stop.patience)}): raise the learning rate, rescale the loss{'' if f.double else ', use float64'}. {f.gradient}"
+        f"patience is {int(f.stop.patience)}): raise the learning rate{'' if f.double else ', use float64'} or "
+        f"rescale the loss. {f.gradient}"
     ),
     Status.LINE_SEARCH_FAILED: lambda f: (
         f"{f.after} no step along the search direction lowers the loss as its gradient promises: the gradient may "

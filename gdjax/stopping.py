@@ -1,6 +1,7 @@
 """When to stop, and what to call it: every way out has a name, two numbers and a sentence."""
 
 import enum
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,6 @@ class Status(enum.IntEnum):
     def __str__(self) -> str:
         """The name."""
         return self.name
-
 
 
 def is_success(code: jax.Array) -> jax.Array:
@@ -92,31 +92,43 @@ class Stop:
         require("must be at least 1", self.patience, lambda x: x >= 1, "patience")
         require("must not be NaN", self.target, lambda x: ~np.isnan(x), "target")
 
-    def resolve(self, objective: Objective, searches: bool) -> "Stop":
+    def resolve(self, objective: Objective, searches: bool) -> "Limits":
         """The same with defaults filled in, in the dtypes of the loop."""
-        real = lambda x: None if x is None else jnp.asarray(x).astype(objective.dtype)  # noqa: E731
-        count = lambda x, default: jnp.asarray(default if x is None else x).astype(jnp.int32)  # noqa: E731
+        real = lambda x: None if x is None else jnp.asarray(x).astype(objective.dtype)
+        count = lambda x, default: jnp.asarray(default if x is None else x).astype(jnp.int32)
         n = sum(leaf.size for leaf in jax.tree.leaves(objective.start))
         tol = max(1e-6, objective.eps**0.5) if self.tol is None else self.tol
-        return Stop(
-            tol=real(tol),
+        return Limits(
+            tol=jnp.asarray(tol).astype(objective.dtype),
             decrease=real(self.decrease),
             step=real(self.step),
-            target=None if self.target is None else objective.sign * real(self.target),
+            target=None if self.target is None else objective.sign * jnp.asarray(self.target).astype(objective.dtype),
             max_steps=count(self.max_steps, 10_000),
             max_evals=count(self.max_evals, np.iinfo(np.int32).max),
             patience=count(self.patience, 50 + int(n**0.5) if searches else 1000),
         )
 
 
-def gradient_threshold(stop: Stop, value: Scalar, largest_norm: Scalar) -> Scalar:
+class Limits(NamedTuple):
+    """A `Stop` with its defaults filled in, in the minimiser's sign and the dtypes of the loop."""
+
+    tol: Scalar
+    decrease: Scalar | None
+    step: Scalar | None
+    target: Scalar | None
+    max_steps: jax.Array
+    max_evals: jax.Array
+    patience: jax.Array
+
+
+def gradient_threshold(stop: Limits, value: Scalar, largest_norm: Scalar) -> Scalar:
     """The gradient norm that counts as zero."""
     return stop.tol * jnp.minimum(1 + jnp.abs(value), largest_norm)
 
 
-def test(objective: Objective, stop: Stop, searches: bool, p: Progress, trip: Trip) -> jax.Array:
+def test(objective: Objective, stop: Limits, searches: bool, p: Progress, trip: Trip) -> jax.Array:
     """The status after a trip, an int32: that of the first test below that holds, or RUNNING."""
-    before, point, after, outcome = trip
+    after, outcome = trip.after, trip.outcome
     f, noise = after.value, objective.noise(after.value)
     at_bottom = f <= p.lowest + noise  # a stationary point above a value already seen is not an answer
     stationary = after.grad_norm <= gradient_threshold(stop, f, p.largest_norm)
@@ -140,9 +152,11 @@ def test(objective: Objective, stop: Stop, searches: bool, p: Progress, trip: Tr
         Status.MAX_STEPS: p.steps >= stop.max_steps,
         Status.MAX_EVALS: p.evals >= stop.max_evals,
     }
-    possible = {status: holds for status, holds in tests.items() if holds is not False}
-    codes = [jnp.asarray(status, jnp.int32) for status in possible]
-    return jnp.select([jnp.asarray(holds) for holds in possible.values()], codes, jnp.asarray(0, jnp.int32))
+    code = jnp.asarray(Status.RUNNING, jnp.int32)
+    for status, holds in reversed(tests.items()):
+        if holds is not False:
+            code = jnp.where(holds, status, code)
+    return code
 
 
 def escapes(p: Progress, trip: Trip, searches: bool) -> tuple[jax.Array | bool, jax.Array]:
@@ -163,7 +177,7 @@ def unbounded(p: Progress, trip: Trip) -> jax.Array:
     return (trip.point.value == -jnp.inf) | (trip.after.value < -(1 + jnp.abs(p.start_value)) / eps**2)
 
 
-def small_decrease(stop: Stop, p: Progress, trip: Trip) -> jax.Array | bool:
+def small_decrease(stop: Limits, p: Progress, trip: Trip) -> jax.Array | bool:
     """The opt-in test on the change of value."""
     if stop.decrease is None:
         return False
@@ -172,10 +186,10 @@ def small_decrease(stop: Stop, p: Progress, trip: Trip) -> jax.Array | bool:
     return trip.outcome.accepted & (p.steps > 0) & change
 
 
-def small_step(stop: Stop, p: Progress, trip: Trip) -> jax.Array | bool:
+def small_step(stop: Limits, p: Progress, trip: Trip) -> jax.Array | bool:
     """The opt-in test on the change of parameters."""
     if stop.step is None:
         return False
     change = vector.max_abs(vector.subtract(trip.after.x, trip.before.x))
-    small = change <= stop.step.astype(change.dtype) * vector.max_abs(trip.after.x)  # type: ignore[union-attr]
+    small = change <= stop.step.astype(change.dtype) * vector.max_abs(trip.after.x)
     return trip.outcome.accepted & (p.steps > 0) & small

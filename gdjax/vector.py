@@ -46,6 +46,22 @@ def dot(a: Vector, b: Vector) -> Scalar:
     return functools.reduce(operator.add, jax.tree.leaves(jax.tree.map(leaf_dot, a, b)))
 
 
+def dots(*pairs: tuple[Vector, Vector]) -> list[Scalar]:
+    """The inner products of some pairs in one pass (a single kernel for a flat vector, no temporaries)."""
+    dtype = real_dtype(pairs)
+
+    def leaf_products(*leaves: jax.Array) -> list[jax.Array]:
+        wide = [x.astype(dtype) if jnp.finfo(x.dtype).bits < 32 else x for x in leaves]
+        products = [(a.conj() * b).real.reshape(-1) for a, b in zip(wide[::2], wide[1::2], strict=True)]
+        zeros = [jnp.zeros((), p.dtype) for p in products]
+        sums = jax.lax.reduce(products, zeros, lambda x, y: [a + b for a, b in zip(x, y, strict=True)], (0,))
+        return [s.astype(dtype) for s in sums]
+
+    flat = [jax.tree.leaves(v) for pair in pairs for v in pair]
+    per_leaf = [leaf_products(*leaves) for leaves in zip(*flat, strict=True)]
+    return [functools.reduce(operator.add, sums) for sums in zip(*per_leaf, strict=True)]
+
+
 def max_abs(a: Vector) -> Scalar:
     """Largest modulus of an entry (the infinity norm); NaN if any entry is NaN."""
     dtype = real_dtype(a)

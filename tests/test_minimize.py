@@ -74,7 +74,11 @@ def test_gradient_of_complex_params_is_in_the_convention_of_jax_grad():
     result = gdjax.minimize(loss, jnp.asarray(3 + 1j, jnp.complex64), method=GradientDescent(0.1), max_steps=3)
     np.testing.assert_allclose(result.grad, jax.grad(loss)(result.params), rtol=1e-5)
     given = gdjax.minimize(
-        loss, jnp.asarray(3 + 1j, jnp.complex64), grad=jax.grad(loss), method=GradientDescent(0.1), max_steps=3
+        loss,
+        jnp.asarray(3 + 1j, jnp.complex64),
+        grad=jax.grad(loss),
+        method=GradientDescent(0.1),
+        max_steps=3,
     )
     np.testing.assert_allclose(given.params, result.params, rtol=1e-6)
 

@@ -38,7 +38,12 @@ def test_convergence_does_not_depend_on_the_scale_of_the_loss(method, scale, x64
     if x64 or scale <= 1:
         assert result.status == Status.CONVERGED
     else:  # float32 cannot bring a gradient of 1e6 below 3.5e-4, which the rule asks for once the value is below 1
-        assert result.status in (Status.CONVERGED, Status.PRECISION_FLOOR, Status.STEP_TOO_SMALL, Status.STALLED)
+        assert result.status in (
+            Status.CONVERGED,
+            Status.PRECISION_FLOOR,
+            Status.STEP_TOO_SMALL,
+            Status.STALLED,
+        )
     np.testing.assert_allclose(result.params, 1, atol=2e-2)
 
 

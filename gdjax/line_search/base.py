@@ -28,7 +28,9 @@ class LineSearch(Protocol):
         """Digest value and slope at ``search.step_size``; values closer than ``noise`` are taken as equal."""
 
 
-def denoise(start_value: Scalar, start_slope: Scalar, alpha: Scalar, value: Scalar, slope: Scalar, noise: Scalar) -> Scalar:
+def denoise(
+    start_value: Scalar, start_slope: Scalar, alpha: Scalar, value: Scalar, slope: Scalar, noise: Scalar
+) -> Scalar:
     """The value at alpha, or where rounding hides its difference the one that the slopes imply.
 
     If |f - f0| <= noise, f0 + alpha (slope0 + slope) / 2 (the trapezoid rule). A slope keeps its relative

@@ -5,7 +5,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from gdjax.layout import Flat
 from gdjax.objective import Objective, Point
 from gdjax.vector import Scalar, Vector
 
@@ -49,7 +48,7 @@ def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
 class Method(Protocol):
     """A frozen dataclass of hyperparameters; numbers among them are traced, so changing them compiles nothing."""
 
-    layout: ClassVar[type[Flat] | type[Any]] = Flat  # or Leaves: how the parameters come as a vector
+    layout: ClassVar[Any]  # layout.Flat or layout.Leaves: how the parameters come as a vector
 
     @property
     def searches(self) -> bool:
@@ -60,4 +59,3 @@ class Method(Protocol):
 
     def step(self, objective: Objective, state: Any, point: Point) -> tuple[Any, Outcome]:
         """Digest the evaluation of ``state.trial``: the next state, and what the loop must know."""
-

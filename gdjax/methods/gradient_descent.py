@@ -6,7 +6,7 @@ form of I. Sutskever et al., On the importance of initialization and momentum in
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ class DescentState(NamedTuple):
     velocity: Vector | None  # m, the accumulated gradient; None without momentum
     ahead: Scalar | None  # Nesterov's share of m in the coming step; None without
     rate: Scalar  # alpha of the coming step; 0 before the start is evaluated
-    count: jax.Array  # accepted points, the start included
+    points: jax.Array  # accepted, the start included
     search: Any  # state of the step-size rule; None without
 
     @property
@@ -72,7 +72,7 @@ class GradientDescent:
     momentum: float | jax.Array | None = 0.0
     nesterov: bool = static_field(False)
 
-    layout = Flat
+    layout: ClassVar[Any] = Flat
 
     def __post_init__(self) -> None:
         require("must be positive", self.learning_rate, lambda x: x > 0, "learning_rate")
@@ -108,7 +108,7 @@ class GradientDescent:
         """Accept the point and choose the next step; or shorten this one, if a rule says so."""
         finite, keep = usable(point, state.iterate)
         if not self.searches:
-            rate = self.learning_rate(state.count) if callable(self.learning_rate) else self.learning_rate
+            rate = self.learning_rate(state.points) if callable(self.learning_rate) else self.learning_rate
             new = self.accept(objective, state, point)._replace(rate=jnp.asarray(rate).astype(objective.dtype))
             # A method of fixed steps ends at its first non-finite point, so only the iterate must survive it.
             return new._replace(iterate=vector.where(keep, point, state.iterate)), Outcome(finite, state.rate)
@@ -119,7 +119,7 @@ class GradientDescent:
         moved = self.accept(objective, state, point)
         slope = -vector.dot(moved.uphill, point.grad).astype(objective.dtype)
         initial = jnp.asarray(self.rule.initial).astype(objective.dtype)
-        rate = jnp.where(state.count == 0, initial, self.rule.next_step_size(search))
+        rate = jnp.where(state.points == 0, initial, self.rule.next_step_size(search))
         # The lowest value, not the last: the noise rule may accept a value above it, which must not add up.
         lowest = jnp.minimum(value, state.search.value)
         moved = moved._replace(rate=rate, search=self.rule.start(lowest, slope, rate))
@@ -129,7 +129,7 @@ class GradientDescent:
 
     def accept(self, objective: Objective, state: DescentState, point: Point) -> DescentState:
         """Move to the point and add its gradient to the velocity."""
-        new = state._replace(iterate=point, count=state.count + 1)
+        new = state._replace(iterate=point, points=state.points + 1)
         if state.velocity is None:
             return new
         momentum = jnp.asarray(self.momentum).astype(objective.dtype)

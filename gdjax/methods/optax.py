@@ -5,7 +5,7 @@ DeepMind et al., The DeepMind JAX Ecosystem (2020); optax documentation, "Gradie
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ class OptaxState(NamedTuple):
     trial: Vector  # next point to evaluate
     optimizer: Any  # optax's own state
     training: Vector | None  # schedule-free: the training parameters, while the trial is the evaluation point
-    probing: jax.Array | None  # schedule-free: whether the trial is the evaluation point
+    probing: jax.Array  # schedule-free: whether the trial is the evaluation point; true for all others
 
 
 @jax.tree_util.register_pytree_node_class
@@ -42,8 +42,9 @@ class Optax:
         **hyperparameters: arguments of that function; numbers and arrays are traced and may be vmapped.
 
     The parameters come as the user's own pytree, so masks, partitions and factored states see its leaves.
-    The update is given value, grad, value_fn (for line searches) and obj_fn (for Sophia). Schedule-free optimisers are reported at their evaluation parameters: each step
-    costs two evaluations, one to train and one at the point reported.
+    The update is given value, grad, value_fn (for line searches) and obj_fn (for Sophia). Schedule-free
+    optimisers are reported at their evaluation parameters: each step costs two evaluations, one to train and
+    one at the point reported.
 
     Raises:
         TypeError: if ``optimizer`` is neither; or makes something that is no GradientTransformation.
@@ -54,7 +55,7 @@ class Optax:
     'CONVERGED'
     """
 
-    layout = Leaves
+    layout: ClassVar[Any] = Leaves
     searches = False
 
     def __init__(self, optimizer: Any, **hyperparameters: Any) -> None:
@@ -103,7 +104,7 @@ class Optax:
             trial=objective.start,
             optimizer=optimizer,
             training=objective.start if two_points else None,
-            probing=jnp.asarray(True) if two_points else None,
+            probing=jnp.asarray(True),
         )
 
     def step(self, objective: Objective, state: OptaxState, point: Point) -> tuple[OptaxState, Outcome]:
@@ -114,7 +115,9 @@ class Optax:
         trial, optimizer = self.update(objective, state.optimizer, point)
         iterate = vector.where(keep, point, state.iterate)
         extra = line_search_evaluations(optimizer)
-        return OptaxState(iterate, trial, optimizer, None, None), Outcome(finite, effective_rate(state), extra_evals=extra)
+        return OptaxState(iterate, trial, optimizer, None, state.probing), Outcome(
+            finite, effective_rate(state), extra_evals=extra
+        )
 
     def two_point_step(self, objective: Objective, state: OptaxState, point: Point) -> tuple[OptaxState, Outcome]:
         """Schedule-free: evaluate in turns where it reports (and may stop) and where it trains."""
@@ -124,7 +127,9 @@ class Optax:
         training, optimizer = self.update(objective, state.optimizer, point)
         report = schedule_free_eval_params(schedule_free_state(optimizer), training)
         after_update = OptaxState(iterate, report, optimizer, training, jnp.asarray(True))
-        return vector.where(state.probing, after_probe, after_update), Outcome(state.probing & finite, effective_rate(state))
+        return vector.where(state.probing, after_probe, after_update), Outcome(
+            state.probing & finite, effective_rate(state)
+        )
 
     def update(self, objective: Objective, optimizer: Any, point: Point) -> tuple[Vector, Any]:
         """One optax update from an evaluated point: the next parameters and optimiser state."""

@@ -1,0 +1,1 @@
+"""Benchmarks and the pictures of the README."""

@@ -1,0 +1,103 @@
+"""Every example runs as a script and reaches what its text says."""
+
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from gdjax import Status
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in EXAMPLES.glob("*.py")))
+def test_script_runs(script, x64):
+    if x64:
+        return  # scripts choose their own precision
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) > 200
+
+
+@pytest.fixture
+def double(x64):
+    """The functions of the examples are tested in double precision, as their scripts choose it."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def test_quickstart_agrees_with_scikit_learn(double):
+    import quickstart
+
+    x_train, _, y_train, _ = quickstart.load_data()
+    truth = quickstart.fit_sklearn(x_train, y_train)
+    result, _, _ = quickstart.descend(None, x_train, y_train)
+    assert result.status == Status.CONVERGED
+    assert quickstart.largest_difference(result.params, truth) < 1e-4
+
+
+def test_linear_regression_says_too_small_right_and_too_large(double):
+    import linear_regression as example
+
+    x, y = example.make_data()
+    limit = example.largest_stable_rate(x, y)
+    statuses = [example.descend(rate, x, y).status for rate in (1e-5, 0.9 * limit, 1.1 * limit)]
+    assert statuses == [Status.MAX_STEPS, Status.CONVERGED, Status.DIVERGED]
+    np.testing.assert_allclose(example.descend(0.02, x, y).params, example.exact(x, y), atol=1e-5)
+    before, after = example.one_step()
+    np.testing.assert_allclose(before.grad, [4, -1])
+    np.testing.assert_allclose(after.params - before.params, [-0.4, 0.1])
+
+
+def test_five_weights_reach_zero_and_guessing_does_not(double):
+    import five_weights as example
+
+    assert float(example.loss(example.START)) == pytest.approx(452.564)
+    result = example.descend(None)
+    assert result.status == Status.TARGET_REACHED
+    assert float(result.value) < 1e-15
+    np.testing.assert_allclose(result.params, [25, 12.5, 25 / 3, 6.25, 5], atol=1e-6)
+    assert example.guess(int(result.num_evals))[1] > 1
+
+
+def test_fence(double):
+    import fence as example
+
+    states = example.climb()
+    assert (float(states[0].value), float(states[0].grad)) == (2451, -14)
+    assert states[-1].status == Status.CONVERGED
+    assert float(states[-1].value) == pytest.approx(2500)
+    assert float(example.absolute_error(example.START)) == pytest.approx(6748.5)
+    assert 9e4 < example.condition_number() < 1.1e5
+    for name, method in example.METHODS.items():
+        result = example.fit(method)
+        assert (float(result.value) <= 1e-9) == (result.status == Status.TARGET_REACHED), name
+        assert result.converged == (result.status == Status.TARGET_REACHED), name
+
+
+def test_local_minima(double):
+    import local_minima as example
+
+    ends = example.from_many_starts(example.descend_curve, np.array([-2.0, 0.0, 1.0, 2.0]))
+    assert ends.converged.all()
+    np.testing.assert_allclose(ends.params, [-1.473, -1.473, 1.347, 1.347], atol=1e-3)
+    at_saddle = example.descend_surface(np.zeros(2))
+    assert (at_saddle.status, int(at_saddle.num_steps)) == (Status.CONVERGED, 0)
+    assert "a saddle" in str(at_saddle)
+
+
+@pytest.mark.parametrize("name", ["adam(0.05)", "sgd(5e-4, momentum=0.9)"])
+def test_iterates_are_those_of_a_loop_by_hand(name, double):
+    import compare_optax as example
+
+    assert example.largest_difference(example.OPTIMISERS[name]) < 1e-12

@@ -1,0 +1,47 @@
+"""The vector algebra on flat vectors and on trees, real, complex and of mixed dtypes."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gdjax import vector
+
+A = {"x": np.array([3.0, -4.0], np.float32), "z": np.array([1 + 2j], np.complex64)}
+B = {"x": np.array([1.0, 1.0], np.float32), "z": np.array([2 - 1j], np.complex64)}
+
+
+def as_jax(tree):
+    return {k: jnp.asarray(v) for k, v in tree.items()}
+
+
+def test_dot_is_that_of_the_pairs_of_reals():
+    a, b = as_jax(A), as_jax(B)
+    assert float(vector.dot(a, b)) == 3 - 4 + (1 * 2 + 2 * -1)
+    assert float(vector.dot(a, a)) == 25 + 5
+    sums = vector.dots((a, b), (a, a), (b, b))
+    np.testing.assert_allclose(sums, [vector.dot(a, b), vector.dot(a, a), vector.dot(b, b)])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sums_over_half_precision_are_taken_in_float32(dtype):
+    ones = jnp.ones(4099, dtype)
+    assert vector.dot(ones, ones).dtype == jnp.float32
+    assert float(vector.dot(ones, ones)) == 4099
+    assert float(vector.dots((ones, ones))[0]) == 4099
+
+
+def test_largest_modulus_and_nan():
+    assert float(vector.max_abs(as_jax(A))) == 4
+    assert np.isnan(vector.max_abs({"x": jnp.array([1.0, jnp.nan]), "y": jnp.ones(2)}))
+    assert float(vector.max_abs({"x": jnp.zeros((0, 3)), "y": -jnp.ones(2)})) == 1
+
+
+def test_arithmetic_keeps_each_leafs_dtype():
+    a, b = as_jax(A), as_jax(B)
+    out = vector.add_scaled(a, jnp.asarray(2.0), b)
+    assert {k: v.dtype for k, v in out.items()} == {"x": jnp.float32, "z": jnp.complex64}
+    np.testing.assert_allclose(out["z"], [5])
+    np.testing.assert_allclose(vector.subtract(a, b)["x"], [2, -5])
+    np.testing.assert_allclose(vector.negative(a)["x"], [-3, 4])
+    assert float(vector.max_abs(vector.zeros_like(a))) == 0
+    assert vector.size(a) == 3
