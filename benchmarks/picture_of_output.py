@@ -25,7 +25,7 @@ def draw(text, path):
         linespacing=1.15,
         parse_math=False,
     )
-    figure.savefig(path, facecolor=figure.get_facecolor())
+    figure.savefig(path, facecolor=figure.get_facecolor(), bbox_inches="tight", pad_inches=0.2)
 
 
 if __name__ == "__main__":
