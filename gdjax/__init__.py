@@ -3,16 +3,20 @@
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
 from gdjax.line_search.backtracking import Backtracking
+from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.gradient_descent import GradientDescent
+from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.minimize import iterate, maximize, minimize
 from gdjax.result import Result
 from gdjax.stopping import Status, Stop
 
 __all__ = [
+    "LBFGS",
     "Backtracking",
     "GradientDescent",
     "History",
+    "MoreThuente",
     "Optax",
     "Result",
     "Status",

@@ -12,6 +12,7 @@ from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
 from gdjax.loop import Carry, Loop
 from gdjax.methods.base import Method
+from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.objective import Problem, trace
 from gdjax.pytrees import Static, merge, split
@@ -46,7 +47,7 @@ def minimize(
         params: where to start: any pytree of float or complex arrays or numbers.
         *args: data for the loss, any pytrees; arrays and numbers are traced, the rest (strings, functions,
             Python bools) selects a program.
-        method: a gdjax method or an optax optimiser. Default: `optax.lbfgs`.
+        method: a gdjax method or an optax optimiser. Default: `LBFGS`.
         grad: analytic gradient, ``grad(params, *args, **kwargs)`` like params, in `jax.grad`'s convention;
             `jax.grad` of the loss otherwise.
         has_aux: whether the loss returns (value, aux); ``result.aux`` is that of the point returned.
@@ -137,7 +138,7 @@ class Options(TypedDict, total=False):
     kwargs: dict[str, Any] | None
 
 
-DEFAULT_METHOD = Optax(optax.lbfgs)
+DEFAULT_METHOD = LBFGS()
 
 
 def prepare(

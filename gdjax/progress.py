@@ -114,7 +114,9 @@ def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
         after,
         p.predicted,
     )
-    predicted = jnp.where(fell, jnp.inf, model) if outcome.predicted is None else outcome.predicted
+    predicted = jnp.where(fell, jnp.inf, model)
+    if outcome.predicted is not None:
+        predicted = jnp.minimum(predicted, outcome.predicted)
     return Progress(
         evals=p.evals + 1 + outcome.extra_evals,
         steps=steps,

@@ -39,7 +39,7 @@ def double(x64):
 def test_quickstart_agrees_with_scikit_learn(double):
     import quickstart
 
-    x_train, _, y_train, _ = quickstart.load_data()
+    x_train, y_train, _, _ = quickstart.load_data()
     truth = quickstart.fit_sklearn(x_train, y_train)
     result, _, _ = quickstart.descend(None, x_train, y_train)
     assert result.status == Status.CONVERGED

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.line_search.base import Verdict, denoise
+from gdjax.line_search.base import Trial, Verdict, denoise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar
 
@@ -19,8 +19,7 @@ class BacktrackingState(NamedTuple):
     """One search along x + alpha d."""
 
     step_size: Scalar  # alpha of the next trial
-    value: Scalar  # f(x)
-    slope: Scalar  # d'g(x)
+    start: Trial  # at alpha = 0
     trials: jax.Array  # rejected so far
 
 
@@ -61,13 +60,14 @@ class Backtracking:
 
     def start(self, value: Scalar, slope: Scalar, step_size: Scalar) -> BacktrackingState:
         """Open a search."""
-        return BacktrackingState(step_size, value, slope, jnp.asarray(0, jnp.int32))
+        origin = Trial(jnp.zeros_like(value), value, slope)
+        return BacktrackingState(step_size, origin, jnp.asarray(0, jnp.int32))
 
     def feed(
         self, search: BacktrackingState, value: Scalar, slope: Scalar, noise: Scalar
     ) -> tuple[BacktrackingState, Verdict]:
         """Digest one trial."""
-        alpha, f0, slope0, trials = search
+        alpha, (_, f0, slope0), trials = search
         f = denoise(f0, slope0, alpha, value, slope, noise)
         linear = alpha * slope0
         accepted = f <= f0 + jnp.asarray(self.decrease).astype(alpha.dtype) * linear
@@ -77,7 +77,7 @@ class Backtracking:
         # Shortened until nothing changes any more: the slope promised a decrease that is not there.
         stuck = (trials > 0) & (slope == slope0) & (jnp.abs(value - f0) <= noise)
         failed = stuck | (~accepted & (trials + 1 >= self.max_trials))
-        new = BacktrackingState(jnp.where(accepted, alpha, shorter), f0, slope0, jnp.where(accepted, 0, trials + 1))
+        new = BacktrackingState(jnp.where(accepted, alpha, shorter), search.start, jnp.where(accepted, 0, trials + 1))
         return new, Verdict(accepted & ~failed, failed)
 
     def next_step_size(self, search: BacktrackingState) -> Scalar:

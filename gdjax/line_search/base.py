@@ -8,6 +8,14 @@ import jax.numpy as jnp
 from gdjax.vector import Scalar
 
 
+class Trial(NamedTuple):
+    """A step along the direction and what was found there."""
+
+    alpha: Scalar
+    value: Scalar
+    slope: Scalar
+
+
 class Verdict(NamedTuple):
     """What a search says of the trial that it was fed."""
 
@@ -18,7 +26,7 @@ class Verdict(NamedTuple):
 class LineSearch(Protocol):
     """A frozen dataclass of constants; `start` opens a search from an iterate, `feed` digests one trial.
 
-    Its state is a NamedTuple of scalars with at least ``step_size``, the next trial's alpha.
+    Its state is a NamedTuple with at least ``step_size``, the next trial's alpha, and ``start``, the `Trial` at 0.
     """
 
     def start(self, value: Scalar, slope: Scalar, step_size: Scalar) -> Any:

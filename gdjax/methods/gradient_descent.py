@@ -121,7 +121,7 @@ class GradientDescent:
         initial = jnp.asarray(self.rule.initial).astype(objective.dtype)
         rate = jnp.where(state.points == 0, initial, self.rule.next_step_size(search))
         # The lowest value, not the last: the noise rule may accept a value above it, which must not add up.
-        lowest = jnp.minimum(value, state.search.value)
+        lowest = jnp.minimum(value, state.search.start.value)
         moved = moved._replace(rate=rate, search=self.rule.start(lowest, slope, rate))
         stayed = state._replace(rate=search.step_size, search=search)
         outcome = Outcome(finite & verdict.accepted, state.rate, verdict.failed)
