@@ -4,6 +4,8 @@ from gdjax.gradient_check import check_gradient
 from gdjax.history import History
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.more_thuente import MoreThuente
+from gdjax.methods.bfgs import BFGS
+from gdjax.methods.conjugate_gradient import ConjugateGradient
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
@@ -12,8 +14,10 @@ from gdjax.result import Result
 from gdjax.stopping import Status, Stop
 
 __all__ = [
+    "BFGS",
     "LBFGS",
     "Backtracking",
+    "ConjugateGradient",
     "GradientDescent",
     "History",
     "MoreThuente",

@@ -46,6 +46,11 @@ def dot(a: Vector, b: Vector) -> Scalar:
     return functools.reduce(operator.add, jax.tree.leaves(jax.tree.map(leaf_dot, a, b)))
 
 
+def abs_dot(a: Vector, b: Vector) -> Scalar:
+    """Inner product of the moduli: sum(|a| |b|)."""
+    return dot(jax.tree.map(jnp.abs, a), jax.tree.map(jnp.abs, b))
+
+
 def dots(*pairs: tuple[Vector, Vector]) -> list[Scalar]:
     """The inner products of some pairs in one pass (a single kernel for a flat vector, no temporaries)."""
     dtype = real_dtype(pairs)

@@ -8,7 +8,7 @@ from problems import count_primitive, marked, quadratic, rosenbrock, tree_loss
 
 import gdjax
 from gdjax import LBFGS, Backtracking, Status
-from gdjax.methods.lbfgs import Memory, descend, forget, remember
+from gdjax.methods.lbfgs import Memory, descend, remember
 
 FLAT = LBFGS(memory=5)
 
@@ -42,7 +42,7 @@ def test_compact_form_is_the_two_loop_recursion_through_all_turns_of_the_ring(x6
         gamma = pairs[-1][0] @ pairs[-1][1] / (pairs[-1][1] @ pairs[-1][1])
         want = two_loop(pairs, gamma, g)
         np.testing.assert_allclose(descend(memory, products, jnp.asarray(g, dtype)), want, rtol=1e-9 if x64 else 2e-3)
-    emptied = forget(memory)
+    emptied = LBFGS().forget(memory)
     np.testing.assert_allclose(descend(emptied, products, jnp.asarray(g, dtype)), -gamma * g, rtol=1e-5)
 
 

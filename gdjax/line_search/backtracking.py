@@ -79,7 +79,3 @@ class Backtracking:
         failed = stuck | (~accepted & (trials + 1 >= self.max_trials))
         new = BacktrackingState(jnp.where(accepted, alpha, shorter), search.start, jnp.where(accepted, 0, trials + 1))
         return new, Verdict(accepted & ~failed, failed)
-
-    def next_step_size(self, search: BacktrackingState) -> Scalar:
-        """First trial of the search after ``search``, which has accepted ``search.step_size``."""
-        return search.step_size * jnp.asarray(self.grow).astype(search.step_size.dtype)

@@ -15,6 +15,7 @@ from gdjax import vector
 from gdjax.layout import Flat
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.methods.base import Outcome, usable
+from gdjax.methods.searching import Move, Searching
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, require, static_field
 from gdjax.vector import Scalar, Vector
@@ -24,25 +25,16 @@ class DescentState(NamedTuple):
     """Gradient descent between two evaluations."""
 
     iterate: Point  # accepted point
+    uphill: Vector | None  # minus the direction of the coming step; None where that is the gradient
     velocity: Vector | None  # m, the accumulated gradient; None without momentum
-    ahead: Scalar | None  # Nesterov's share of m in the coming step; None without
     rate: Scalar  # alpha of the coming step; 0 before the start is evaluated
     points: jax.Array  # accepted, the start included
-    search: Any  # state of the step-size rule; None without
-
-    @property
-    def uphill(self) -> Vector:
-        """Minus the direction of the coming step: g, m, or g + momentum * m."""
-        if self.velocity is None:
-            return self.iterate.grad
-        if self.ahead is None:
-            return self.velocity
-        return vector.add_scaled(self.iterate.grad, self.ahead, self.velocity)
 
     @property
     def trial(self) -> Vector:
         """The next point to evaluate."""
-        return vector.add_scaled(self.iterate.x, -self.rate, self.uphill)
+        uphill = self.iterate.grad if self.uphill is None else self.uphill
+        return vector.add_scaled(self.iterate.x, -self.rate, uphill)
 
 
 @pytree_dataclass
@@ -90,50 +82,65 @@ class GradientDescent:
         """Whether the learning rate is a rule that rejects trials."""
         return isinstance(self.learning_rate, Backtracking)
 
-    @property
-    def rule(self) -> Backtracking:
-        """The step-size rule."""
-        assert isinstance(self.learning_rate, Backtracking)
-        return self.learning_rate
-
-    def init(self, objective: Objective) -> DescentState:
+    def init(self, objective: Objective) -> Any:
         """At the start, with a step of length zero."""
-        zero = jnp.asarray(0.0, objective.dtype)
+        if isinstance(self.learning_rate, Backtracking):
+            return SearchingDescent(self, self.learning_rate).init(objective)
+        zero, points = jnp.asarray(0.0, objective.dtype), jnp.asarray(0, jnp.int32)
         velocity = None if self.momentum is None else vector.zeros_like(objective.start)
-        ahead = zero if self.nesterov and self.momentum is not None else None
-        search = self.rule.start(objective.blank.value, zero, zero) if self.searches else None
-        return DescentState(objective.blank, velocity, ahead, zero, jnp.asarray(0, jnp.int32), search)
+        return DescentState(objective.blank, velocity, velocity, zero, points)
 
-    def step(self, objective: Objective, state: DescentState, point: Point) -> tuple[DescentState, Outcome]:
-        """Accept the point and choose the next step; or shorten this one, if a rule says so."""
+    def step(self, objective: Objective, state: Any, point: Point) -> tuple[Any, Outcome]:
+        """Accept the point and choose the next step."""
+        if isinstance(self.learning_rate, Backtracking):
+            return SearchingDescent(self, self.learning_rate).step(objective, state, point)
         finite, keep = usable(point, state.iterate)
-        if not self.searches:
-            rate = self.learning_rate(state.points) if callable(self.learning_rate) else self.learning_rate
-            new = self.accept(objective, state, point)._replace(rate=jnp.asarray(rate).astype(objective.dtype))
-            # A method of fixed steps ends at its first non-finite point, so only the iterate must survive it.
-            return new._replace(iterate=vector.where(keep, point, state.iterate)), Outcome(finite, state.rate)
+        uphill, velocity = None, None
+        if state.velocity is not None:
+            uphill, velocity = self.ahead(state.velocity, point.grad)
+        rate = self.learning_rate(state.points) if callable(self.learning_rate) else self.learning_rate
+        new = DescentState(
+            iterate=vector.where(keep, point, state.iterate),
+            uphill=uphill,
+            velocity=velocity,
+            rate=jnp.asarray(rate).astype(objective.dtype),
+            points=state.points + 1,
+        )
+        return new, Outcome(finite, state.rate)
 
-        slope = -vector.dot(state.uphill, point.grad).astype(objective.dtype)
-        value = jnp.where(finite, point.value, jnp.inf)
-        search, verdict = self.rule.feed(state.search, value, slope, objective.noise(value))
-        moved = self.accept(objective, state, point)
-        slope = -vector.dot(moved.uphill, point.grad).astype(objective.dtype)
-        initial = jnp.asarray(self.rule.initial).astype(objective.dtype)
-        rate = jnp.where(state.points == 0, initial, self.rule.next_step_size(search))
-        # The lowest value, not the last: the noise rule may accept a value above it, which must not add up.
-        lowest = jnp.minimum(value, state.search.start.value)
-        moved = moved._replace(rate=rate, search=self.rule.start(lowest, slope, rate))
-        stayed = state._replace(rate=search.step_size, search=search)
-        outcome = Outcome(finite & verdict.accepted, state.rate, verdict.failed)
-        return vector.where(keep & verdict.accepted, moved, stayed), outcome
+    def ahead(self, velocity: Vector, grad: Vector) -> tuple[Vector, Vector]:
+        """The uphill vector of the coming step, and the velocity m."""
+        if self.momentum is None:
+            return grad, grad
+        momentum = jnp.asarray(self.momentum)
+        velocity = vector.add_scaled(grad, momentum, velocity)
+        return (vector.add_scaled(grad, momentum, velocity) if self.nesterov else velocity), velocity
 
-    def accept(self, objective: Objective, state: DescentState, point: Point) -> DescentState:
-        """Move to the point and add its gradient to the velocity."""
-        new = state._replace(iterate=point, points=state.points + 1)
-        if state.velocity is None:
-            return new
-        momentum = jnp.asarray(self.momentum).astype(objective.dtype)
-        velocity = vector.add_scaled(point.grad, momentum, state.velocity)
-        if self.searches:  # an uphill velocity cannot be searched along: begin it anew
-            velocity = vector.where(vector.dot(velocity, point.grad) > 0, velocity, point.grad)
-        return new._replace(velocity=velocity, ahead=None if state.ahead is None else momentum)
+
+class SearchingDescent(Searching):
+    """Gradient descent whose rate is searched for."""
+
+    def __init__(self, method: GradientDescent, rule: Backtracking) -> None:
+        self.method, self.line_search, self.rule = method, rule, rule
+
+    def empty(self, objective: Objective) -> tuple[Vector, jax.Array]:
+        """No velocity, no steps."""
+        return vector.zeros_like(objective.start), jnp.asarray(0, jnp.int32)
+
+    def learn(self, memory: tuple[Vector, jax.Array], move: Move) -> tuple[tuple[Vector, jax.Array], Vector, Scalar]:
+        """Add the gradient to the velocity; a velocity that leads uphill is begun anew."""
+        velocity, steps = memory
+        uphill, velocity = self.method.ahead(velocity, move.after.grad)
+        descends = vector.dot(uphill, move.after.grad) > 0
+        uphill, velocity = vector.where(descends, (uphill, velocity), (move.after.grad, move.after.grad))
+        initial, grow = (jnp.asarray(x).astype(move.slope.dtype) for x in (self.rule.initial, self.rule.grow))
+        first = jnp.where(move.step_size > 0, grow * move.step_size, initial)
+        return (velocity, steps + 1), vector.negative(uphill), first
+
+    def forget(self, memory: tuple[Vector, jax.Array]) -> tuple[Vector, jax.Array]:
+        """No velocity, no steps."""
+        return jax.tree.map(jnp.zeros_like, memory)
+
+    def has_learnt(self, memory: tuple[Vector, jax.Array]) -> jax.Array:
+        """Whether the velocity can be another vector than the gradient."""
+        return jnp.asarray(False) if self.method.momentum is None else memory[1] > 1

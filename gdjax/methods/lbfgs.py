@@ -5,22 +5,18 @@ memory methods, Math. Program. 63 (1994), theorem 2.4 (the inverse Hessian).
 D. C. Liu and J. Nocedal, On the limited memory BFGS method for large scale optimization, Math. Program. 45 (1989).
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gdjax import vector
-from gdjax.layout import Flat
 from gdjax.line_search.base import LineSearch
 from gdjax.line_search.more_thuente import MoreThuente
-from gdjax.methods.base import Outcome, usable
-from gdjax.objective import Objective, Point
+from gdjax.methods.searching import Move, Searching
+from gdjax.objective import Objective
 from gdjax.pytrees import pytree_dataclass, static_field
-from gdjax.vector import Scalar, Vector
-
-NOISE = 1e-10  # share of the value that the line search takes for noise: anything from 1e-12 to 1e-6 does as well
-GROW = 10.0  # factor on the step where the loss has shown no curvature: an unbounded loss is soon known as such
+from gdjax.vector import Scalar
 
 
 class Memory(NamedTuple):
@@ -35,26 +31,11 @@ class Memory(NamedTuple):
     yy: jax.Array  # Y'Y, shape (m, m)
     d: jax.Array  # D, shape (m,)
     gamma: Scalar  # s'y / y'y of the newest pair: H0 = gamma I
-    count: jax.Array  # pairs ever stored since the last reset
-
-
-class LBFGSState(NamedTuple):
-    """L-BFGS between two evaluations."""
-
-    iterate: Point  # accepted point
-    direction: Vector  # d = -H g
-    search: Any  # along d
-    rounding: Scalar  # change of the loss that the rounding of x makes at the iterate
-    memory: Memory
-
-    @property
-    def trial(self) -> Vector:
-        """x + alpha d."""
-        return vector.add_scaled(self.iterate.x, self.search.step_size, self.direction)
+    stored: jax.Array  # pairs ever stored since the last reset
 
 
 @pytree_dataclass
-class LBFGS:
+class LBFGS(Searching):
     """Limited-memory BFGS: ``x <- x - alpha H g``, H built from the last ``memory`` steps, alpha searched for.
 
     ``H = gamma I + [S, gamma Y] [[R^-T (D + gamma Y'Y) R^-1, -R^-T], [-R^-1, 0]] [S, gamma Y]'``
@@ -76,72 +57,29 @@ class LBFGS:
     memory: int = static_field(20)
     line_search: LineSearch = MoreThuente()
 
-    layout: ClassVar[Any] = Flat
-    searches: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         if not isinstance(self.memory, int) or self.memory < 1:
             raise ValueError(f"memory must be a positive whole number, got {self.memory!r}")
 
-    def init(self, objective: Objective) -> LBFGSState:
-        """At the start, with a step of length zero."""
+    def empty(self, objective: Objective) -> Memory:
+        """No pairs, and the unit matrix."""
         x, m, dtype = objective.start, self.memory, objective.dtype
-        zero = jnp.zeros((), dtype)
-        square = jnp.zeros((m, m), dtype)
-        pairs = jnp.zeros((2 * m, x.size), x.dtype)
-        memory = Memory(pairs, square, square, jnp.zeros(m, dtype), zero + 1, jnp.asarray(0, jnp.int32))
-        search = self.line_search.start(objective.blank.value, zero, zero)
-        return LBFGSState(objective.blank, jnp.zeros_like(x), search, zero, memory)
+        pairs, square = jnp.zeros((2 * m, x.size), x.dtype), jnp.zeros((m, m), dtype)
+        return Memory(pairs, square, square, jnp.zeros(m, dtype), jnp.ones((), dtype), jnp.asarray(0, jnp.int32))
 
-    def step(self, objective: Objective, state: LBFGSState, point: Point) -> tuple[LBFGSState, Outcome]:
-        """Take the point and choose a new direction; or try another step; or begin anew."""
-        finite, keep = usable(point, state.iterate)
-        slope = vector.dot(state.direction, point.grad).astype(objective.dtype)
-        value = jnp.where(finite, point.value, jnp.inf)
-        noise = max(NOISE, 8 * objective.eps) * jnp.abs(state.iterate.value) + state.rounding
-        search, verdict = self.line_search.feed(state.search, value, slope, noise)
-        restart = verdict.failed & (state.memory.count > 0)
-        new = jax.lax.cond(
-            (keep & verdict.accepted) | restart,
-            lambda: self.turn(objective, state, vector.where(restart, state.iterate, point), restart),
-            lambda: state._replace(search=search),
-        )
-        accepted, failed = finite & verdict.accepted, verdict.failed & ~restart
-        return new, Outcome(accepted, state.search.step_size, failed, promise(new))
+    def learn(self, memory: Memory, move: Move) -> tuple[Memory, jax.Array, Scalar]:
+        """Remember the step; d = -H g, of which alpha = 1 is the length to try."""
+        s, y, g = move.after.x - move.before.x, move.after.grad - move.before.grad, move.after.grad
+        memory, products = remember(memory, s, y, g)
+        return memory, descend(memory, products, g), jnp.where(memory.stored > 0, 1, jnp.nan).astype(memory.d.dtype)
 
-    def turn(self, objective: Objective, state: LBFGSState, point: Point, restart: jax.Array) -> LBFGSState:
-        """From the new iterate (or the old one, to begin anew): remember the step, then a direction and a search."""
-        memory = vector.where(restart, forget(state.memory), state.memory)
-        s, y = point.x - state.iterate.x, point.grad - state.iterate.grad
-        memory, products = remember(memory, s, y, point.grad)
-        direction = descend(memory, products, point.grad)
-        slope = vector.dot(direction, point.grad).astype(objective.dtype)
+    def forget(self, memory: Memory) -> Memory:
+        """No pairs, but the scale that they had found."""
+        return jax.tree.map(jnp.zeros_like, memory)._replace(gamma=memory.gamma, pairs=memory.pairs)
 
-        # Without curvature known, the first step has length 1 at most; if steps show none, they grow.
-        first = restart | (state.iterate.value == jnp.inf)
-        unit = jnp.minimum(1.0, 1 / jnp.sqrt(vector.dot(direction, direction))).astype(objective.dtype)
-        growing = jnp.where(first, unit, GROW * state.search.step_size)
-        step_size = jnp.where(memory.count == 0, growing, jnp.ones_like(slope))
-        rounding = 8 * objective.eps * vector.dot(jnp.abs(point.x), jnp.abs(point.grad)).astype(objective.dtype)
-        lowest = jnp.minimum(state.search.start.value, point.value)
-        return LBFGSState(
-            iterate=point,
-            direction=direction,
-            search=self.line_search.start(lowest, slope, step_size),
-            rounding=rounding,
-            memory=memory,
-        )
-
-
-def promise(state: LBFGSState) -> Scalar:
-    """Decrease g'Hg / 2 that the model promises; 0 if the rounding of x alone changes the loss by more."""
-    decrease = -0.5 * state.search.start.slope
-    return jnp.where(decrease <= state.rounding, 0, decrease)
-
-
-def forget(memory: Memory) -> Memory:
-    """No pairs, but the scale that they had found."""
-    return jax.tree.map(jnp.zeros_like, memory)._replace(gamma=memory.gamma, pairs=memory.pairs)
+    def has_learnt(self, memory: Memory) -> jax.Array:
+        """Whether there are pairs."""
+        return memory.stored > 0
 
 
 def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> tuple[Memory, jax.Array]:
@@ -149,7 +87,7 @@ def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> tuple[
     m, dtype = memory.d.size, memory.d.dtype
     ss, sy, yy = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y)))
     good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
-    slot = memory.count % m
+    slot = memory.stored % m
     rows = jnp.stack([slot, slot + m])
     pairs = memory.pairs.at[rows].set(jnp.where(good, jnp.stack([s, y]), memory.pairs[rows]))
     products = (pairs @ jnp.stack([g, y], axis=1)).astype(dtype)  # W [g, y] in one pass over W
@@ -161,7 +99,7 @@ def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> tuple[
     column = jnp.where(others, -(kept @ products[:m, 1]), 1.0) / sy
     inverse_r = jnp.where(others[None, :], kept, column[:, None])
     gram = memory.yy.at[slot, :].set(products[m:, 1]).at[:, slot].set(products[m:, 1])
-    new = Memory(pairs, inverse_r, gram, memory.d.at[slot].set(sy), sy / yy, memory.count + 1)
+    new = Memory(pairs, inverse_r, gram, memory.d.at[slot].set(sy), sy / yy, memory.stored + 1)
     return vector.where(good, new, memory), products[:, 0]
 
 

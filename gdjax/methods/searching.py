@@ -1,0 +1,123 @@
+"""What methods that search along a direction share: the search, its noise, beginning anew when it fails.
+
+A method of this kind says how it learns from a step and what direction follows; nothing else.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import vector
+from gdjax.layout import Flat
+from gdjax.line_search.base import LineSearch
+from gdjax.methods.base import Outcome, usable
+from gdjax.objective import Objective, Point
+from gdjax.vector import Scalar, Vector
+
+NOISE = 1e-10  # share of the value that a search takes for noise: anything from 1e-12 to 1e-6 does as well
+GROW = 10.0  # factor on the step where the loss has shown no curvature: an unbounded loss is soon known as such
+
+
+class Move(NamedTuple):
+    """A step that was taken; of length zero at the start and where a descent begins anew."""
+
+    before: Point
+    after: Point
+    direction: Vector  # d, along which it went
+    step_size: Scalar  # alpha
+    slope: Scalar  # d'g before
+
+
+class SearchState(NamedTuple):
+    """A descent with searches between two evaluations."""
+
+    iterate: Point  # accepted point
+    direction: Vector  # d
+    search: Any  # along d
+    rounding: Scalar  # change of the loss that the rounding of x makes at the iterate
+    memory: Any  # of the method
+
+    @property
+    def trial(self) -> Vector:
+        """x + alpha d."""
+        return vector.add_scaled(self.iterate.x, self.search.step_size, self.direction)
+
+
+class Searching:
+    """``x <- x + alpha d``: d from `learn`, alpha from ``line_search``.
+
+    When the search fails, the method forgets what it has learnt and begins anew; if it had learnt nothing,
+    the descent has failed.
+    """
+
+    line_search: LineSearch
+    layout: ClassVar[Any] = Flat
+    searches: ClassVar[bool] = True
+
+    def empty(self, objective: Objective) -> Any:
+        """What is remembered before the first step."""
+        raise NotImplementedError
+
+    def learn(self, memory: Any, move: Move) -> tuple[Any, Vector, Scalar]:
+        """From a step: the new memory, the new direction, and the first alpha (NaN: nothing is known)."""
+        raise NotImplementedError
+
+    def forget(self, memory: Any) -> Any:
+        """The memory with which to begin anew."""
+        raise NotImplementedError
+
+    def has_learnt(self, memory: Any) -> jax.Array:
+        """Whether the direction is another than after `forget`."""
+        raise NotImplementedError
+
+    def init(self, objective: Objective) -> SearchState:
+        """At the start, with a step of length zero."""
+        zero = jnp.zeros((), objective.dtype)
+        search = self.line_search.start(objective.blank.value, zero, zero)
+        direction = vector.zeros_like(objective.start)
+        return SearchState(objective.blank, direction, search, zero, self.empty(objective))
+
+    def step(self, objective: Objective, state: SearchState, point: Point) -> tuple[SearchState, Outcome]:
+        """Take the point and turn; or try another step; or begin anew."""
+        finite, keep = usable(point, state.iterate)
+        slope = vector.dot(state.direction, point.grad).astype(objective.dtype)
+        value = jnp.where(finite, point.value, jnp.inf)
+        noise = max(NOISE, 8 * objective.eps) * jnp.abs(state.iterate.value) + state.rounding
+        search, verdict = self.line_search.feed(state.search, value, slope, noise)
+        anew = verdict.failed & self.has_learnt(state.memory)
+        new = jax.lax.cond(
+            (keep & verdict.accepted) | anew,
+            lambda: self.turn(objective, state, vector.where(anew, state.iterate, point), anew),
+            lambda: state._replace(search=search),
+        )
+        accepted, failed = finite & verdict.accepted, verdict.failed & ~anew
+        return new, Outcome(accepted, state.search.step_size, failed, promise(new))
+
+    def turn(self, objective: Objective, state: SearchState, point: Point, anew: jax.Array) -> SearchState:
+        """From the new iterate (the old one, to begin anew): learn from the step, then a direction and a search."""
+        step_size, start = state.search.step_size, state.search.start
+        move = Move(state.iterate, point, state.direction, jnp.where(anew, 0, step_size), start.slope)
+        memory, direction, first = self.learn(vector.where(anew, self.forget(state.memory), state.memory), move)
+        slope = vector.dot(direction, point.grad).astype(objective.dtype)
+
+        # A direction that does not descend, by rounding or overflow, is replaced by the gradient's.
+        astray = ~(slope < 0)
+        memory = vector.where(astray, self.forget(memory), memory)
+        direction = vector.where(astray, vector.negative(point.grad), direction)
+        slope = jnp.where(astray, -vector.dot(point.grad, point.grad).astype(objective.dtype), slope)
+
+        # Without a first alpha from the method the step has length 1 at most; where it was accepted, it grows.
+        length = jnp.sqrt(vector.dot(direction, direction)).astype(objective.dtype)
+        unknown = anew | astray | (state.iterate.value == jnp.inf)
+        default = jnp.where(unknown, jnp.minimum(1, 1 / length), GROW * step_size)
+        rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(objective.dtype)
+        lowest = jnp.minimum(start.value, point.value)  # noise that was accepted must not add up
+        search = self.line_search.start(lowest, slope, jnp.where(jnp.isnan(first) | astray, default, first))
+        return SearchState(point, direction, search, rounding, memory)
+
+
+def promise(state: SearchState) -> Scalar:
+    """Decrease -d'g / 2 that a quadratic model promises; 0 if the rounding of x alone changes the loss by more."""
+    decrease = -0.5 * state.search.start.slope
+    return jnp.where(decrease <= state.rounding, 0, decrease)
