@@ -9,6 +9,7 @@ from gdjax.methods.conjugate_gradient import ConjugateGradient
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
+from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
 from gdjax.result import Result
 from gdjax.stopping import Status, Stop
@@ -25,6 +26,7 @@ __all__ = [
     "Result",
     "Status",
     "Stop",
+    "TrustRegion",
     "check_gradient",
     "iterate",
     "maximize",

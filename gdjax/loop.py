@@ -44,7 +44,7 @@ class Loop(NamedTuple):
 
     def trip(self, carry: Carry) -> Carry:
         """One evaluation and what follows from it."""
-        point = self.objective.evaluate(carry.state.trial)
+        point = self.ask(carry.state)
         state, outcome = self.method.step(self.objective, carry.state, point)
         trip = Trip(carry.state.iterate, point, state.iterate, outcome)
         now = progress.advance(self.objective, carry.progress, trip)
@@ -57,6 +57,16 @@ class Loop(NamedTuple):
             progress=now,
             record=None if carry.record is None else carry.record.add(now, trip),
             status=status,
+        )
+
+    def ask(self, state: Any) -> Point:
+        """What the method wants to know: the loss at its trial, or a Hessian product (in the point's grad)."""
+        if not getattr(self.method, "second_order", False):
+            return self.objective.evaluate(state.trial)
+        return jax.lax.cond(
+            state.wants_product,
+            lambda: self.objective.product(state.iterate.x, state.tangent),
+            lambda: self.objective.evaluate(state.trial),
         )
 
     def keep_best(self, carry: Carry, now: Progress) -> Point | None:

@@ -53,6 +53,7 @@ class Objective:
     sign: float  # +1 to minimise, -1 to maximise
     evaluate: Callable[[Vector], Point]  # replays the traced loss: the one evaluation of a trip
     value: Callable[[Vector], Scalar]  # traces the loss again: only for methods that call it themselves
+    product: Callable[[Vector, Vector], Point]  # Hessian at x times v, as the grad of a point
     blank: Point  # stands for "not yet evaluated": value inf, zero gradient
 
     def noise(self, value: Scalar) -> Scalar:
@@ -100,12 +101,16 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
         grad = jax.lax.optimization_barrier(layout.ravel(grad))
         return Point(x, value.astype(dtype), grad, vector.max_abs(grad).astype(dtype), aux)
 
+    def product(x: Vector, v: Vector) -> Point:
+        hv = jax.jvp(lambda u: evaluate(u).grad, (x,), (v,))[1]
+        return blank._replace(grad=hv)
+
     start = layout.ravel(params)
     inf = jnp.asarray(jnp.inf, dtype)
     aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[2])
     blank = Point(start, inf, vector.zeros_like(start), inf, aux)
     value_only = make_value(problem, layout, sign, dtype)
-    return Objective(layout, start, dtype, eps, sign, evaluate, value_only, blank)
+    return Objective(layout, start, dtype, eps, sign, evaluate, value_only, product, blank)
 
 
 def make_value(problem: Problem, layout: Layout, sign: float, dtype: Any) -> Callable[[Vector], Scalar]:

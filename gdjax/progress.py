@@ -101,8 +101,9 @@ def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
     lowest = jnp.where(accepted, jnp.minimum(p.lowest, f), p.lowest)
     best_is_stale = p.best_value > lowest + noise
     better = accepted & (f <= lowest + noise) & (best_is_stale | (g <= p.best_norm))
-    idle = jnp.where(moved_on, 0, p.idle + 1)
-    level = jnp.where(fell, 0, p.level + 1)
+    trial = 1 - jnp.asarray(outcome.product).astype(jnp.int32)
+    idle = jnp.where(moved_on, 0, p.idle + trial)
+    level = jnp.where(fell, 0, p.level + trial)
     rises = jnp.where(moved_on, 0, p.rises + higher.astype(jnp.int32))
     rising = higher & (rises > 0)
     wanted = accepted & (steps > 0) & jnp.where(rising, rises == 1, level % MEASURE == MEASURE - 1)

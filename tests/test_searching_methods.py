@@ -117,7 +117,7 @@ def test_bfgs_update_is_the_product_form(x64):
     y = 2 * s + 0.1 * rng.standard_normal(n)
     point = lambda x, g: gdjax.objective.Point(jnp.asarray(x, dtype), 0.0, jnp.asarray(g, dtype), 0.0, None)
     move = Move(point(0 * s, g), point(s, g + y), None, jnp.asarray(1.0, dtype), jnp.asarray(-1.0, dtype))
-    memory = BFGS().empty(gdjax.objective.Objective(None, jnp.zeros(n, dtype), dtype, 0.0, 1.0, None, None, None))
+    memory = BFGS().empty(gdjax.objective.Objective(None, jnp.zeros(n, dtype), dtype, 0.0, 1.0, None, None, None, None))
     memory, direction, first = BFGS().learn(memory._replace(h=jnp.asarray(h, dtype), updates=memory.updates + 3), move)
     left = np.eye(n) - np.outer(s, y) / (s @ y)
     want = left @ h @ left.T + np.outer(s, s) / (s @ y)

@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     failed: jax.Array | bool = False  # no acceptable step can be found from the iterate
     predicted: Scalar | None = None  # decrease of the loss that the method's model still promises
     extra_evals: jax.Array | int = 0  # evaluations that the method made by itself
+    product: jax.Array | bool = False  # the trip was a Hessian product, not an evaluation
 
 
 def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
@@ -46,7 +47,11 @@ def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
 
 
 class Method(Protocol):
-    """A frozen dataclass of hyperparameters; numbers among them are traced, so changing them compiles nothing."""
+    """A frozen dataclass of hyperparameters; numbers among them are traced, so changing them compiles nothing.
+
+    A method with a class attribute ``second_order = True`` may ask for Hessian products too: when its state's
+    ``wants_product`` is true, the trip is a product with ``tangent`` at the iterate, handed over in ``point.grad``.
+    """
 
     layout: ClassVar[Any]  # layout.Flat or layout.Leaves: how the parameters come as a vector
 
