@@ -100,7 +100,8 @@ def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> tuple[
     inverse_r = jnp.where(others[None, :], kept, column[:, None])
     gram = memory.yy.at[slot, :].set(products[m:, 1]).at[:, slot].set(products[m:, 1])
     new = Memory(pairs, inverse_r, gram, memory.d.at[slot].set(sy), sy / yy, memory.stored + 1)
-    return vector.where(good, new, memory), products[:, 0]
+    # Two rows of W were chosen above; to choose here among the whole W's would copy it.
+    return vector.where(good, new, memory._replace(pairs=pairs)), products[:, 0]
 
 
 def descend(memory: Memory, products: jax.Array, g: jax.Array) -> jax.Array:
