@@ -34,8 +34,8 @@ def check_gradient(
     """Check ``grad`` (if given) against `jax.grad`, and `jax.grad` against finite differences, at ``params``.
 
     Analytic and automatic gradients are compared leaf by leaf. Then the loss is sampled along random
-    directions v, one within each leaf and some through all of them, at x + t v with t spread evenly over
-    the decades between sqrt(eps) and 1 times the scale of x: central differences give the slope, and
+    directions v, one within each leaf and some through all of them, as long in each leaf as its largest entry,
+    at x + t v with t spread evenly over the decades between sqrt(eps) and 1: central differences give the slope, and
     ``|f(x + t v) - f(x) - t slope|`` must vanish with order 2. Everything is computed in float64 where the
     loss allows it (about 60 evaluations a leaf), otherwise in the dtype given, with tolerances to match.
 
@@ -102,11 +102,14 @@ def examine(problem: Problem, directions: int, seed: int) -> GradientReport:
     if not np.isfinite(float(value)):
         problems.append(f"the value is {float(value)}")
     for i, (path, p) in enumerate(named_leaves("params", params)):
+        if p.size == 0:
+            continue
         g = jax.tree.leaves(automatic)[i]
         a = g if analytic is None else jax.tree.leaves(analytic)[i]
-        scale = max(float(vector.max_abs(g)), float(vector.max_abs(a)), 1e-8 * float(vector.max_abs(automatic)))
+        # Entries are compared each with itself, but for the rounding of the largest.
+        rounding = 100 * eps * max(float(vector.max_abs(g)), 1e-8 * float(vector.max_abs(automatic))) / tolerance
         line = check_line(direction(rng, params, only=i))
-        leaf = leaf_check(path, p, np.asarray(a), np.asarray(g), analytic is not None, scale, line, tolerance)
+        leaf = leaf_check(path, p, np.asarray(a), np.asarray(g), analytic is not None, rounding, line, tolerance)
         leaves.append(leaf)
         judge_leaf(leaf, tolerance, problems, notes)
     lines = [check_line(direction(rng, params)) for _ in range(directions)]
@@ -121,22 +124,25 @@ def examine(problem: Problem, directions: int, seed: int) -> GradientReport:
 
 
 def direction(rng: np.random.Generator, params: Any, only: int | None = None) -> Any:
-    """A random unit direction like ``params``, in one leaf or all."""
+    """A random direction like ``params``, in one leaf or all, as long in each leaf as its largest entry."""
     leaves, treedef = jax.tree.flatten(params)
     v = []
     for i, p in enumerate(leaves):
         x = rng.standard_normal(p.shape) + (1j * rng.standard_normal(p.shape) if jnp.iscomplexobj(p) else 0)
-        v.append(x * (only is None or only == i))
-    length = np.sqrt(sum(np.sum(np.abs(x) ** 2) for x in v))
-    return jax.tree.unflatten(treedef, [jnp.asarray(x / length, p.dtype) for x, p in zip(v, leaves, strict=True)])
+        v.append(x / max(float(np.linalg.norm(x)), 1e-300) * scale_of(p) * (only is None or only == i))
+    return jax.tree.unflatten(treedef, [jnp.asarray(x, p.dtype) for x, p in zip(v, leaves, strict=True)])
+
+
+def scale_of(p: jax.Array) -> float:
+    """The length over which a leaf is varied: its largest entry, 1 if all are zero."""
+    return float(np.max(np.abs(np.asarray(p, np.complex128)), initial=0.0)) or 1.0
 
 
 def line_check(along: Callable[..., Any], f0: float, grad: Any, params: Any, v: Any, eps: float) -> LineCheck:
     """`jax.grad` along ``v`` against values of the loss at x + t v and x - t v."""
     slope = float(vector.dot(jax.tree.map(jnp.conj, grad), v))
-    scale = max(1.0, float(vector.max_abs(params)))
     decades = -0.5 * np.log10(eps)
-    ts = scale * np.logspace(-decades, 0, int(STEPS_A_DECADE * decades))
+    ts = np.logspace(-decades, 0, int(STEPS_A_DECADE * decades))
     dtype = vector.real_dtype(params)
     right, left = (np.asarray(along(v, jnp.asarray(sign * ts, dtype)), np.float64) for sign in (1, -1))
     slope, f0 = (np.float64(x) for x in (slope, f0))
@@ -146,7 +152,10 @@ def line_check(along: Callable[..., Any], f0: float, grad: Any, params: Any, v: 
     best = int(np.nanargmin(moves)) if np.isfinite(moves).any() else 0
     numeric = central[best]
     noise = 10 * eps * max(abs(f0), abs(right[best]))
-    larger = max(abs(slope), abs(numeric)) or 1.0  # both zero: no error to relate
+    # At a stationary point both slopes are rounding: what they would be 1e-4 away is what they are compared with.
+    middle = len(ts) // 2
+    nearby = eps ** (1 / 3) * max(abs(right[middle] - f0), abs(left[middle] - f0)) / ts[middle]
+    larger = max(abs(slope), abs(numeric), nearby if np.isfinite(nearby) else 0.0) or 1.0
     order = taylor_order(ts, np.abs(right - f0 - ts * slope), noise)
     kink = find_kink(ts, f0, left, right, noise)
     return LineCheck(slope, float(numeric), abs(slope - numeric) / larger, noise / ts[best] / larger, order, kink)
@@ -184,16 +193,16 @@ def leaf_check(
     a: np.ndarray,
     g: np.ndarray,
     given: bool,
-    scale: float,
+    rounding: float,
     line: LineCheck,
     tolerance: float,
 ) -> LeafCheck:
     """Compare one leaf of the analytic gradient ``a`` with that of `jax.grad` ``g``."""
     with np.errstate(invalid="ignore"):
-        difference = np.abs(a - g)
+        difference = np.abs(a - g) / np.maximum(np.maximum(np.abs(a), np.abs(g)) + rounding, np.finfo(float).tiny)
     worst = np.unravel_index(int(np.argmax(difference)), difference.shape)
     index = tuple(int(i) for i in worst)
-    error = float(difference[worst]) / scale if scale else 0.0
+    error = float(difference[worst])
     if not np.isfinite(difference).all():
         verdict = "not finite"
     elif given and not error <= tolerance:

@@ -37,7 +37,7 @@ class LeafCheck:
     path: str  # such as params['w'][0]
     shape: tuple[int, ...]
     grad_norm: float  # largest modulus of an entry of jax.grad
-    analytic_error: float  # largest |analytic - jax.grad| relative to the leaf's gradient; NaN if none was given
+    analytic_error: float  # largest |analytic - jax.grad| of an entry relative to it; NaN if none was given
     worst_index: tuple[int, ...]  # where that is
     worst_pair: tuple[Any, Any]  # analytic and jax.grad there
     line: LineCheck  # along a random direction within this leaf

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypedDict, Unpack
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from gdjax.gradient_check import check_gradient
@@ -15,7 +16,7 @@ from gdjax.methods.base import Method
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.objective import Problem, trace
-from gdjax.pytrees import Static, merge, split
+from gdjax.pytrees import Static, is_traceable, merge, named_leaves, split
 from gdjax.result import Result
 from gdjax.stopping import Status, Stop
 
@@ -38,8 +39,10 @@ def minimize(
     """Minimise ``loss(params, *args, **kwargs)`` over ``params`` until the gradient counts as zero.
 
     One compiled `lax.while_loop` runs the method. The program is cached on the identity of the functions and
-    the shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing. The
-    same call works inside `jax.jit` and `jax.vmap` (one status a lane; nothing raises for the batch).
+    the shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing. What the
+    loss closes over (global arrays, ``self``) is part of the program, as under `jax.jit`: pass data that
+    changes through ``*args`` or ``kwargs``. The same call works inside `jax.jit` and `jax.vmap` (one status a
+    lane; nothing raises for the batch). Reverse-mode derivatives through it are not available.
 
     Args:
         loss: function of the parameters and data to one real number, or to (number, aux) with ``has_aux``.
@@ -90,6 +93,7 @@ def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpac
     >>> round(float(maximize(area, 57.0).value))
     2500
     """
+    check_options("maximize", options)
     return _descend(*prepare(loss, params, args, maximize=True, **options))
 
 
@@ -110,7 +114,9 @@ def iterate(
     1 0.5 RUNNING
     2 0.25 MAX_STEPS
     """
+    check_options("iterate", options)
     request = prepare(loss, params, args, maximize=maximize, **options)
+    require_concrete(request[2], "iterate steps in Python")
 
     def states() -> Iterator[Result]:
         carry = _begin(*request)
@@ -162,6 +168,10 @@ def prepare(
     for name, function in (("loss", loss), ("grad", grad)):
         if not (callable(function) or (function is None and name == "grad")):
             raise TypeError(f"{name} must be a function of (params, *args), got {function!r}")
+    if not isinstance(kwargs or {}, dict):
+        raise TypeError(f"kwargs must be a dict of data for the loss by name, got {kwargs!r}")
+    if not isinstance(stop, Stop | None):
+        raise TypeError(f"stop must be a gdjax.Stop, such as gdjax.Stop(target=0.0), got {stop!r}")
     limits = dict(tol=tol, max_steps=max_steps, max_evals=max_evals)
     given = {name: value for name, value in limits.items() if value is not None}
     twice = [name for name in given if stop is not None and getattr(stop, name) is not None]
@@ -171,8 +181,22 @@ def prepare(
     problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize))
     arrays, static = split((problem, as_method(method), stop))
     if check_grad:
+        require_concrete(arrays, "check_grad=True compares numbers")
         check_gradient(loss, params, *args, grad=grad, has_aux=has_aux, kwargs=kwargs).raise_if_wrong()
     return static, history_capacity(history), arrays
+
+
+def check_options(caller: str, options: Any) -> None:
+    """Raise TypeError for an option that `minimize` does not have."""
+    for name in options:
+        if name not in Options.__annotations__:
+            raise TypeError(f"{caller} has no option {name!r}; its options are {', '.join(Options.__annotations__)}")
+
+
+def require_concrete(arrays: list[Any], what: str) -> None:
+    """Raise ValueError inside a trace, where there are no numbers to look at."""
+    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+        raise ValueError(f"{what}, so it cannot be used inside jit, vmap or grad")
 
 
 def as_method(method: Any) -> Method:
@@ -207,8 +231,13 @@ def history_capacity(history: bool | int) -> int:
 def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
     """Trace the loss and set up the loop, inside a trace."""
     problem, method, stop = merge(arrays, static)
+    hyperparameters = method if not isinstance(method, Optax) else ()  # whose shapes are optax's affair
+    for name, leaf in named_leaves("stop", stop) + named_leaves("method", hyperparameters):
+        if is_traceable(leaf) and jnp.ndim(leaf) != 0:
+            raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
     objective = trace(problem, method.layout.of)
-    return Loop(objective, method, stop.resolve(objective, method.searches), capacity)
+    limits = stop.resolve(objective, method.searches, getattr(method, "settles", True))
+    return Loop(objective, method, limits, capacity)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -50,23 +50,25 @@ class Progress(NamedTuple):
     mark_value: Scalar  # value and gradient norm at their last progress (beyond noise; by a tenth)
     mark_norm: Scalar
     highest: Scalar  # highest value since the last progress
+    first_rise: Scalar  # by how much the value first rose after it
     idle: jax.Array  # evaluations since the last progress
     rises: jax.Array  # new highest values since the last progress
     level: jax.Array  # evaluations since the value last fell
     frozen: jax.Array  # accepted points in a row with the same value and gradient norm
-    curvature: Scalar  # along the last step, negative unless it overshot, as last measured (`secant`); NaN before
+    curvature: Scalar  # along the last step, negative unless it overshot, as last measured (`secant`); 0 before
+    stable_rate: Scalar  # step per gradient that this curvature allows, at most half the one measured
     predicted: Scalar  # decrease that is still to be had, as far as is known; inf if it is not
 
 
 def begin(objective: Objective) -> Progress:
     """Before the first evaluation."""
     count = jnp.asarray(0, jnp.int32)
-    inf, nan, zero = (jnp.asarray(v, objective.dtype) for v in (jnp.inf, jnp.nan, 0.0))
+    inf, zero = (jnp.asarray(v, objective.dtype) for v in (jnp.inf, 0.0))
     return Progress(
         evals=count,
         steps=count - 1,
-        start_value=nan,
-        start_norm=nan,
+        start_value=zero,
+        start_norm=zero,
         lowest=inf,
         largest_norm=zero,
         best_value=inf,
@@ -75,11 +77,13 @@ def begin(objective: Objective) -> Progress:
         mark_value=inf,
         mark_norm=inf,
         highest=-inf,
+        first_rise=zero,
         idle=count,
         rises=count,
         level=count,
         frozen=count,
-        curvature=nan,
+        curvature=zero,
+        stable_rate=zero,
         predicted=inf,
     )
 
@@ -131,11 +135,13 @@ def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
         mark_value=jnp.where(fell, f, p.mark_value),
         mark_norm=jnp.where(flatter, g, p.mark_norm),
         highest=jnp.where(moved_on | higher, f, p.highest),
+        first_rise=jnp.where(rising & (rises == 1), f - p.highest, p.first_rise),
         idle=idle,
         rises=rises,
         level=level,
         frozen=jnp.where(same, p.frozen + 1, jnp.where(accepted, 0, p.frozen)),
         curvature=curvature,
+        stable_rate=jnp.where(wanted, jnp.minimum(1 / jnp.abs(curvature), 0.5 * outcome.step_size), p.stable_rate),
         predicted=predicted,
     )
 
@@ -155,7 +161,7 @@ def secant(eps: float, before: Point, after: Point, known: Scalar) -> tuple[Scal
     pairs = (s, s), (s, before.grad), (s, after.grad), (y, y), (after.grad, after.grad), (after.x, after.x)
     ss, slope_before, slope_after, yy, gg, xx = (z.astype(before.value.dtype) for z in vector.dots(*pairs))
     sy = slope_after - slope_before
-    curvature = jnp.sqrt(yy / ss)
+    curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
     decrease = 0.5 * gg * (ss / sy)
     decrease = jnp.where(decrease <= 0.5 * curvature * (SLACK * eps) ** 2 * xx, 0, decrease)
     trusted = sy > 100 * float(jnp.finfo(sy.dtype).eps) * jnp.sqrt(ss * gg)

@@ -83,7 +83,9 @@ def is_concrete(value: Any) -> bool:
 
 
 def require(condition: str, value: Any, holds: Any, argument: str) -> None:
-    """Raise ValueError unless every number in a concrete ``value`` meets ``holds``; traced values pass.
+    """Raise ValueError unless every number in a concrete ``value`` meets ``holds``; traced values and None pass.
+
+    Raises TypeError for what is no real number: text, switches, complex numbers.
 
     Args:
         condition: the requirement in words, for the message ("must be positive").
@@ -91,6 +93,8 @@ def require(condition: str, value: Any, holds: Any, argument: str) -> None:
         holds: function of a NumPy array to a boolean array.
         argument: the name under which the user gave the value.
     """
+    if isinstance(value, str | bytes | bool) or jnp.iscomplexobj(value if is_traceable(value) else 0):
+        raise TypeError(f"{argument} must be a real number, got {value!r}")
     if is_concrete(value) and not np.all(holds(np.asarray(value))):
         raise ValueError(f"{argument} {condition}, got {value}")
 

@@ -39,6 +39,7 @@ class Facts:
         self.steps, self.evals = int(result.num_steps), int(result.num_evals)
         self.start_value, self.highest = sign * float(p.start_value), sign * float(p.highest)
         self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
+        self.stable_rate = float(p.stable_rate)
         self.threshold = float(stop.tol) * min(1 + abs(self.value), float(p.largest_norm))
         self.target = None if stop.target is None else sign * float(stop.target)
         self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
@@ -63,8 +64,7 @@ class Facts:
         if self.idle < PATIENCE:
             more = "allow more steps, or take larger ones (a higher learning rate, another method)"
             return f"The loss was still {self.falling}: {more}."
-        advice = "more of the same will not help; try another method or learning rate"
-        return f"The last {self.idle} evaluations made no progress: {advice}."
+        return f"The last {self.idle} evaluations made no measurable progress: try another method or learning rate."
 
 
 def converged(f: Facts) -> str:
@@ -95,8 +95,8 @@ def diverged(f: Facts) -> str:
     ran = f"{f.after} the value had run from {f.start_value:.4g} to {f.highest:.4g}"
     if f.curvature > 0:
         advice = (
-            f"the learning rate is too large. The curvature along the steps is about {f.curvature:.3g}: a rate of "
-            f"about {1 / f.curvature:.2g} should be stable, twice that is the limit"
+            f"the learning rate is too large. The curvature along the steps is about {f.curvature:.3g}: steps of "
+            f"about {f.stable_rate:.2g} times the gradient should be stable"
         )
     elif f.curvature < 0:
         advice = (
@@ -106,6 +106,17 @@ def diverged(f: Facts) -> str:
     else:
         advice = "the learning rate is too large, or the gradient wrong (gdjax.check_gradient)"
     return f"{ran}: {advice}. The best point seen is returned, with value {f.value:.6g}."
+
+
+def stalled(f: Facts) -> str:
+    """Nothing went on."""
+    why = "the steps may be too large to settle, the loss not smooth, or the gradient wrong (gdjax.check_gradient)"
+    if f.curvature > 0:
+        why = f"the steps overshoot the valley; steps of about {f.stable_rate:.2g} times the gradient should settle"
+    return (
+        f"{f.after} the last {f.idle} evaluations brought neither a lower value nor a smaller gradient: "
+        f"{why}. {f.gradient}"
+    )
 
 
 def nonfinite_start(f: Facts) -> str:
@@ -139,14 +150,10 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.MAX_EVALS: lambda f: (
         f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.trend} {f.gradient}"
     ),
-    Status.STALLED: lambda f: (
-        f"{f.after} the last {f.idle} evaluations brought neither a lower value nor a smaller gradient (patience is "
-        f"{int(f.stop.patience)}): the steps may be too large to settle, the loss not smooth, or the gradient wrong "
-        f"(gdjax.check_gradient). {f.gradient}"
-    ),
+    Status.STALLED: stalled,
     Status.STEP_TOO_SMALL: lambda f: (
-        f"{f.after} the steps no longer change value and gradient in {f.result.value.dtype} ({f.idle} evaluations, "
-        f"patience is {int(f.stop.patience)}): raise the learning rate{'' if f.double else ', use float64'} or "
+        f"{f.after} the steps no longer change value and gradient in {f.result.value.dtype} ({f.idle} evaluations "
+        f"without progress): raise the learning rate{'' if f.double else ', use float64'} or "
         f"rescale the loss. {f.gradient}"
     ),
     Status.LINE_SEARCH_FAILED: lambda f: (

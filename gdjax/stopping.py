@@ -53,6 +53,12 @@ FLOOR_SLOPE = 10.0
 # Divergence: ten new highest values without one new low (a momentum method that overshoots makes two or
 # three), and a rise that no start explains: 100 times the size of the start's value, or 1000 times its slope.
 DIVERGED_RISE, DIVERGED_SLOPE = 100.0, 1000.0
+# and growth to 10 000 times the first rise, which only steps that themselves grow attain: those of Adam or Lion,
+# whose length is bounded by the rate, leave a good start for a while and come back.
+DIVERGED_GROWTH = 1e4
+# Evaluations without progress after which a method of fixed steps has stalled; one whose rate is given by a
+# schedule, and any optax optimiser, may still settle when the rate decays, so these are given no limit.
+PATIENCE_OF_STEPS = 1000
 
 
 @pytree_dataclass
@@ -69,8 +75,9 @@ class Stop:
             and may come first; ``tol=0`` leaves the target alone.
         max_steps: accepted steps, default 10 000.
         max_evals: evaluations of the loss, default unlimited.
-        patience: evaluations without progress before STALLED. Default 1000 for methods of fixed steps
-            (which may oscillate for long), 50 + sqrt(n) for methods that search.
+        patience: evaluations without progress before STALLED. Default 1000 for gradient descent at a fixed
+            rate (which may oscillate for long), 50 + sqrt(n) for methods that search, and none for schedules
+            and optax optimisers, which may settle when their rate decays.
 
     Raises:
         ValueError: if a tolerance is negative or NaN, a limit negative, patience below 1.
@@ -88,15 +95,20 @@ class Stop:
     patience: int | jax.Array | None = None
 
     def __post_init__(self) -> None:
+        for name in ("max_steps", "max_evals", "patience"):
+            require("must be a whole number", getattr(self, name), lambda x: x == np.round(x), name)
         for name in ("tol", "decrease", "step", "max_steps", "max_evals"):
             require("must not be negative", getattr(self, name), lambda x: x >= 0, name)
         require("must be at least 1", self.patience, lambda x: x >= 1, "patience")
         require("must not be NaN", self.target, lambda x: ~np.isnan(x), "target")
 
-    def resolve(self, objective: Objective, searches: bool) -> "Limits":
+    def resolve(self, objective: Objective, searches: bool, settles: bool) -> "Limits":
         """The same with defaults filled in, in the dtypes of the loop."""
+        most = np.iinfo(np.int32).max
         real = lambda x: None if x is None else jnp.asarray(x).astype(objective.dtype)
-        count = lambda x, default: jnp.asarray(default if x is None else x).astype(jnp.int32)
+        count = lambda x, default: jnp.asarray(
+            default if x is None else min(x, most) if isinstance(x, int) else x
+        ).astype(jnp.int32)
         n = sum(leaf.size for leaf in jax.tree.leaves(objective.start))
         default = jnp.asarray(max(1e-6, objective.eps**0.5), objective.dtype)
         tol = default if self.tol is None else jnp.asarray(self.tol).astype(objective.dtype)
@@ -107,8 +119,8 @@ class Stop:
             step=real(self.step),
             target=None if self.target is None else objective.sign * jnp.asarray(self.target).astype(objective.dtype),
             max_steps=count(self.max_steps, 10_000),
-            max_evals=count(self.max_evals, np.iinfo(np.int32).max),
-            patience=count(self.patience, 50 + int(n**0.5) if searches else 1000),
+            max_evals=count(self.max_evals, most),
+            patience=count(self.patience, 50 + int(n**0.5) if searches else PATIENCE_OF_STEPS if settles else most),
         )
 
 
@@ -138,7 +150,9 @@ def test(objective: Objective, stop: Limits, searches: bool, p: Progress, trip: 
     stationary = after.grad_norm <= gradient_threshold(stop, f, p.largest_norm)
     exhausted = (p.idle >= FLOOR_PATIENCE) | outcome.failed
     flat = after.grad_norm <= stop.floor * jnp.minimum(1 + jnp.abs(f), p.largest_norm)
-    stalled = p.idle >= stop.patience
+    frozen = p.frozen >= jnp.minimum(stop.patience, PATIENCE_OF_STEPS)
+    stalled = frozen | (p.idle >= stop.patience)
+    cycles = p.curvature > 0  # the same value and gradient norm, but on two sides of a valley
     lost, ran_away = escapes(p, trip, searches)
     tests = {
         Status.NONFINITE_START: p.steps < 0,
@@ -151,7 +165,7 @@ def test(objective: Objective, stop: Limits, searches: bool, p: Progress, trip: 
         Status.LINE_SEARCH_FAILED: outcome.failed,
         Status.SMALL_DECREASE: small_decrease(stop, p, trip),
         Status.SMALL_STEP: small_step(stop, p, trip),
-        Status.STEP_TOO_SMALL: stalled & (2 * p.frozen >= stop.patience) & ~stationary,
+        Status.STEP_TOO_SMALL: frozen & ~stationary & ~cycles,
         Status.STALLED: stalled,
         Status.MAX_STEPS: p.steps >= stop.max_steps,
         Status.MAX_EVALS: p.evals >= stop.max_evals,
@@ -168,7 +182,8 @@ def escapes(p: Progress, trip: Trip, searches: bool) -> tuple[jax.Array | bool, 
     f, g, point = trip.after.value, trip.after.grad_norm, trip.point
     rise = f - p.start_value
     size = jnp.maximum(jnp.abs(p.start_value), p.start_value - p.lowest)
-    ran_away = (p.rises >= PATIENCE) & ((rise > DIVERGED_RISE * size) | (g > DIVERGED_SLOPE * p.start_norm))
+    far = (rise > DIVERGED_RISE * size) | (g > DIVERGED_SLOPE * p.start_norm)
+    ran_away = (p.rises >= PATIENCE) & far & (rise > DIVERGED_GROWTH * p.first_rise)
     if searches:
         return False, ran_away
     lost = ~(jnp.isfinite(point.value) & jnp.isfinite(point.grad_norm))

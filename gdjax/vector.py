@@ -51,6 +51,19 @@ def abs_dot(a: Vector, b: Vector) -> Scalar:
     return dot(jax.tree.map(jnp.abs, a), jax.tree.map(jnp.abs, b))
 
 
+@jax.custom_jvp
+def sums(arrays: list[jax.Array]) -> list[jax.Array]:
+    """The sums of some 1-D arrays of equal size, as one reduction."""
+    zeros = [jnp.zeros((), a.dtype) for a in arrays]
+    return list(jax.lax.reduce(arrays, zeros, lambda x, y: [a + b for a, b in zip(x, y, strict=True)], (0,)))
+
+
+@sums.defjvp
+def _sums_jvp(primals: Any, tangents: Any) -> Any:
+    """Sums are linear (JAX has no rule for a reduction of several operands)."""
+    return sums(*primals), sums(*tangents)
+
+
 def dots(*pairs: tuple[Vector, Vector]) -> list[Scalar]:
     """The inner products of some pairs in one pass (a single kernel for a flat vector, no temporaries)."""
     dtype = real_dtype(pairs)
@@ -58,13 +71,11 @@ def dots(*pairs: tuple[Vector, Vector]) -> list[Scalar]:
     def leaf_products(*leaves: jax.Array) -> list[jax.Array]:
         wide = [x.astype(dtype) if jnp.finfo(x.dtype).bits < 32 else x for x in leaves]
         products = [(a.conj() * b).real.reshape(-1) for a, b in zip(wide[::2], wide[1::2], strict=True)]
-        zeros = [jnp.zeros((), p.dtype) for p in products]
-        sums = jax.lax.reduce(products, zeros, lambda x, y: [a + b for a, b in zip(x, y, strict=True)], (0,))
-        return [s.astype(dtype) for s in sums]
+        return [s.astype(dtype) for s in sums(products)]
 
     flat = [jax.tree.leaves(v) for pair in pairs for v in pair]
     per_leaf = [leaf_products(*leaves) for leaves in zip(*flat, strict=True)]
-    return [functools.reduce(operator.add, sums) for sums in zip(*per_leaf, strict=True)]
+    return [functools.reduce(operator.add, parts) for parts in zip(*per_leaf, strict=True)]
 
 
 def max_abs(a: Vector) -> Scalar:

@@ -95,6 +95,28 @@ def test_values_and_gradients_that_are_not_finite_are_problems():
     assert not masked.ok
 
 
+def test_a_right_gradient_passes_at_its_optimum_and_at_any_scale():
+    assert gdjax.check_gradient(lambda x: jnp.sum((x - 1) ** 2), np.ones(3)).ok
+    assert gdjax.check_gradient(lambda x: jnp.sum((x - 1) ** 4), np.ones(3)).ok
+    for scale in (1e-8, 1e-4, 1.0, 1e4, 1e8):
+        assert gdjax.check_gradient(lambda x, s: jnp.sum(jnp.sin(x / s)), scale * np.array([0.3, 2.0]), scale).ok
+        assert gdjax.check_gradient(lambda x: jnp.sum(jnp.log(x)), scale * np.array([0.3, 2.0])).ok
+    leaves = {"a": -5e8, "b": np.array([0.3, 0.2, 1.0])}
+    assert gdjax.check_gradient(lambda p: (p["a"] / 1e8 - 1) ** 2 + jnp.sum(jnp.sin(p["b"])), leaves).ok
+
+
+def test_a_small_entry_beside_a_large_one_is_compared_with_itself():
+    scale = np.array([1e6, 1.0])
+    grad = lambda x: 2 * scale * (x - 1) * np.array([1.0, -1.0])
+    report = gdjax.check_gradient(lambda x: jnp.sum(scale * (x - 1) ** 2), np.zeros(2), grad=grad)
+    assert not report.ok
+    assert report.leaves[0].worst_index == (1,)
+
+
+def test_leaves_without_entries_are_passed_over():
+    assert gdjax.check_gradient(lambda p: p[0].sum() + (p[1] - 1) ** 2, [np.zeros(0), 3.0]).ok
+
+
 def test_a_linear_loss_is_exact():
     report = gdjax.check_gradient(lambda p: 3 * p, 2.0)
     assert report.ok

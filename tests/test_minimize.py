@@ -256,6 +256,13 @@ ERRORS = [
     (dict(method=GradientDescent), TypeError, "call it first"),
     (dict(method=3), TypeError, "method must be a gdjax method or an optax optimiser, got 3"),
     (dict(history=-5), ValueError, "history must be"),
+    (dict(tol="1e-3"), TypeError, "tol must be a real number, got '1e-3'"),
+    (dict(tol=1e-3j), TypeError, "tol must be a real number"),
+    (dict(tol=np.ones(2)), ValueError, r"stop.tol has shape \(2,\); it must be one number"),
+    (dict(method=GradientDescent(np.ones(2))), ValueError, r"method.learning_rate has shape \(2,\)"),
+    (dict(max_steps=1.5), ValueError, "max_steps must be a whole number"),
+    (dict(stop=0.1), TypeError, "stop must be a gdjax.Stop"),
+    (dict(kwargs=[1]), TypeError, "kwargs must be a dict"),
 ]
 
 
@@ -286,7 +293,27 @@ def test_numbers_out_of_range_are_refused(make, message):
         make()
 
 
-@pytest.mark.parametrize("rate", ["fast", None])
+def test_options_that_do_not_exist_and_traces_are_refused():
+    with pytest.raises(TypeError, match="maximize has no option 'tolerance'; its options are method"):
+        gdjax.maximize(quadratic, jnp.zeros(2), tolerance=1.0)
+    with pytest.raises(ValueError, match="iterate steps in Python, so it cannot be used inside jit"):
+        jax.jit(lambda p: next(gdjax.iterate(quadratic, p)))(jnp.zeros(2))
+    with pytest.raises(ValueError, match="check_grad=True compares numbers"):
+        jax.jit(lambda p: gdjax.minimize(quadratic, p, check_grad=True))(jnp.zeros(2))
+    with pytest.raises(TypeError, match="line_search must be a line search"):
+        gdjax.LBFGS(line_search="zoom")
+
+
+def test_forward_derivatives_pass_and_healthy_runs_hold_no_nan():
+    loss = lambda p, x: jnp.sum((p - x) ** 2)
+    solve = lambda x: gdjax.minimize(loss, jnp.zeros(2), x, method=GradientDescent(0.25)).params
+    np.testing.assert_allclose(jax.jvp(solve, (jnp.ones(2),), (jnp.ones(2),))[1], 1, atol=1e-2)
+    with jax.debug_nans(True):
+        for method in (GradientDescent(0.25), SEARCH):
+            assert gdjax.minimize(loss, jnp.zeros(2), jnp.ones(2), method=method).status == Status.CONVERGED
+
+
+@pytest.mark.parametrize("rate", ["fast", None, gdjax.MoreThuente(), True])
 def test_a_learning_rate_of_another_type_is_refused(rate):
     with pytest.raises(TypeError, match="a number, a schedule or a step-size rule"):
         GradientDescent(rate)

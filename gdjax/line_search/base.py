@@ -1,6 +1,6 @@
 """What a line search is: a scalar state machine fed with (value, slope) along a direction."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ class Verdict(NamedTuple):
     failed: jax.Array  # give up: no acceptable step can be found
 
 
+@runtime_checkable
 class LineSearch(Protocol):
     """A frozen dataclass of constants; `start` opens a search from an iterate, `feed` digests one trial.
 
@@ -47,3 +48,9 @@ def denoise(
     """
     trapezoid = start_value + 0.5 * alpha * (start_slope + slope)
     return jnp.where(jnp.abs(value - start_value) <= noise, trapezoid, value)
+
+
+def check_line_search(search: Any) -> None:
+    """Raise TypeError for text, None and classes, which users may take for a line search."""
+    if search is None or isinstance(search, str | type):
+        raise TypeError(f"line_search must be a line search such as gdjax.MoreThuente(), got {search!r}")

@@ -49,6 +49,8 @@ def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
 class Method(Protocol):
     """A frozen dataclass of hyperparameters; numbers among them are traced, so changing them compiles nothing.
 
+    A method with an attribute ``settles = False`` has no default patience (see `gdjax.Stop`).
+
     A method with a class attribute ``second_order = True`` may ask for Hessian products too: when its state's
     ``wants_product`` is true, the trip is a product with ``tangent`` at the iterate, handed over in ``point.grad``.
     """

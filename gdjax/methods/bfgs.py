@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
-from gdjax.line_search.base import LineSearch
+from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
 from gdjax.objective import Objective
@@ -43,6 +43,9 @@ class BFGS(Searching):
     """
 
     line_search: LineSearch = MoreThuente()
+
+    def __post_init__(self) -> None:
+        check_line_search(self.line_search)
 
     def empty(self, objective: Objective) -> Metric:
         """The unit matrix."""

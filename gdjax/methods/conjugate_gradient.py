@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
-from gdjax.line_search.base import LineSearch
+from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
 from gdjax.objective import Objective
@@ -49,6 +49,9 @@ class ConjugateGradient(Searching):
     line_search: LineSearch = MoreThuente(curvature=0.1)
     theta: float | jax.Array = 1.0
     restart: int | jax.Array = 6
+
+    def __post_init__(self) -> None:
+        check_line_search(self.line_search)
 
     def empty(self, objective: Objective) -> Run:
         """No steps."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from gdjax import vector
 from gdjax.layout import Flat
 from gdjax.line_search.backtracking import Backtracking
+from gdjax.line_search.base import LineSearch
 from gdjax.methods.base import Outcome, usable
 from gdjax.methods.searching import Move, Searching
 from gdjax.objective import Objective, Point
@@ -67,13 +68,14 @@ class GradientDescent:
     layout: ClassVar[Any] = Flat
 
     def __post_init__(self) -> None:
-        require("must be positive", self.learning_rate, lambda x: x > 0, "learning_rate")
-        require("must be at least 0 and below 1", self.momentum, lambda x: (x >= 0) & (x < 1), "momentum")
-        if isinstance(self.learning_rate, str) or self.learning_rate is None:
+        rate = self.learning_rate
+        if rate is None or isinstance(rate, str | bool) or (isinstance(rate, LineSearch) and not self.searches):
             raise TypeError(
                 "learning_rate must be a number, a schedule or a step-size rule such as gdjax.Backtracking(), "
-                f"got {self.learning_rate!r}"
+                f"got {rate!r}"
             )
+        require("must be positive", rate, lambda x: x > 0, "learning_rate")
+        require("must be at least 0 and below 1", self.momentum, lambda x: (x >= 0) & (x < 1), "momentum")
         if isinstance(self.momentum, int | float) and self.momentum == 0:
             object.__setattr__(self, "momentum", None)  # no velocity to carry
 
@@ -81,6 +83,11 @@ class GradientDescent:
     def searches(self) -> bool:
         """Whether the learning rate is a rule that rejects trials."""
         return isinstance(self.learning_rate, Backtracking)
+
+    @property
+    def settles(self) -> bool:
+        """Whether the rate stays what it is."""
+        return not callable(self.learning_rate)
 
     def init(self, objective: Objective) -> Any:
         """At the start, with a step of length zero."""

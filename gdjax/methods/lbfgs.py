@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
-from gdjax.line_search.base import LineSearch
+from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
 from gdjax.objective import Objective
@@ -60,6 +60,7 @@ class LBFGS(Searching):
     def __post_init__(self) -> None:
         if not isinstance(self.memory, int) or self.memory < 1:
             raise ValueError(f"memory must be a positive whole number, got {self.memory!r}")
+        check_line_search(self.line_search)
 
     def empty(self, objective: Objective) -> Memory:
         """No pairs, and the unit matrix."""

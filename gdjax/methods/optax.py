@@ -57,6 +57,7 @@ class Optax:
 
     layout: ClassVar[Any] = Leaves
     searches = False
+    settles = False
 
     def __init__(self, optimizer: Any, **hyperparameters: Any) -> None:
         if isinstance(optimizer, optax.MultiSteps):

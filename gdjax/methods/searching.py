@@ -86,8 +86,9 @@ class Searching:
         noise = max(NOISE, 8 * objective.eps) * jnp.abs(state.iterate.value) + state.rounding
         search, verdict = self.line_search.feed(state.search, value, slope, noise)
         anew = verdict.failed & self.has_learnt(state.memory)
+        first = state.iterate.value == jnp.inf
         new = jax.lax.cond(
-            (keep & verdict.accepted) | anew,
+            (keep & (verdict.accepted | first)) | anew,
             lambda: self.turn(objective, state, vector.where(anew, state.iterate, point), anew),
             lambda: state._replace(search=search),
         )
