@@ -1,0 +1,89 @@
+"""`python -m benchmarks cutest`: gdjax and its peers on unconstrained CUTEst problems, judged by one rule.
+
+A point is solved if the infinity norm of the gradient, computed anew, is at most tol (1 + |f|). A false claim is a
+success claimed at a point that is neither solved nor as low as the lowest found by any solver of the run.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.problems import DEVELOPMENT, all_names, read_names
+from benchmarks.report import load, profile, table
+from benchmarks.solvers import SOLVERS
+from benchmarks.worker import Task, records
+
+RESULTS = Path(__file__).with_name("results")
+TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
+PACKAGES = ("gdjax", "jax", "optax", "jaxopt", "optimistix", "scipy", "sif2jax", "numpy")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the subcommand."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--names", nargs="+", metavar="NAME", help="problems by name, or all")
+    which.add_argument("--problems", type=Path, default=DEVELOPMENT, help="a file of names, one a line")
+    parser.add_argument("--max-n", type=int, default=5000, help="largest number of variables (default 5000)")
+    parser.add_argument("--max-evals", type=int, default=20_000, help="limit on evaluations (default 20000)")
+    parser.add_argument("--solvers", nargs="+", choices=list(SOLVERS), default=list(SOLVERS), metavar="SOLVER")
+    parser.add_argument("--dtype", choices=list(TOLERANCES), default="float64")
+    parser.add_argument("--time-limit", type=float, default=60.0, help="seconds a problem (default 60)")
+    parser.add_argument("--json", type=Path, help="records (default benchmarks/results/cutest_DTYPE.jsonl)")
+    parser.add_argument("--jobs", type=int, default=1, help="solvers at the same time, a process each (default 1)")
+    parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="show saved records and run nothing")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run, unless saved records are given; print the table and draw the picture beside the (first) file."""
+    paths = options.report or [options.json or RESULTS / f"cutest_{options.dtype}.jsonl"]
+    if not options.report:
+        run(options, paths[0])
+    header, found = load(paths)
+    print(table(header, found))
+    profile(header, found, paths[0].with_suffix(".png"))
+
+
+def run(options: argparse.Namespace, path: Path) -> None:
+    """Every solver on every problem, a line of JSON each as soon as it is known."""
+    names = options.names or read_names(options.problems)
+    names = all_names() if names == ["all"] else names
+    tol = TOLERANCES[options.dtype]
+    task = Task(options.dtype, tol, options.max_evals, options.max_n, options.time_limit)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = threading.Lock()
+    with path.open("w") as file, ThreadPoolExecutor(options.jobs) as pool:
+
+        def write(record: dict[str, Any]) -> None:
+            with lock:
+                print(json.dumps(record), file=file, flush=True)
+
+        def all_of(solver: str) -> None:
+            for record in records(solver, names, task):
+                write(record)
+                print(progress(record), flush=True)
+
+        write(machine() | task._asdict())
+        list(pool.map(all_of, options.solvers))
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured with."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    date = datetime.date.today().isoformat()
+    return dict(
+        date=date, cores=os.cpu_count(), machine=platform.machine(), python=platform.python_version(), **versions
+    )
+
+
+def progress(record: dict[str, Any]) -> str:
+    """One line on one problem."""
+    evals, seconds = record.get("evals", ""), record.get("seconds", 0)
+    end = record.get("failure", "") + " " + record.get("status", "")
+    return f"{record['solver']:22} {record['problem']:12} {evals:>7} {seconds:8.2f} s  {end.strip()}"

@@ -1,0 +1,128 @@
+"""One solver on one problem after another, in a process of its own that may be killed."""
+
+import math
+import multiprocessing
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.problems import build
+from benchmarks.solvers import SOLVERS, Loss, compiled
+
+REPEAT_BELOW = 10.0  # seconds: a first call shorter than this is made again, to time it without compiling
+
+
+class Task(NamedTuple):
+    """What every solver is asked for."""
+
+    dtype: str
+    tol: float
+    max_evals: int
+    max_n: int
+    time_limit: float  # seconds, for a problem's first call with its compilation
+
+
+def records(solver: str, names: list[str], task: Task) -> Iterator[dict[str, Any]]:
+    """One record for each problem of at most max_n variables; a worker that hangs or dies is replaced."""
+    worker = None
+    for name in names:
+        worker = worker or Worker(solver, task)
+        record = worker.attempt(name)
+        if worker.lost:
+            worker.kill()
+            worker = None
+        if record:
+            yield {"solver": solver, "problem": name} | record
+    if worker:
+        worker.kill()
+
+
+class Worker:
+    """A process with one solver in it."""
+
+    def __init__(self, solver: str, task: Task) -> None:
+        # Two pools of threads fight: SciPy's L-BFGS-B takes 5000 us an evaluation beside XLA's, 150 us without its own.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, solver, task), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.limit, self.lost = task.time_limit, False
+        self.pipe.recv()  # imports are done
+
+    def attempt(self, name: str) -> dict[str, Any]:
+        """Its record of the problem; empty for one that is too large."""
+        self.pipe.send(name)
+        first = self.answer(self.limit, {"seconds": self.limit})
+        if self.lost or "failure" in first or not first:
+            return first
+        again = self.answer(2 * REPEAT_BELOW, {})
+        return first | {"run_seconds": again.get("run_seconds")}
+
+    def answer(self, seconds: float, otherwise: dict[str, Any]) -> dict[str, Any]:
+        """The next message, or what became of it."""
+        try:
+            if self.pipe.poll(seconds):
+                return self.pipe.recv()
+            self.lost = True
+            return otherwise | {"failure": "timeout"}
+        except EOFError:
+            self.lost = True
+            return {"failure": "crash"}
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.kill()
+        self.process.join()
+
+
+def serve(pipe: Connection, solver: str, task: Task) -> None:
+    """In the worker: names come in; a record goes out, then the seconds of a second call."""
+    warnings.simplefilter("ignore")
+    jax.config.update("jax_enable_x64", task.dtype == "float64")
+    pipe.send("ready")
+    while True:
+        loss, x0 = build(pipe.recv())
+        if x0.size > task.max_n:
+            pipe.send({})
+            continue
+        record = solve(solver, loss, x0, task)
+        pipe.send(record)
+        if "failure" not in record:
+            repeat = record["seconds"] < REPEAT_BELOW
+            pipe.send({"run_seconds": solve(solver, loss, x0, task)["seconds"]} if repeat else {})
+        jax.clear_caches()
+
+
+def solve(solver: str, loss: Loss, x0: jax.Array, task: Task) -> dict[str, Any]:
+    """Run it, and judge the point that it returns by what the loss is there, in the dtype of the run."""
+    size = {"n": x0.size}
+    began = time.perf_counter()
+    try:
+        outcome = SOLVERS[solver](loss, x0, task.tol, task.max_evals)
+    except Exception as error:
+        return size | {"failure": "error", "status": f"{type(error).__name__}: {error}"[:300]}
+    seconds = time.perf_counter() - began
+    value, grad = compiled(loss)[0](jnp.asarray(outcome.params, x0.dtype))
+    return size | {
+        "dtype": str(outcome.params.dtype),  # what the solver itself worked in
+        "value": finite(value),
+        "gradient": finite(jnp.max(jnp.abs(grad))),
+        "claimed": outcome.claimed,
+        "evals": outcome.evals,
+        "products": outcome.products,
+        "status": outcome.status,
+        "seconds": round(seconds, 4),
+    }
+
+
+def finite(x: jax.Array) -> float | None:
+    """None for what JSON cannot hold."""
+    return float(x) if math.isfinite(x) else None
