@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-evals", type=int, default=20_000, help="limit on evaluations (default 20000)")
     parser.add_argument("--solvers", nargs="+", choices=list(SOLVERS), default=list(SOLVERS), metavar="SOLVER")
     parser.add_argument("--dtype", choices=list(TOLERANCES), default="float64")
-    parser.add_argument("--time-limit", type=float, default=60.0, help="seconds a problem (default 60)")
+    parser.add_argument("--time-limit", type=float, default=60.0, help="CPU seconds a problem (default 60)")
     parser.add_argument("--json", type=Path, help="records (default benchmarks/results/cutest_DTYPE.jsonl)")
     parser.add_argument("--jobs", type=int, default=1, help="solvers at the same time, a process each (default 1)")
     parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="show saved records and run nothing")

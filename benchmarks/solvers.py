@@ -30,11 +30,10 @@ class Outcome(NamedTuple):
     products: int = 0  # Hessian products, of those
 
 
-def of_gdjax(name: str) -> Callable[..., Outcome]:
+def of_gdjax(method: Any) -> Callable[..., Outcome]:
     """A method of gdjax with its defaults."""
 
     def solve(loss: Loss, x0: jax.Array, tol: float, max_evals: int) -> Outcome:
-        method = getattr(gdjax, name)()
         r = gdjax.minimize(loss, x0, method=method, tol=tol, max_evals=max_evals, max_steps=max_evals)
         return Outcome(r.params, r.converged, int(r.num_evals), r.status.name)
 
@@ -141,9 +140,18 @@ def of_scipy(name: str, hessian: bool = False, **options: Any) -> Callable[..., 
     return solve
 
 
-GDJAX = ("LBFGS", "BFGS", "ConjugateGradient", "TrustRegion")
+GDJAX = {
+    "LBFGS": gdjax.LBFGS(),
+    "BFGS": gdjax.BFGS(),
+    "ConjugateGradient": gdjax.ConjugateGradient(),
+    "TrustRegion": gdjax.TrustRegion(),
+    "BarzilaiBorwein": gdjax.GradientDescent(gdjax.BarzilaiBorwein()),
+    "Backtracking": gdjax.GradientDescent(gdjax.Backtracking()),
+    "AdaptiveStep": gdjax.GradientDescent(gdjax.AdaptiveStep()),
+    "AcceleratedGradient": gdjax.AcceleratedGradient(),
+}
 SOLVERS: dict[str, Callable[..., Outcome]] = {
-    **{f"gdjax.{name}": of_gdjax(name) for name in GDJAX if hasattr(gdjax, name)},
+    **{f"gdjax.{name}": of_gdjax(method) for name, method in GDJAX.items()},
     "optax.lbfgs": optax_lbfgs,
     "jaxopt.LBFGS": of_jaxopt("LBFGS"),
     "jaxopt.BFGS": of_jaxopt("BFGS"),

@@ -26,6 +26,7 @@ METHODS = {
     "Adam, rate 1 halved every 50 steps": optax.adam(optax.exponential_decay(1.0, 50, 0.5)),
     "Adam, rate 1 halved every 100 steps": optax.adam(optax.exponential_decay(1.0, 100, 0.5)),
     "L-BFGS (default)": None,
+    "BFGS, search made for kinks": gdjax.BFGS(line_search=gdjax.WeakWolfe()),
 }
 
 
@@ -92,6 +93,8 @@ def main() -> None:
     print("\nOnly the rows that say TARGET_REACHED are at the minimum. The first three methods zigzag")
     print("between the walls of the valley. Adam at a constant rate hops about the minimum, and with a")
     print("rate that shrinks too fast it freezes on the way: the schedule that works was found by trial.")
+    print("BFGS with a search that only bisects needs no trials: from the gradients on both sides of the kinks")
+    print("it learns the shape of the valley.")
     print("At a kink the gradient does not fade, so no test on it can tell the minimum from being stuck.")
     print("Where the lowest value is known, give it as target. The squared error has no kinks, the same")
     print("minimum here, and is no trouble to the default method, in spite of its condition number:\n")

@@ -3,12 +3,17 @@
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
 from gdjax.line_search.backtracking import Backtracking
+from gdjax.line_search.hager_zhang import HagerZhang
 from gdjax.line_search.more_thuente import MoreThuente
+from gdjax.line_search.weak_wolfe import WeakWolfe
+from gdjax.methods.accelerated_gradient import AcceleratedGradient
+from gdjax.methods.barzilai_borwein import BarzilaiBorwein
 from gdjax.methods.bfgs import BFGS
 from gdjax.methods.conjugate_gradient import ConjugateGradient
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
+from gdjax.methods.step_size import AdaptiveStep, PolyakStep
 from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
 from gdjax.result import Result
@@ -17,16 +22,22 @@ from gdjax.stopping import Status, Stop
 __all__ = [
     "BFGS",
     "LBFGS",
+    "AcceleratedGradient",
+    "AdaptiveStep",
     "Backtracking",
+    "BarzilaiBorwein",
     "ConjugateGradient",
     "GradientDescent",
+    "HagerZhang",
     "History",
     "MoreThuente",
     "Optax",
+    "PolyakStep",
     "Result",
     "Status",
     "Stop",
     "TrustRegion",
+    "WeakWolfe",
     "check_gradient",
     "iterate",
     "maximize",

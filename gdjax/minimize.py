@@ -12,7 +12,7 @@ import optax
 from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
 from gdjax.loop import Carry, Loop
-from gdjax.methods.base import Method
+from gdjax.methods.base import Method, is_monotone
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.objective import Problem, trace
@@ -236,7 +236,7 @@ def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
         if is_traceable(leaf) and jnp.ndim(leaf) != 0:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
     objective = trace(problem, method.layout.of)
-    limits = stop.resolve(objective, method.searches, getattr(method, "settles", True))
+    limits = stop.resolve(objective, is_monotone(method), getattr(method, "settles", True))
     return Loop(objective, method, limits, capacity)
 
 

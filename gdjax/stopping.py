@@ -76,7 +76,7 @@ class Stop:
         max_steps: accepted steps, default 10 000.
         max_evals: evaluations of the loss, default unlimited.
         patience: evaluations without progress before STALLED. Default 1000 for gradient descent at a fixed
-            rate (which may oscillate for long), 50 + sqrt(n) for methods that search, and none for schedules
+            rate (which may oscillate for long), 100 + sqrt(n) for methods that search, and none for schedules
             and optax optimisers, which may settle when their rate decays.
 
     Raises:
@@ -120,7 +120,7 @@ class Stop:
             target=None if self.target is None else objective.sign * jnp.asarray(self.target).astype(objective.dtype),
             max_steps=count(self.max_steps, 10_000),
             max_evals=count(self.max_evals, most),
-            patience=count(self.patience, 50 + int(n**0.5) if searches else PATIENCE_OF_STEPS if settles else most),
+            patience=count(self.patience, 100 + int(n**0.5) if searches else PATIENCE_OF_STEPS if settles else most),
         )
 
 
@@ -146,7 +146,9 @@ def test(objective: Objective, stop: Limits, searches: bool, p: Progress, trip: 
     """The status after a trip, an int32: that of the first test below that holds, or RUNNING."""
     after, outcome = trip.after, trip.outcome
     f, noise = after.value, objective.noise(after.value)
-    at_bottom = f <= p.lowest + noise  # a stationary point above a value already seen is not an answer
+    at_bottom = f <= p.lowest + jnp.maximum(
+        noise, outcome.noise
+    )  # a stationary point above a value already seen is not an answer
     stationary = after.grad_norm <= gradient_threshold(stop, f, p.largest_norm)
     exhausted = (p.idle >= FLOOR_PATIENCE) | outcome.failed
     flat = after.grad_norm <= stop.floor * jnp.minimum(1 + jnp.abs(f), p.largest_norm)

@@ -1,5 +1,10 @@
 """Every test runs with 64-bit mode off and on, with strict dtype promotion, warnings being errors."""
 
+import os
+
+# Most of the time of these tests is XLA's: without its optimiser programs compile in four fifths of the time.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+
 import jax
 import pytest
 

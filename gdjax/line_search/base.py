@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from gdjax.vector import Scalar
 
+SAFETY = 10.0  # the noise that one refused trial has shown is a sample: the loss is taken to have so many times as much
+
 
 class Trial(NamedTuple):
     """A step along the direction and what was found there."""
@@ -48,6 +50,42 @@ def denoise(
     """
     trapezoid = start_value + 0.5 * alpha * (start_slope + slope)
     return jnp.where(jnp.abs(value - start_value) <= noise, trapezoid, value)
+
+
+def noise_shown(
+    start_value: Scalar, start_slope: Scalar, alpha: Scalar, value: Scalar, slope: Scalar, otherwise: Scalar
+) -> Scalar:
+    """How far a value lies above the one that the slopes imply, where it rose although the slope hardly changed.
+
+    Values that are small differences of large numbers are known to fewer digits than their size suggests. A
+    search that finds no decrease along a slope that promises one has seen this noise in the shortest step
+    that it refused. At a kink the slope jumps, so a kink is not taken for noise.
+    """
+    implied = start_value + 0.5 * alpha * (start_slope + slope)
+    steady = jnp.abs(slope - start_slope) <= 0.5 * jnp.abs(start_slope)
+    return jnp.where(steady & (value > start_value), SAFETY * (value - implied), otherwise)
+
+
+def believable(shown: Scalar, noise: Scalar, largest: Scalar) -> jax.Array:
+    """Whether noise that was shown is news, and noise: no more than sqrt(eps) of the largest value seen.
+
+    More than that is no rounding error but a wrong gradient, which searches must not be made blind for.
+    """
+    return (shown > noise) & (shown <= float(jnp.finfo(shown.dtype).eps) ** 0.5 * largest)
+
+
+def conclude(
+    trial: Scalar, best: Scalar, sufficient: jax.Array, accepted: jax.Array, spent: jax.Array, returning: jax.Array
+) -> tuple[Verdict, jax.Array]:
+    """The verdict on a trial, and whether the next one is a return to the best alpha, to be taken.
+
+    A search that is spent takes the best point that it has seen, if that is ``sufficient``: the trial itself,
+    or one more evaluation at ``best`` (0 if no trial was better than the start).
+    """
+    last = spent | returning
+    accepted = accepted | (sufficient & (returning | (spent & (best == trial))))
+    failed = last & ~accepted & (returning | (best == trial) | (best == 0))
+    return Verdict(accepted, failed), last & ~accepted & ~failed
 
 
 def check_line_search(search: Any) -> None:

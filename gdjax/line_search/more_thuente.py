@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.line_search.base import Trial, Verdict, denoise
+from gdjax.line_search.base import Trial, Verdict, conclude, denoise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, where
 
@@ -56,7 +56,7 @@ class MoreThuente:
 
     decrease: float | jax.Array = 1e-4
     curvature: float | jax.Array = 0.9
-    max_trials: int | jax.Array = 30
+    max_trials: int | jax.Array = 20
 
     def __post_init__(self) -> None:
         for name in ("decrease", "curvature"):
@@ -79,7 +79,8 @@ class MoreThuente:
         finite = jnp.isfinite(value) & jnp.isfinite(slope)
         trial = Trial(alpha, denoise(start.value, start.slope, alpha, value, slope, noise), slope)
         promised = jnp.asarray(self.decrease).astype(alpha.dtype) * start.slope
-        armijo = trial.value <= start.value + alpha * promised
+        armijo = finite & (trial.value <= start.value + alpha * promised)
+        visible = value < start.value - noise
         wolfe = jnp.abs(slope) <= jnp.asarray(self.curvature).astype(alpha.dtype) * jnp.abs(start.slope)
 
         narrowed = where(finite, narrow(search, trial, armijo, promised), retreat(search))
@@ -87,13 +88,12 @@ class MoreThuente:
         tight = narrowed.bracketed & (
             narrowed.width <= 4 * eps * jnp.maximum(narrowed.best.alpha, narrowed.other.alpha)
         )
-        spent = tight | (narrowed.trials >= self.max_trials) | search.returning
-        lowest = (narrowed.best.alpha == alpha) & (alpha > 0)
-        accepted = finite & armijo & (wolfe | (spent & lowest) | search.returning)
-        failed = spent & ~accepted & (lowest | search.returning | (narrowed.best.alpha == 0))
-        returning = spent & ~accepted & ~failed
+        spent = tight | (narrowed.trials >= self.max_trials)
+        verdict, returning = conclude(
+            alpha, narrowed.best.alpha, armijo & visible, armijo & wolfe, spent, search.returning
+        )
         step_size = jnp.where(returning, narrowed.best.alpha, narrowed.step_size)
-        return narrowed._replace(step_size=step_size, returning=returning), Verdict(accepted, failed)
+        return narrowed._replace(step_size=step_size, returning=returning), verdict
 
 
 def retreat(search: MoreThuenteState) -> MoreThuenteState:

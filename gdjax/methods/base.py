@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     failed: jax.Array | bool = False  # no acceptable step can be found from the iterate
     predicted: Scalar | None = None  # decrease of the loss that the method's model still promises
     extra_evals: jax.Array | int = 0  # evaluations that the method made by itself
+    noise: Scalar | float = 0.0  # differences of the loss that the method took for noise
     product: jax.Array | bool = False  # the trip was a Hessian product, not an evaluation
 
 
@@ -46,8 +47,15 @@ def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
     return finite, finite | (iterate.value == jnp.inf)
 
 
+def is_monotone(method: Any) -> bool:
+    """Whether the values of accepted points only fall: a method that searches, unless it says otherwise."""
+    return getattr(method, "monotone", method.searches)
+
+
 class Method(Protocol):
     """A frozen dataclass of hyperparameters; numbers among them are traced, so changing them compiles nothing.
+
+    A method with an attribute ``monotone = False`` may search and yet let the loss rise for a while.
 
     A method with an attribute ``settles = False`` has no default patience (see `gdjax.Stop`).
 
@@ -59,7 +67,7 @@ class Method(Protocol):
 
     @property
     def searches(self) -> bool:
-        """Whether a rejected or non-finite trial is answered by a shorter step, so that values only fall."""
+        """Whether a rejected or non-finite trial is answered by a shorter step."""
 
     def init(self, objective: Objective) -> Any:
         """The state whose trial is the start."""

@@ -15,11 +15,15 @@ from gdjax import vector
 from gdjax.layout import Flat
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.base import LineSearch
+from gdjax.methods.barzilai_borwein import BarzilaiBorwein, SecantDescent
 from gdjax.methods.base import Outcome, usable
 from gdjax.methods.searching import Move, Searching
+from gdjax.methods.step_size import AdaptiveStep, PolyakStep, as_rule
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, require, static_field
 from gdjax.vector import Scalar, Vector
+
+StepRule = Backtracking | BarzilaiBorwein | AdaptiveStep | PolyakStep
 
 
 class DescentState(NamedTuple):
@@ -29,7 +33,7 @@ class DescentState(NamedTuple):
     uphill: Vector | None  # minus the direction of the coming step; None where that is the gradient
     velocity: Vector | None  # m, the accumulated gradient; None without momentum
     rate: Scalar  # alpha of the coming step; 0 before the start is evaluated
-    points: jax.Array  # accepted, the start included
+    memory: Any  # of the rule for the rate
 
     @property
     def trial(self) -> Vector:
@@ -46,13 +50,15 @@ class GradientDescent:
 
     Args:
         learning_rate: a number (params per unit of gradient); a schedule, which is a function of the step
-            number 0, 1, 2, ... (any optax schedule); or a step-size rule such as `gdjax.Backtracking`.
+            number 0, 1, 2, ... (any optax schedule); or a step-size rule: `gdjax.Backtracking`,
+            `gdjax.BarzilaiBorwein`, `gdjax.AdaptiveStep`, `gdjax.PolyakStep`.
             Numbers are traced: another rate compiles nothing.
         momentum: share of the previous step that is kept, 0 <= momentum < 1.
         nesterov: use Nesterov's form.
 
     Raises:
-        ValueError: if the learning rate is not positive or the momentum outside [0, 1).
+        ValueError: if the learning rate is not positive, the momentum outside [0, 1), or not 0 with a rule
+            other than Backtracking, which knows nothing of it.
         TypeError: if the learning rate is none of the three.
 
     >>> import gdjax
@@ -61,7 +67,7 @@ class GradientDescent:
     ('CONVERGED', 3.0)
     """
 
-    learning_rate: float | jax.Array | Callable[[jax.Array], Any] | Backtracking
+    learning_rate: float | jax.Array | Callable[[jax.Array], Any] | StepRule
     momentum: float | jax.Array | None = 0.0
     nesterov: bool = static_field(False)
 
@@ -69,19 +75,28 @@ class GradientDescent:
 
     def __post_init__(self) -> None:
         rate = self.learning_rate
-        if rate is None or isinstance(rate, str | bool) or (isinstance(rate, LineSearch) and not self.searches):
+        rule = isinstance(rate, StepRule)
+        if rate is None or isinstance(rate, str | bool) or (isinstance(rate, LineSearch) and not rule):
             raise TypeError(
                 "learning_rate must be a number, a schedule or a step-size rule such as gdjax.Backtracking(), "
                 f"got {rate!r}"
             )
-        require("must be positive", rate, lambda x: x > 0, "learning_rate")
+        if not rule:
+            require("must be positive", rate, lambda x: x > 0, "learning_rate")
         require("must be at least 0 and below 1", self.momentum, lambda x: (x >= 0) & (x < 1), "momentum")
         if isinstance(self.momentum, int | float) and self.momentum == 0:
             object.__setattr__(self, "momentum", None)  # no velocity to carry
+        if self.momentum is not None and rule and not isinstance(rate, Backtracking):
+            raise ValueError(f"momentum must be 0 with {type(rate).__name__}, whose steps are for plain gradients")
 
     @property
     def searches(self) -> bool:
         """Whether the learning rate is a rule that rejects trials."""
+        return isinstance(self.learning_rate, Backtracking | BarzilaiBorwein | AdaptiveStep)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether values only fall."""
         return isinstance(self.learning_rate, Backtracking)
 
     @property
@@ -89,31 +104,34 @@ class GradientDescent:
         """Whether the rate stays what it is."""
         return not callable(self.learning_rate)
 
+    @property
+    def searching(self) -> Searching | None:
+        """The same as a method with a line search, if the rule is one."""
+        rule = self.learning_rate
+        if isinstance(rule, BarzilaiBorwein):
+            return SecantDescent(rule)
+        return SearchingDescent(self, rule) if isinstance(rule, Backtracking) else None
+
     def init(self, objective: Objective) -> Any:
         """At the start, with a step of length zero."""
-        if isinstance(self.learning_rate, Backtracking):
-            return SearchingDescent(self, self.learning_rate).init(objective)
-        zero, points = jnp.asarray(0.0, objective.dtype), jnp.asarray(0, jnp.int32)
+        if self.searching:
+            return self.searching.init(objective)
+        zero, memory = jnp.asarray(0.0, objective.dtype), as_rule(self.learning_rate).start(objective)
         velocity = None if self.momentum is None else vector.zeros_like(objective.start)
-        return DescentState(objective.blank, velocity, velocity, zero, points)
+        return DescentState(objective.blank, velocity, velocity, zero, memory)
 
     def step(self, objective: Objective, state: Any, point: Point) -> tuple[Any, Outcome]:
         """Accept the point and choose the next step."""
-        if isinstance(self.learning_rate, Backtracking):
-            return SearchingDescent(self, self.learning_rate).step(objective, state, point)
+        if self.searching:
+            return self.searching.step(objective, state, point)
         finite, keep = usable(point, state.iterate)
+        rule = as_rule(self.learning_rate).next(objective, state.memory, state.iterate, point, state.rate)
         uphill, velocity = None, None
         if state.velocity is not None:
             uphill, velocity = self.ahead(state.velocity, point.grad)
-        rate = self.learning_rate(state.points) if callable(self.learning_rate) else self.learning_rate
-        new = DescentState(
-            iterate=vector.where(keep, point, state.iterate),
-            uphill=uphill,
-            velocity=velocity,
-            rate=jnp.asarray(rate).astype(objective.dtype),
-            points=state.points + 1,
-        )
-        return new, Outcome(finite, state.rate)
+        taken = keep & (rule.accepted | (state.iterate.value == jnp.inf))
+        iterate = vector.where(taken, point, state.iterate)
+        return DescentState(iterate, uphill, velocity, rule.rate, rule.memory), Outcome(finite & taken, state.rate)
 
     def ahead(self, velocity: Vector, grad: Vector) -> tuple[Vector, Vector]:
         """The uphill vector of the coming step, and the velocity m."""

@@ -1,0 +1,123 @@
+"""Nesterov's accelerated gradient, restarted when it overshoots, with the smoothness estimated as it goes.
+
+Y. Nesterov, A method of solving a convex programming problem with convergence rate O(1/k^2) (1983); A. Beck and
+M. Teboulle, FISTA, SIAM J. Imaging Sci. 2 (2009). B. O'Donoghue and E. Candes, Adaptive restart for accelerated
+gradient schemes, Found. Comput. Math. 15 (2015), section 3.2 (the gradient scheme). K. Scheinberg, D. Goldfarb and
+X. Bai, Fast first-order methods for composite convex optimization with backtracking (2014), for t under rates that
+change. T. Li and G. Lan, A simple uniformly optimal method without line search (2023), for the estimate of L.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import vector
+from gdjax.layout import Flat
+from gdjax.line_search.base import denoise
+from gdjax.methods.base import Outcome, usable
+from gdjax.objective import Objective, Point
+from gdjax.pytrees import pytree_dataclass, require
+from gdjax.vector import Scalar, Vector
+
+CUT = 0.7  # share of 1 / L to which a rate is cut: from 0.9 the next step often meets a larger L
+FAR_TOO_SHORT = 0.05  # a rate below this share of 1 / L is made ten times as long at once
+
+
+class AcceleratedState(NamedTuple):
+    """The accelerated gradient method between two evaluations."""
+
+    iterate: Point  # y, the accepted point, where the gradient is known
+    x: Vector  # the gradient step that led there
+    t: Scalar  # Nesterov's sequence
+    momentum: Scalar  # (t - 1) / t+, of the coming step
+    rate: Scalar  # gamma of the coming step; 0 before the start is evaluated
+    probing: jax.Array  # whether every rate so far was far too short
+
+    @property
+    def descended(self) -> Vector:
+        """x+ = y - gamma g."""
+        return vector.add_scaled(self.iterate.x, -self.rate, self.iterate.grad)
+
+    @property
+    def trial(self) -> Vector:
+        """y+ = x+ + momentum (x+ - x)."""
+        x = self.descended
+        return vector.add_scaled(x, self.momentum, vector.subtract(x, self.x))
+
+
+@pytree_dataclass
+class AcceleratedGradient:
+    """``x+ = y - rate g(y)``, ``y+ = x+ + (t - 1) / t+ (x+ - x)``, ``t+ = (1 + sqrt(1 + 4 t^2)) / 2``.
+
+    No constant to give: the rate grows a little every step and is cut to 1 / L, the step being made again, when
+    two successive points show a curvature L above 1 / rate, ``L = |g+ - g|^2 / 2 (f - f+ - g+'(y - y+))``. When
+    the momentum points uphill (``g'(x+ - x) > 0``) it is dropped and t begins anew. For convex losses; on an
+    ill-conditioned one it needs about the square root of the evaluations of a fixed rate.
+
+    Args:
+        initial: first rate tried, params per unit of gradient; by default a step of length 1 at most.
+        grow: factor on the rate after every step.
+
+    Raises:
+        ValueError: if ``initial`` is not positive or ``grow`` below 1.
+
+    >>> import gdjax, jax.numpy as jnp
+    >>> loss = lambda x: jnp.sum(jnp.array([1.0, 10.0, 100.0]) * (x - 1) ** 2)
+    >>> gdjax.minimize(loss, jnp.zeros(3), method=AcceleratedGradient()).status.name
+    'CONVERGED'
+    """
+
+    initial: float | jax.Array | None = None
+    grow: float | jax.Array = 1.01
+
+    layout: ClassVar[Any] = Flat
+    searches: ClassVar[bool] = True
+    monotone: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require("must be positive", self.initial, lambda x: x > 0, "initial")
+        require("must be at least 1", self.grow, lambda x: x >= 1, "grow")
+
+    def init(self, objective: Objective) -> AcceleratedState:
+        """At the start, with a step of length zero."""
+        zero, one = jnp.zeros((), objective.dtype), jnp.ones((), objective.dtype)
+        return AcceleratedState(objective.blank, objective.start, one, zero, zero, jnp.asarray(True))
+
+    def step(self, objective: Objective, state: AcceleratedState, point: Point) -> tuple[AcceleratedState, Outcome]:
+        """Take the point and set the momentum; or make the step shorter."""
+        finite, keep = usable(point, state.iterate)
+        first = state.iterate.value == jnp.inf
+        smoothness = lipschitz(objective, state.iterate, point) * state.rate
+        accepted = finite & (first | ~(smoothness > 1))
+        taken = keep & (accepted | first)
+        iterate, x = vector.where(taken, (point, state.descended), (state.iterate, state.x))
+
+        dtype = objective.dtype
+        grad_norm = jnp.sqrt(vector.dot(iterate.grad, iterate.grad)).astype(dtype)
+        initial = jnp.minimum(1, 1 / grad_norm) if self.initial is None else jnp.asarray(self.initial).astype(dtype)
+        probing = state.probing & (first | (finite & (smoothness < FAR_TOO_SHORT)))
+        longer = jnp.where(probing & ~first, 10, jnp.asarray(self.grow).astype(dtype))
+        factor = jnp.where(taken, longer, jnp.where(finite, jnp.maximum(CUT / smoothness, 0.1), 0.1))
+        rate = jnp.where(first, initial, state.rate * factor)
+
+        # The sequence for the coming step; a step made again keeps its momentum.
+        ratio = state.rate / rate
+        t = 0.5 * (1 + jnp.sqrt(1 + 4 * ratio * state.t**2))
+        new = AcceleratedState(iterate, x, t, (state.t - 1) / t, rate, probing)
+        uphill = vector.dot(iterate.grad, vector.subtract(new.descended, x)) > 0
+        restart = first | uphill | probing
+        t, momentum = jnp.where(restart, 1, t), jnp.where(restart, 0, new.momentum)
+        new = new._replace(t=jnp.where(taken, t, state.t), momentum=jnp.where(taken, momentum, state.momentum))
+        return new, Outcome(accepted, state.rate)
+
+
+def lipschitz(objective: Objective, before: Point, after: Point) -> Scalar:
+    """Curvature L between two points: the co-coercivity of convex losses, |y| / |s| where it says nothing."""
+    s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
+    pairs = (s, before.grad), (s, after.grad), (s, s), (y, y)
+    slope, slope_after, ss, yy = (z.astype(objective.dtype) for z in vector.dots(*pairs))
+    noise = 10 * objective.noise(before.value)
+    value = denoise(before.value, slope, jnp.ones_like(slope), after.value, slope_after, noise)
+    bregman = before.value - value + slope_after
+    return jnp.where(bregman > 0, 0.5 * yy / bregman, jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf)))

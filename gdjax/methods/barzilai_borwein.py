@@ -1,0 +1,101 @@
+"""Gradient descent with the steps of Barzilai and Borwein, allowed to rise for a while.
+
+J. Barzilai and J. M. Borwein, Two-point step size gradient methods, IMA J. Numer. Anal. 8 (1988); G. Frassoldati,
+L. Zanni and G. Zanghirati, New adaptive stepsize selections in gradient methods, J. Ind. Manag. Optim. 4 (2008);
+H. Zhang and W. W. Hager, A nonmonotone line search technique, SIAM J. Optim. 14 (2004).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import vector
+from gdjax.line_search.backtracking import Backtracking
+from gdjax.methods.searching import Move, Searching
+from gdjax.objective import Objective
+from gdjax.pytrees import pytree_dataclass, require
+from gdjax.vector import Scalar, Vector
+
+SHORTEST, LONGEST = 1e-10, 1e10  # bounds on a first trial (Birgin, Martinez and Raydan 2000)
+REMEMBERED = 5  # short steps of which the smallest is taken (Frassoldati et al.: m = 5)
+SWITCH = 0.8  # ratio of short to long step below which the short one is (ibid., tau)
+
+
+class Steps(NamedTuple):
+    """What Barzilai and Borwein's rule remembers."""
+
+    short: jax.Array  # the last short steps s'y / y'y, infinite where there are none yet
+    reference: Scalar  # C, the mean of values that a new value must not exceed
+    weight: Scalar  # Q of that mean
+    steps: jax.Array
+
+
+@pytree_dataclass
+class BarzilaiBorwein:
+    """Step-size rule: the secant's step ``s's / s'y``, or the shorter ``s'y / y'y`` where the two differ much.
+
+    The best of the plain-gradient rules on most problems. Values may rise for a while: a step is accepted when
+    ``f(x - alpha g) <= C - decrease * alpha * g'g``, C being a mean of the earlier values that forgets with the
+    factor ``memory``; otherwise it is shortened as by `gdjax.Backtracking`. Steps: ABBmin of Frassoldati et al.
+
+    Args:
+        decrease: share of the linear prediction that must be achieved.
+        memory: 0 demands that every value falls, 1 keeps the mean of all values (Zhang & Hager: 0.85).
+
+    Raises:
+        ValueError: if ``decrease`` is outside (0, 1) or ``memory`` outside [0, 1].
+
+    >>> import gdjax, jax.numpy as jnp
+    >>> loss = lambda x: jnp.sum(jnp.array([1.0, 10.0, 100.0]) * (x - 1) ** 2)
+    >>> gdjax.minimize(loss, jnp.zeros(3), method=gdjax.GradientDescent(BarzilaiBorwein())).status.name
+    'CONVERGED'
+    """
+
+    decrease: float | jax.Array = 1e-4
+    memory: float | jax.Array = 0.85
+
+    def __post_init__(self) -> None:
+        require("must lie between 0 and 1", self.decrease, lambda x: (x > 0) & (x < 1), "decrease")
+        require("must be between 0 and 1", self.memory, lambda x: (x >= 0) & (x <= 1), "memory")
+
+
+class SecantDescent(Searching):
+    """Gradient descent with Barzilai and Borwein's first trials and Zhang and Hager's reference value."""
+
+    def __init__(self, rule: BarzilaiBorwein) -> None:
+        self.rule, self.line_search = rule, Backtracking(decrease=rule.decrease)
+
+    def empty(self, objective: Objective) -> Steps:
+        """No steps."""
+        zero, count = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32)
+        return Steps(jnp.full(REMEMBERED, jnp.inf, objective.dtype), zero, zero, count)
+
+    def learn(self, memory: Steps, move: Move) -> tuple[Steps, Vector, Scalar]:
+        """The next step from the last two gradients."""
+        s, y = vector.subtract(move.after.x, move.before.x), vector.subtract(move.after.grad, move.before.grad)
+        dtype = move.slope.dtype
+        ss, sy, yy = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y)))
+        long, short = ss / sy, sy / yy
+        curved = (move.step_size > 0) & (sy > 0)
+        shorts = jnp.where(curved, memory.short.at[memory.steps % REMEMBERED].set(short), memory.short)
+        alpha = jnp.where(short < SWITCH * long, jnp.min(shorts), long)
+        alpha = jnp.where(curved, alpha, 10 * move.step_size)  # no curvature: as far as ever
+        first = jnp.where(move.step_size > 0, jnp.clip(alpha, SHORTEST, LONGEST), jnp.nan)
+
+        eta, value = jnp.asarray(self.rule.memory).astype(dtype), move.after.value
+        weight = jnp.where(memory.steps > 0, eta * memory.weight + 1, 1)
+        mean = jnp.where(memory.steps > 0, (eta * memory.weight * memory.reference + value) / weight, value)
+        return Steps(shorts, mean, weight, memory.steps + 1), vector.negative(move.after.grad), first
+
+    def reference(self, memory: Steps, lowest: Scalar) -> Scalar:
+        """C."""
+        return memory.reference
+
+    def forget(self, memory: Steps) -> Steps:
+        """No steps."""
+        return jax.tree.map(jnp.zeros_like, memory)._replace(short=jnp.full_like(memory.short, jnp.inf))
+
+    def has_learnt(self, memory: Steps) -> jax.Array:
+        """Whether a step was taken."""
+        return memory.steps > 1

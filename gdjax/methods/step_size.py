@@ -1,0 +1,168 @@
+"""Rules for the learning rate that do not search: a number, a schedule, the adaptive step, Polyak's.
+
+Y. Malitsky and K. Mishchenko, Adaptive gradient descent without descent, ICML (2020); P. Latafat, A. Themelis,
+L. Stella and P. Patrinos, Adaptive proximal algorithms for convex optimization under local Lipschitz continuity
+of the gradient, Math. Program. (2024), for q = 3/2, r = 3/4.
+B. T. Polyak, Introduction to Optimization (1987), section 5.3.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import vector
+from gdjax.objective import Objective, Point
+from gdjax.pytrees import pytree_dataclass, require
+from gdjax.vector import Scalar
+
+PROBES = 20  # first steps that AdaptiveStep may try: tenfold each, more than any scale needs
+
+
+class Next(NamedTuple):
+    """What a rule without a search says of an evaluated point."""
+
+    memory: Any
+    accepted: jax.Array  # whether the point is the new iterate
+    rate: Scalar  # of the coming step
+
+
+class Growth(NamedTuple):
+    """What AdaptiveStep remembers."""
+
+    before: Scalar  # the rate before the last one; 0 while the first is being found
+    probes: jax.Array  # first steps tried
+
+
+@pytree_dataclass
+class AdaptiveStep:
+    """Step-size rule without a search: from the curvature that the last step met.
+
+    ``rate+ = rate * min(sqrt(2/3 + rate / rate-), 1 / sqrt([2 (rate L)^2 - rate l - 1]+))`` with
+    ``L = |y| / |s|``, ``l = s'y / s's``: adaPGM with q = 3/2, r = 3/4, whose steps are never shorter than those
+    of Malitsky and Mishchenko. Every point is accepted, so the loss may rise for a while; for convex losses it
+    converges without knowing their curvature. The first step is tried again, up to tenfold longer or shorter,
+    until it is of the order of 1 / L; a step to a point that is not finite is shortened tenfold.
+
+    Args:
+        initial: first rate ever tried, params per unit of gradient; by default a step of length 1 at most.
+
+    Raises:
+        ValueError: if ``initial`` is not positive.
+
+    >>> import gdjax, jax.numpy as jnp
+    >>> loss = lambda x: jnp.sum(jnp.array([1.0, 10.0, 100.0]) * (x - 1) ** 2)
+    >>> gdjax.minimize(loss, jnp.zeros(3), method=gdjax.GradientDescent(AdaptiveStep())).status.name
+    'CONVERGED'
+    """
+
+    initial: float | jax.Array | None = None
+
+    searches: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require("must be positive", self.initial, lambda x: x > 0, "initial")
+
+    def start(self, objective: Objective) -> Growth:
+        """Before the first step."""
+        return Growth(jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32))
+
+    def next(self, objective: Objective, memory: Growth, before: Point, point: Point, rate: Scalar) -> Next:
+        """The rate after a step of ``rate`` from ``before`` to ``point``."""
+        dtype = rate.dtype
+        s, y = vector.subtract(point.x, before.x), vector.subtract(point.grad, before.grad)
+        ss, sy, yy, gg = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y), (point.grad, point.grad)))
+        finite = jnp.isfinite(point.value) & jnp.isfinite(yy)
+        at_start, probing = before.value == jnp.inf, memory.before == 0
+        initial = jnp.minimum(1, jax.lax.rsqrt(gg)) if self.initial is None else jnp.asarray(self.initial).astype(dtype)
+
+        lipschitz, curvature = rate * jnp.sqrt(yy / ss), rate * sy / ss  # in units of 1 / rate
+        fits = (lipschitz >= 0.1) & (lipschitz <= 2) | (memory.probes >= PROBES) | (ss == 0)
+        accepted = finite & (fits | ~probing)
+        grown = jnp.sqrt(jnp.where(probing, 1, 2 / 3 + rate / memory.before))  # no history: 2/3 + 1/3 (M. & M.)
+        margin = jnp.maximum(2 * lipschitz**2 - curvature - 1, 0)
+        new = rate * jnp.where(ss > 0, jnp.minimum(grown, jax.lax.rsqrt(margin)), 1)
+        retry = rate * jnp.where(finite, jnp.clip(1 / lipschitz, 0.1, 10), 0.1)
+        new = jnp.where(at_start, initial, jnp.where(accepted, new, retry))
+        probes = jnp.where(at_start, 0, memory.probes + 1)
+        last = jnp.where(at_start, 0, jnp.where(accepted, rate, memory.before))
+        return Next(Growth(last, probes), finite & (at_start | accepted), new)
+
+
+@pytree_dataclass
+class PolyakStep:
+    """Step-size rule for a known minimum: ``rate = (f - target) / g'g``.
+
+    Converges for convex losses with kinks too (a mean absolute error that can be 0), where the gradient does
+    not fade: stop at a value then, ``stop=gdjax.Stop(target=...)`` with the smallest value worth having. With
+    a target below the true minimum it does not settle; above it, it stops where the target is met.
+
+    Args:
+        target: the smallest value that the loss can have (the largest, if maximised).
+
+    Raises:
+        ValueError: if ``target`` is NaN.
+
+    >>> import gdjax, jax.numpy as jnp
+    >>> loss = lambda x: jnp.abs(x[0] - 1) + 2 * jnp.abs(x[1] + 1)
+    >>> method, stop = gdjax.GradientDescent(PolyakStep(0.0)), gdjax.Stop(target=1e-5)
+    >>> gdjax.minimize(loss, jnp.zeros(2), method=method, stop=stop).status.name
+    'TARGET_REACHED'
+    """
+
+    target: float | jax.Array
+
+    searches: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require("must not be NaN", self.target, lambda x: x == x, "target")
+
+    def start(self, objective: Objective) -> None:
+        """Nothing to remember."""
+
+    def next(self, objective: Objective, memory: None, before: Point, point: Point, rate: Scalar) -> Next:
+        """The rate at ``point``; 0 at the target and where the gradient is zero."""
+        gg = vector.dot(point.grad, point.grad).astype(rate.dtype)
+        above = point.value - objective.sign * jnp.asarray(self.target).astype(rate.dtype)
+        return Next(None, jnp.isfinite(point.value), jnp.where(gg > 0, jnp.maximum(above, 0) / gg, 0))
+
+
+@pytree_dataclass
+class Constant:
+    """The same rate always."""
+
+    rate: float | jax.Array
+
+    searches: ClassVar[bool] = False
+
+    def start(self, objective: Objective) -> None:
+        """Nothing to remember."""
+
+    def next(self, objective: Objective, memory: None, before: Point, point: Point, rate: Scalar) -> Next:
+        """The rate."""
+        return Next(None, jnp.asarray(True), jnp.asarray(self.rate).astype(rate.dtype))
+
+
+@pytree_dataclass
+class Schedule:
+    """A function of the step number."""
+
+    rate: Callable[[jax.Array], Any]
+
+    searches: ClassVar[bool] = False
+
+    def start(self, objective: Objective) -> jax.Array:
+        """The number of points accepted."""
+        return jnp.asarray(0, jnp.int32)
+
+    def next(self, objective: Objective, memory: jax.Array, before: Point, point: Point, rate: Scalar) -> Next:
+        """The rate of this step."""
+        return Next(memory + 1, jnp.asarray(True), jnp.asarray(self.rate(memory)).astype(rate.dtype))
+
+
+def as_rule(rate: Any) -> Any:
+    """A number as `Constant`, a function as `Schedule`, a rule as it is."""
+    if isinstance(rate, AdaptiveStep | PolyakStep):
+        return rate
+    return Schedule(rate) if callable(rate) else Constant(rate)
