@@ -12,6 +12,8 @@ from gdjax.methods.optax import Optax
 from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
 from gdjax.result import Result
+from gdjax.resume import resume
+from gdjax.services import Services
 from gdjax.stopping import Status, Stop
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "MoreThuente",
     "Optax",
     "Result",
+    "Services",
     "Status",
     "Stop",
     "TrustRegion",
@@ -31,4 +34,5 @@ __all__ = [
     "iterate",
     "maximize",
     "minimize",
+    "resume",
 ]

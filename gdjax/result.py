@@ -1,6 +1,6 @@
 """What a descent returns."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,6 +10,13 @@ from gdjax.history import History
 from gdjax.progress import Progress
 from gdjax.pytrees import is_concrete, pytree_dataclass, static_field
 from gdjax.stopping import Limits, Status, is_success
+
+
+class Timing(NamedTuple):
+    """Wall-clock seconds of a descent that was watched from Python."""
+
+    seconds: float  # from the call to its end
+    compiling: float  # of these, until the first evaluation was done
 
 
 @pytree_dataclass
@@ -31,6 +38,8 @@ class Result:
     progress: Progress  # the scalars behind the sentence, in the minimiser's sign
     stop: Limits  # the tolerances and limits that were in force, in the minimiser's sign
     maximized: bool = static_field(False)
+    timing: Timing | None = None  # with progress, callback, checkpoint or max_seconds
+    state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need
 
     @property
     def status(self) -> Any:

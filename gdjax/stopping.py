@@ -31,6 +31,9 @@ class Status(enum.IntEnum):
     UNBOUNDED = 12  # the loss runs away downwards
     NONFINITE = 13  # a NaN or infinity was met; the last finite point is kept
     NONFINITE_START = 14  # value or gradient is not finite at the start
+    MAX_SECONDS = 15
+    INTERRUPTED = 16  # by Ctrl-C
+    STOPPED_BY_CALLBACK = 17
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
     def __str__(self) -> str:
