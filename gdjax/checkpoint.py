@@ -28,7 +28,8 @@ def write(path: Path, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
     text = json.dumps({"format": FORMAT, "version": VERSION, "count": len(arrays), **header})
     new = path.with_name(path.name + ".tmp")
     with open(new, "wb") as file:
-        np.savez(file, header=np.frombuffer(text.encode(), np.uint8), **{f"leaf{i}": a for i, a in enumerate(arrays)})
+        members: dict[str, Any] = {f"leaf{i}": array for i, array in enumerate(arrays)}
+        np.savez(file, header=np.frombuffer(text.encode(), np.uint8), **members)
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, path)

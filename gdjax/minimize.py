@@ -103,8 +103,8 @@ def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpac
     >>> round(float(maximize(area, 57.0).value))
     2500
     """
-    services, options = take_services("maximize", options)
-    return run(prepare(loss, params, args, maximize=True, **options), services)
+    services, rest = take_services("maximize", options)
+    return run(prepare(loss, params, args, maximize=True, **rest), services)
 
 
 def iterate(
@@ -222,15 +222,15 @@ def run(request: tuple[Static, int, list[Any]], services: Services, carry: Carry
         return _descend(*request)
     check_services(services)
     if not are_idle(services):
-        require_concrete(request[2], f"{', '.join(services)}: services work in Python, between pieces of the run")
+        require_concrete(request[2], f"{', '.join(services)}: a service works in Python, between pieces of the run")
     problem, method, *_ = merge(request[2], request[0])
     header = dict(method=describe(method), maximize=problem.maximize, history=request[1])
     return run_with(WATCHED.bind(*request), services, header, carry)
 
 
 def require_concrete(arrays: list[Any], what: str) -> None:
-    """Raise ValueError inside a trace, where there are no numbers to look at."""
-    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+    """Raise ValueError inside a trace, where there are no numbers to look at (whatever is computed there is traced)."""
+    if any(isinstance(x, jax.core.Tracer) for x in [*arrays, jnp.zeros(())]):
         raise ValueError(f"{what}, so it cannot be used inside jit, vmap or grad")
 
 

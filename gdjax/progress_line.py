@@ -12,7 +12,7 @@ from gdjax.stopping import Status
 
 FRAME = 0.1  # seconds between two frames of a bar, at least; in a log:
 LINE = 10.0
-FORMAT = "{percentage:3.0f}%|{bar:20}| {postfix} [{elapsed}]"
+FORMAT = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}]"
 
 
 class ProgressLine(Observer):
@@ -27,8 +27,10 @@ class ProgressLine(Observer):
             from tqdm.auto import tqdm  # a widget in notebooks
         except ImportError as error:
             raise ImportError("progress=True needs tqdm: pip install 'gdjax[progress]'") from error
-        self.plain = not getattr(sys.stderr, "isatty", bool)() and "notebook" not in tqdm.__mro__[1].__module__
-        self.bar: Any = None if self.plain else tqdm(total=100, bar_format=FORMAT, leave=True)
+        notebook = any("notebook" in base.__module__ for base in tqdm.__mro__)
+        self.plain = not notebook and not sys.stderr.isatty()
+        shape = FORMAT if notebook else FORMAT.replace("{bar}", "{bar:10}")
+        self.bar: Any = None if self.plain else tqdm(total=100, bar_format=shape)
         self.due, self.evals, self.time = 0.0, 0, math.nan
 
     def visit(self, visit: Visit) -> Status | None:
@@ -48,25 +50,23 @@ class ProgressLine(Observer):
         now = jax.device_get(visit.programs.glance(visit.carry))
         speed = ""
         if visit.seconds > self.time:
-            speed = f", {(int(now.evals) - self.evals) / (visit.seconds - self.time):.3g} evaluations/s"
+            speed = f", {(int(now.evals) - self.evals) / (visit.seconds - self.time):.2g} evaluations/s"
         self.evals, self.time = int(now.evals), visit.seconds
         text = f"{describe(now)}{speed}{status}"
         if self.bar is None:
             print(f"gdjax: {text}", file=sys.stderr, flush=True)
         else:
             self.bar.n = round(100 * share(now))
-            self.bar.set_postfix_str(text, refresh=True)
+            self.bar.set_description_str(text)
         self.due = time.perf_counter() + (LINE if self.plain else FRAME)
 
 
 def describe(now: Any) -> str:
     """The numbers in words."""
     norm, zero = float(now.grad_norm), float(now.threshold)
-    far = "" if not (norm > 0 and zero > 0) else f" ({norm / zero:.2g} x tolerance)"
-    return (
-        f"step {int(now.steps)}, value {float(now.value):.6g}, gradient {norm:.2e}{far}, "
-        f"step length {float(now.step_length):.1e}"
-    )
+    far = f" = {norm / zero:.2g} tol" if norm > 0 and zero > 0 else ""
+    length = float(now.step_length)
+    return f"step {int(now.steps)}, value {float(now.value):.6g}, |grad| {norm:.1e}{far}, |step| {length:.1e}"
 
 
 def share(now: Any) -> float:

@@ -55,8 +55,8 @@ def resume(
     >>> result.status.name, bool(result.num_steps > 3)
     ('CONVERGED', True)
     """
-    services, options = take_services("resume", options)
-    if options.pop("history", False):
+    services, rest = take_services("resume", options)
+    if rest.pop("history", False):
         raise ValueError("whether there is a history is decided in the call that begins a descent")
     if isinstance(source, Result):
         name, header, saved = "the result", header_of(source), jax.tree.leaves(source.state)
@@ -64,7 +64,7 @@ def resume(
         name = str(source)
         header, saved = checkpoint.read(Path(source))
         services.setdefault("checkpoint", source)
-    static, _, arrays = prepare(loss, params, args, maximize=header["maximize"], **options)
+    static, _, arrays = prepare(loss, params, args, maximize=header["maximize"], **rest)
     require_concrete(arrays + saved, "resume works in Python")
     method = describe(merge(arrays, static)[1])
     if header.get("method", method) != method:

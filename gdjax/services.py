@@ -12,7 +12,6 @@ from gdjax.driver import Programs, drive
 from gdjax.loop import Carry
 from gdjax.observers import Callback, Checkpointer, Interrupt, Observer, TimeLimit
 from gdjax.progress_line import ProgressLine
-from gdjax.pytrees import is_traceable
 from gdjax.result import Result
 
 
@@ -38,7 +37,7 @@ def check(services: Services) -> None:
     """Raise TypeError or ValueError, naming the service, for what it cannot be."""
     for name in ("progress", "keep_state"):
         if not isinstance(services.get(name, False), bool):
-            raise TypeError(f"{name} must be True or False, got {services[name]!r}")  # type: ignore[literal-required]
+            raise TypeError(f"{name} must be True or False, got {services[name]!r}")
     callback, every = services.get("callback"), services.get("callback_every", 1)
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback must be a function of a result, got {callback!r}")
