@@ -128,13 +128,14 @@ def drive(programs: Programs, observers: Sequence[Observer], carry: Carry | None
     carry = programs.begin() if carry is None else carry
     for observer in observers:
         observer.start(int(carry.progress.steps), np.asarray(carry.progress.lowest))
-    trips, compiling = 1, 0.0
+    trips, compiling, running = 1, 0.0, 0.0
     while True:
         begin = time.perf_counter()
         carry, done = programs.run(carry, until(trips, observers, carry))
         code, count, steps, lowest = jax.device_get((carry.status, done, carry.progress.steps, carry.progress.lowest))
         now = time.perf_counter()
         rate = int(count) / (now - begin) if compiling else 0.0  # the first piece may have been compiled in its time
+        running += now - begin if compiling else 0.0
         compiling = compiling or now - began
         visit = Visit(programs, carry, Status(int(code)), int(steps), lowest, now - began, compiling)
         asked = [wish for observer in observers if (wish := observer.visit(visit)) is not None]
@@ -150,8 +151,9 @@ def drive(programs: Programs, observers: Sequence[Observer], carry: Carry | None
         visit = visit._replace(status=asked[0])
     for observer in observers:
         observer.end(visit)
-    result = programs.answer(end)
-    return dataclasses.replace(result, timing=Timing(visit.seconds, visit.compiling)), carry
+    seconds = time.perf_counter() - began
+    timing = Timing(seconds, compiling, seconds - compiling - running)
+    return dataclasses.replace(programs.answer(end), timing=timing), carry
 
 
 def until(trips: int, observers: Sequence[Observer], carry: Carry) -> Until:

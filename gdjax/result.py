@@ -17,6 +17,7 @@ class Timing(NamedTuple):
 
     seconds: float  # from the call to its end
     compiling: float  # of these, until the first evaluation was done
+    watching: float  # of these, after it, outside of the compiled loop: what the services themselves took
 
 
 @pytree_dataclass

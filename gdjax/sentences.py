@@ -56,7 +56,7 @@ class Facts:
         """The time that the work took."""
         if self.result.timing is None:
             return ""
-        seconds, compiling = self.result.timing
+        seconds, compiling, _ = self.result.timing
         return f" and {seconds:.3g} s, of which compiling took {compiling:.3g} s"
 
     @property
