@@ -1,7 +1,9 @@
 """Minimise any JAX loss until a tolerance is reached, and know whether the answer can be trusted."""
 
+from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
+from gdjax.learning_rates import LearningRates, learning_rate_range
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.bfgs import BFGS
@@ -21,8 +23,11 @@ __all__ = [
     "LBFGS",
     "Backtracking",
     "ConjugateGradient",
+    "CriticalPoint",
     "GradientDescent",
     "History",
+    "Kind",
+    "LearningRates",
     "MoreThuente",
     "Optax",
     "Result",
@@ -31,7 +36,9 @@ __all__ = [
     "Stop",
     "TrustRegion",
     "check_gradient",
+    "classify_critical_point",
     "iterate",
+    "learning_rate_range",
     "maximize",
     "minimize",
     "resume",

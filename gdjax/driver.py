@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax import vector
+from gdjax.escape import Escape
 from gdjax.loop import Carry, Loop, Until
 from gdjax.observers import Observer, Visit
 from gdjax.result import Result, Timing
@@ -22,6 +23,7 @@ from gdjax.stopping import Status, gradient_threshold
 from gdjax.vector import Scalar
 
 VISIT = 0.1  # seconds between two visits
+RESTING = (Status.CONVERGED, Status.PRECISION_FLOOR)  # where the gradient is as good as zero
 GROW = 8  # a piece has at most this many times the trips of the one before, whose time may be chance
 
 
@@ -47,6 +49,7 @@ class Programs(NamedTuple):
     answer: Callable[..., Result]  # (carry): the best point
     glance: Callable[..., Glance]  # (carry)
     check: Callable[..., tuple[Scalar, Scalar]]  # (carry): the value at the iterate, as it was and as it is
+    jump: Callable[..., Carry]  # (carry, params, evals, steepest): go on from other params
     reopen: Callable[..., Carry]  # (carry): running again, if the test that ended it no longer holds
 
     def bind(self, *request: Any) -> "Programs":
@@ -77,6 +80,7 @@ def compiled(make_loop: Callable[..., Loop]) -> Programs:
         answer=program(lambda loop, carry: own(loop.answer(carry))),
         glance=program(glance),
         check=program(lambda loop, c: (c.state.iterate.value, loop.objective.evaluate(c.state.iterate.x).value)),
+        jump=program(lambda loop, *rest: own(jump(loop, *rest))),
         reopen=program(lambda loop, carry: own(reopen(loop, carry))),
     )
 
@@ -102,6 +106,24 @@ def glance(loop: Loop, carry: Carry) -> Glance:
     )
 
 
+def jump(loop: Loop, carry: Carry, params: Any, evals: jax.Array, steepest: jax.Array) -> Carry:
+    """The method begins anew from ``params``; steps, evaluations, scales and history go on.
+
+    The way there cost ``evals`` evaluations, and led through gradient norms up to ``steepest`` at least.
+    """
+    blank, x = loop.objective.blank, loop.objective.layout.ravel(params)
+    moved = dataclasses.replace(loop.objective, start=x, blank=blank._replace(x=x))
+    fresh, old = loop._replace(objective=moved, warm=None).start(), carry.progress
+    progress = fresh.progress._replace(
+        evals=old.evals + evals,
+        steps=old.steps,
+        start_value=old.start_value,
+        start_norm=old.start_norm,
+        largest_norm=jnp.maximum(old.largest_norm, steepest.astype(old.largest_norm.dtype)),
+    )
+    return fresh._replace(progress=progress, record=carry.record)
+
+
 def reopen(loop: Loop, carry: Carry) -> Carry:
     """A descent that ended by a limit or tolerance goes on if the present one is not reached."""
     now, stop, point = carry.progress, loop.stop, carry.state.iterate
@@ -119,10 +141,13 @@ def reopen(loop: Loop, carry: Carry) -> Carry:
     return carry._replace(status=code)
 
 
-def drive(programs: Programs, observers: Sequence[Observer], carry: Carry | None = None) -> tuple[Result, Carry]:
+def drive(
+    programs: Programs, observers: Sequence[Observer], carry: Carry | None = None, escape: Escape | None = None
+) -> tuple[Result, Carry]:
     """Run until a test fires or an observer asks to stop: the result, and the carry, which can go on.
 
     At least one evaluation is made, or there would be no point to return. A ``carry`` that is given is used up.
+    Where the descent comes to rest, ``escape`` may know params to go on from.
     """
     began = time.perf_counter()
     carry = programs.begin() if carry is None else carry
@@ -139,6 +164,11 @@ def drive(programs: Programs, observers: Sequence[Observer], carry: Carry | None
         compiling = compiling or now - began
         visit = Visit(programs, carry, Status(int(code)), int(steps), lowest, now - began, compiling)
         asked = [wish for observer in observers if (wish := observer.visit(visit)) is not None]
+        if not asked and escape is not None and visit.status in RESTING:
+            onward = escape(programs.answer(carry).params)
+            if onward is not None:
+                carry = programs.jump(carry, onward[0], np.int32(onward[1]), np.float32(onward[2]))
+                continue
         if asked or visit.status != Status.RUNNING:
             break
         left = min([VISIT, *(observer.seconds_left() for observer in observers)])

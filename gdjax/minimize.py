@@ -225,7 +225,7 @@ def run(request: tuple[Static, int, list[Any]], services: Services, carry: Carry
         require_concrete(request[2], f"{', '.join(services)}: a service works in Python, between pieces of the run")
     problem, method, *_ = merge(request[2], request[0])
     header = dict(method=describe(method), maximize=problem.maximize, history=request[1])
-    return run_with(WATCHED.bind(*request), services, header, carry)
+    return run_with(WATCHED.bind(*request), problem, services, header, carry)
 
 
 def require_concrete(arrays: list[Any], what: str) -> None:

@@ -8,8 +8,10 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from gdjax.driver import Programs, drive
+from gdjax.driver import RESTING, Programs, drive
+from gdjax.escape import Escape
 from gdjax.loop import Carry
+from gdjax.objective import Problem
 from gdjax.observers import Callback, Checkpointer, Interrupt, Observer, TimeLimit
 from gdjax.progress_line import ProgressLine
 from gdjax.result import Result
@@ -30,12 +32,13 @@ class Services(TypedDict, total=False):
     checkpoint: str | os.PathLike[str] | None  # file to write, now and then and at the end, for `gdjax.resume`
     checkpoint_seconds: float  # between two writes (default 30), or 20 times what a write takes, if that is longer
     max_seconds: float | None  # wall clock from the call on, compiling included
+    escape_saddles: bool  # at rest, look at the curvature and go on where it is negative (see `result.certificate`)
     keep_state: bool  # result.state, for `gdjax.resume(result, ...)` and `gdjax.minimize(loss, result, ...)`
 
 
 def check(services: Services) -> None:
     """Raise TypeError or ValueError, naming the service, for what it cannot be."""
-    for name in ("progress", "keep_state"):
+    for name in ("progress", "keep_state", "escape_saddles"):
         if not isinstance(services.get(name, False), bool):
             raise TypeError(f"{name} must be True or False, got {services[name]!r}")
     callback, every = services.get("callback"), services.get("callback_every", 1)
@@ -57,18 +60,23 @@ def check(services: Services) -> None:
 
 def are_idle(services: Services) -> bool:
     """Whether nothing is asked for that needs the driver."""
-    wanted = [services.get(name) for name in ("progress", "callback", "checkpoint")]
+    wanted = [services.get(name) for name in ("progress", "callback", "checkpoint", "escape_saddles")]
     return not any(wanted) and services.get("max_seconds") is None
 
 
-def run(programs: Programs, services: Services, header: dict[str, Any], carry: Carry | None = None) -> Result:
+def run(
+    programs: Programs, problem: Problem, services: Services, header: dict[str, Any], carry: Carry | None = None
+) -> Result:
     """A descent with its services; ``header`` is what a checkpoint must say of it."""
     if are_idle(services) and carry is None:
         result, state = programs.whole()
     else:
         interrupt = Interrupt()
+        escape = Escape(problem) if services.get("escape_saddles") else None
         with interrupt.listening():
-            result, state = drive(programs, [*observers(services, header), interrupt], carry)
+            result, state = drive(programs, [*observers(services, header), interrupt], carry, escape)
+        if escape is not None and result.status in RESTING:
+            result = dataclasses.replace(result, certificate=escape.certificate)
     return dataclasses.replace(result, state=state) if services.get("keep_state") else result
 
 
