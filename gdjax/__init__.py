@@ -1,5 +1,7 @@
 """Minimise any JAX loss until a tolerance is reached, and know whether the answer can be trusted."""
 
+from typing import Any
+
 from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
@@ -43,3 +45,12 @@ __all__ = [
     "minimize",
     "resume",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`gdjax.plot` is imported when it is first used, since it needs matplotlib."""
+    if name == "plot":
+        import importlib
+
+        return importlib.import_module("gdjax.plot")
+    raise AttributeError(f"module 'gdjax' has no attribute {name!r}")
