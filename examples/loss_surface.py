@@ -1,7 +1,7 @@
 """The surface that a descent walks on: two weights, and two principal directions of many.
 
-Left: Rosenbrock's curved valley with the path of L-BFGS. Right: a small neural network with 33 weights, seen in the plane
-of its path: the two directions in which the weights moved most. Draws loss_surface.png.
+Left: Rosenbrock's curved valley with the path of L-BFGS. Right: a small neural network with 33 weights, seen in the
+plane of its path: the two directions in which the weights moved most. Draws loss_surface.png.
 
 Run it with: python examples/loss_surface.py [FOLDER FOR THE PICTURE]
 """

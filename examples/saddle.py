@@ -1,7 +1,8 @@
 """At rest, but not at a minimum: how to recognise a saddle, and how to leave it.
 
-A descent ends where the gradient is zero. On a ridge between two valleys that is a saddle: `gdjax.classify_critical_point`
-looks at the curvature and says so, and `escape_saddles=True` goes on downhill from there. Draws saddle.png.
+A descent ends where the gradient is zero. On a ridge between two valleys that is a saddle:
+`gdjax.classify_critical_point` looks at the curvature and says so, and `escape_saddles=True` goes on downhill from
+there. Draws saddle.png.
 
 Run it with: python examples/saddle.py [FOLDER FOR THE PICTURE]
 """

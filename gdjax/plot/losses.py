@@ -9,7 +9,7 @@ import numpy as np
 
 from gdjax.layout import Flat
 from gdjax.objective import check_params
-from gdjax.plot.style import COLOURS, axes, quiet
+from gdjax.plot.style import COLOURS, HALO, axes, quiet
 from gdjax.pytrees import named_leaves
 from gdjax.result import Result
 
@@ -111,13 +111,14 @@ def surface(
     bar.set_label("loss")
     if len(places):
         ax.plot(*places.T, color=COLOURS[1], linewidth=1.6, marker="o", markersize=3.5, markerfacecolor="white",
-                label="descent")  # fmt: skip
-        ax.plot(*places[0], "s", color=COLOURS[1], markersize=8, linestyle="none", label="start")
+                label="descent", path_effects=HALO)  # fmt: skip
+        ax.plot(*places[0], "s", color=COLOURS[1], markeredgecolor="white", markersize=9, linestyle="none",
+                label="start")  # fmt: skip
     for marker, (name, place) in zip("XD^vP", marked.items(), strict=False):
         ax.plot(*place, marker, color="white", markeredgecolor="black", markersize=10, linestyle="none", label=name)
     ax.plot(*plane.origin, "*", color="white", markeredgecolor="black", markersize=15, linestyle="none", label="params")
     ax.set(xlabel=plane.labels[0], ylabel=plane.labels[1], xlim=spans[0], ylim=spans[1])
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=9, frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 try:
     import matplotlib.pyplot as plt
+    from matplotlib.patheffects import Normal, Stroke
 except ImportError as error:
     raise ImportError("gdjax.plot needs matplotlib: pip install 'gdjax[plot]'") from error
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (1, 3)))
+HALO = [Stroke(linewidth=4, foreground="white"), Normal()]  # around what is drawn on dark and light ground
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
