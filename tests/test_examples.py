@@ -1,5 +1,6 @@
 """Every example runs as a script and reaches what its text says."""
 
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def test_step_by_step(double):
 
     states = example.walk()
     assert float(example.by_hand(example.START)) == pytest.approx(float(states[1].params))
-    assert all(a.value > b.value for a, b in zip(states, states[1:], strict=False))
+    assert all(a.value > b.value for a, b in itertools.pairwise(states))
 
 
 @pytest.mark.parametrize("name", ["adam(0.05)", "sgd(5e-4, momentum=0.9)"])

@@ -143,8 +143,8 @@ def test_ctrl_c_returns_the_best_point_so_far():
 
 def test_a_second_ctrl_c_raises():
     def hang(state):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         gdjax.minimize(quadratic, START, method=RATE, callback=hang)
@@ -154,7 +154,7 @@ def test_a_handler_of_the_users_own_is_left_alone():
     pressed = []
     before = signal.signal(signal.SIGINT, lambda *_: pressed.append(1))
     try:
-        result = gdjax.minimize(quadratic, START, method=RATE, callback=lambda s: os.kill(os.getpid(), signal.SIGINT))
+        result = gdjax.minimize(quadratic, START, method=RATE, callback=lambda s: signal.raise_signal(signal.SIGINT))
     finally:
         signal.signal(signal.SIGINT, before)
     assert result.status == Status.CONVERGED
