@@ -1,7 +1,11 @@
 """Minimise any JAX loss until a tolerance is reached, and know whether the answer can be trusted."""
 
+from typing import Any
+
+from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
+from gdjax.learning_rates import LearningRates, learning_rate_range
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.hager_zhang import HagerZhang
 from gdjax.line_search.more_thuente import MoreThuente
@@ -17,6 +21,8 @@ from gdjax.methods.step_size import AdaptiveStep, PolyakStep
 from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
 from gdjax.result import Result
+from gdjax.resume import resume
+from gdjax.services import Services
 from gdjax.stopping import Status, Stop
 
 __all__ = [
@@ -27,19 +33,35 @@ __all__ = [
     "Backtracking",
     "BarzilaiBorwein",
     "ConjugateGradient",
+    "CriticalPoint",
     "GradientDescent",
     "HagerZhang",
     "History",
+    "Kind",
+    "LearningRates",
     "MoreThuente",
     "Optax",
     "PolyakStep",
     "Result",
+    "Services",
     "Status",
     "Stop",
     "TrustRegion",
     "WeakWolfe",
     "check_gradient",
+    "classify_critical_point",
     "iterate",
+    "learning_rate_range",
     "maximize",
     "minimize",
+    "resume",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`gdjax.plot` is imported when it is first used, since it needs matplotlib."""
+    if name == "plot":
+        import importlib
+
+        return importlib.import_module("gdjax.plot")
+    raise AttributeError(f"module 'gdjax' has no attribute {name!r}")

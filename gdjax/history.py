@@ -1,6 +1,9 @@
 """The course of a descent, kept inside the compiled loop at bounded memory."""
 
-from typing import NamedTuple
+import csv
+import dataclasses
+import os
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +32,39 @@ class History:
     size: jax.Array  # records that are filled
 
     def trim(self) -> "History":
-        """The filled records alone, as NumPy arrays (outside of jit, one problem)."""
+        """The filled records alone, as NumPy arrays (outside of jit, one problem).
+
+        Raises:
+            ValueError: for the histories of a batch: take one, ``result[i].history``.
+        """
+        if np.ndim(self.size) != 0:
+            raise ValueError("these are the histories of a batch: take one problem's, as in result[0].history")
         return jax.tree.map(lambda column: np.asarray(column)[: len(self)] if np.ndim(column) else column, self)
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """The filled records as NumPy columns by name: step, value, grad_norm, step_size, num_evals."""
+        trimmed = self.trim()
+        return {f.name: getattr(trimmed, f.name) for f in dataclasses.fields(self) if f.name != "size"}
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the filled records to a file: a line of names, then a line a record, with every digit."""
+        columns = self.to_dict()
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+
+    def to_pandas(self) -> Any:
+        """The filled records as a `pandas.DataFrame`.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas: pip install pandas") from error
+        return pd.DataFrame(self.to_dict())
 
     def __len__(self) -> int:
         """Number of filled records."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import progress, stopping, vector
+from gdjax import progress, stopping, vector, warm_start
 from gdjax.history import Record
 from gdjax.methods.base import Method, is_monotone
 from gdjax.objective import Objective, Point
@@ -24,6 +24,14 @@ class Carry(NamedTuple):
     status: jax.Array
 
 
+class Until(NamedTuple):
+    """Where a piece of the loop ends, if no test of the stop fires: at whichever comes first. Traced."""
+
+    trips: Any  # after this many trips
+    steps: Any  # once this step is accepted
+    below: Any  # once a value lower than this is seen, in the minimiser's sign
+
+
 class Loop(NamedTuple):
     """A descent, ready to run inside one trace."""
 
@@ -31,11 +39,12 @@ class Loop(NamedTuple):
     method: Method
     stop: Limits
     capacity: int  # of the history; 0 for none
+    warm: Any = None  # state of the same method at the end of another descent, to begin with what it has learnt
 
     def start(self) -> Carry:
         """Before the first evaluation, which happens in the loop as well."""
         return Carry(
-            state=self.method.init(self.objective),
+            state=warm_start.begin(self.method.init(self.objective), self.warm),
             best=None if is_monotone(self.method) else self.objective.blank,
             progress=progress.begin(self.objective),
             record=Record.empty(self.capacity, self.objective.dtype) if self.capacity else None,
@@ -80,12 +89,16 @@ class Loop(NamedTuple):
         """Until a test fires."""
         return jax.lax.while_loop(lambda c: c.status == Status.RUNNING, self.trip, carry)
 
-    def run_to_next_step(self, carry: Carry) -> Carry:
-        """Until the next point is accepted or a test fires."""
-        steps = carry.progress.steps
-        return jax.lax.while_loop(
-            lambda c: (c.status == Status.RUNNING) & (c.progress.steps == steps), self.trip, carry
-        )
+    def run_until(self, carry: Carry, until: Until) -> tuple[Carry, jax.Array]:
+        """One piece of `run`, by the same trips; also how many trips it took."""
+
+        def goes_on(turn: tuple[Carry, jax.Array]) -> jax.Array:
+            c, trips = turn
+            within = (trips < until.trips) & (c.progress.steps < until.steps)
+            return (c.status == Status.RUNNING) & within & ~(c.progress.lowest < until.below)
+
+        zero = jnp.asarray(0, jnp.int32)
+        return jax.lax.while_loop(goes_on, lambda turn: (self.trip(turn[0]), turn[1] + 1), (carry, zero))
 
     def answer(self, carry: Carry) -> Result:
         """The best point, as the user's own."""

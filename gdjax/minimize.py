@@ -9,15 +9,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdjax.driver import compiled
 from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
-from gdjax.loop import Carry, Loop
+from gdjax.loop import Carry, Loop, Until
 from gdjax.methods.base import Method, is_monotone
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.objective import Problem, trace
+from gdjax.observers import NEVER
 from gdjax.pytrees import Static, is_traceable, merge, named_leaves, split
 from gdjax.result import Result
+from gdjax.services import Services, are_idle, describe
+from gdjax.services import check as check_services
+from gdjax.services import run as run_with
 from gdjax.stopping import Status, Stop
 
 
@@ -35,6 +40,7 @@ def minimize(
     history: bool | int = False,
     check_grad: bool = False,
     kwargs: dict[str, Any] | None = None,
+    **services: Unpack[Services],
 ) -> Result:
     """Minimise ``loss(params, *args, **kwargs)`` over ``params`` until the gradient counts as zero.
 
@@ -47,7 +53,9 @@ def minimize(
     Args:
         loss: function of the parameters and data to one real number, or to (number, aux) with ``has_aux``.
             A loss that is itself a pytree (`jax.tree_util.Partial`, a module) has its arrays traced.
-        params: where to start: any pytree of float or complex arrays or numbers.
+        params: where to start: any pytree of float or complex arrays or numbers; or a result, to start at its
+            params, and with what its method had learnt (curvature pairs, moments) if it was made with
+            ``keep_state=True``. Steps and evaluations are counted anew.
         *args: data for the loss, any pytrees; arrays and numbers are traced, the rest (strings, functions,
             Python bools) selects a program.
         method: a gdjax method or an optax optimiser. Default: `LBFGS`.
@@ -62,6 +70,8 @@ def minimize(
             evenly spaced steps, a number that many.
         check_grad: check the gradient at the start first (not inside a trace) and refuse to start on a wrong one.
         kwargs: data for the loss by name.
+        **services: ``progress``, ``callback``, ``checkpoint``, ``max_seconds``, ``keep_state``: see
+            `gdjax.Services`.
 
     Returns:
         The best point found, with a `Status` that says how the descent ended; ``print`` it.
@@ -80,10 +90,10 @@ def minimize(
         loss, params, args, method=method, grad=grad, has_aux=has_aux, tol=tol, max_steps=max_steps,
         max_evals=max_evals, stop=stop, history=history, check_grad=check_grad, kwargs=kwargs,
     )  # fmt: skip
-    return _descend(*request)
+    return run(request, services)
 
 
-def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpack["Options"]) -> Result:
+def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpack["AllOptions"]) -> Result:
     """Maximise ``loss``: as `minimize`, with the same options, for the largest value.
 
     ``result.value``, ``grad`` and the history are of the function itself, not of its negative; a ``target``
@@ -93,8 +103,8 @@ def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpac
     >>> round(float(maximize(area, 57.0).value))
     2500
     """
-    check_options("maximize", options)
-    return _descend(*prepare(loss, params, args, maximize=True, **options))
+    services, rest = take_services("maximize", options)
+    return run(prepare(loss, params, args, maximize=True, **rest), services)
 
 
 def iterate(
@@ -114,7 +124,7 @@ def iterate(
     1 0.5 RUNNING
     2 0.25 MAX_STEPS
     """
-    check_options("iterate", options)
+    check_options("iterate", options, Options)
     request = prepare(loss, params, args, maximize=maximize, **options)
     require_concrete(request[2], "iterate steps in Python")
 
@@ -142,6 +152,10 @@ class Options(TypedDict, total=False):
     history: bool | int
     check_grad: bool
     kwargs: dict[str, Any] | None
+
+
+class AllOptions(Options, Services, total=False):
+    """Those and the services."""
 
 
 DEFAULT_METHOD = LBFGS()
@@ -178,24 +192,45 @@ def prepare(
     if twice:
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
     stop = dataclasses.replace(stop or Stop(), **given)
+    params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
     problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize))
-    arrays, static = split((problem, as_method(method), stop))
+    arrays, static = split((problem, as_method(method), stop, None if warm is None else warm.state))
     if check_grad:
         require_concrete(arrays, "check_grad=True compares numbers")
         check_gradient(loss, params, *args, grad=grad, has_aux=has_aux, kwargs=kwargs).raise_if_wrong()
     return static, history_capacity(history), arrays
 
 
-def check_options(caller: str, options: Any) -> None:
-    """Raise TypeError for an option that `minimize` does not have."""
+def check_options(caller: str, options: Any, known: Any) -> None:
+    """Raise TypeError for an option that is not ``known``."""
     for name in options:
-        if name not in Options.__annotations__:
-            raise TypeError(f"{caller} has no option {name!r}; its options are {', '.join(Options.__annotations__)}")
+        if name not in known.__annotations__:
+            raise TypeError(f"{caller} has no option {name!r}; its options are {', '.join(known.__annotations__)}")
+
+
+def take_services(caller: str, options: Any) -> tuple[Services, Any]:
+    """The services among the options, and the others; TypeError for what is neither."""
+    check_options(caller, options, AllOptions)
+    services: Any = {name: value for name, value in options.items() if name in Services.__annotations__}
+    return services, {name: value for name, value in options.items() if name not in services}
+
+
+def run(request: tuple[Static, int, list[Any]], services: Services, carry: Carry | None = None) -> Result:
+    """The descent, as one program unless a service asks for pieces."""
+    check_options("minimize", services, AllOptions)
+    if carry is None and not any(services.values()) and services.get("max_seconds") is None:
+        return _descend(*request)
+    check_services(services)
+    if not are_idle(services):
+        require_concrete(request[2], f"{', '.join(services)}: a service works in Python, between pieces of the run")
+    problem, method, *_ = merge(request[2], request[0])
+    header = dict(method=describe(method), maximize=problem.maximize, history=request[1])
+    return run_with(WATCHED.bind(*request), problem, services, header, carry)
 
 
 def require_concrete(arrays: list[Any], what: str) -> None:
-    """Raise ValueError inside a trace, where there are no numbers to look at."""
-    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+    """Raise ValueError inside a trace, where there are no numbers to look at (whatever is computed there is traced)."""
+    if any(isinstance(x, jax.core.Tracer) for x in [*arrays, jnp.zeros(())]):
         raise ValueError(f"{what}, so it cannot be used inside jit, vmap or grad")
 
 
@@ -230,14 +265,17 @@ def history_capacity(history: bool | int) -> int:
 
 def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
     """Trace the loss and set up the loop, inside a trace."""
-    problem, method, stop = merge(arrays, static)
+    problem, method, stop, warm = merge(arrays, static)
     hyperparameters = method if not isinstance(method, Optax) else ()  # whose shapes are optax's affair
     for name, leaf in named_leaves("stop", stop) + named_leaves("method", hyperparameters):
         if is_traceable(leaf) and jnp.ndim(leaf) != 0:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
     objective = trace(problem, method.layout.of)
     limits = stop.resolve(objective, is_monotone(method), getattr(method, "settles", True))
-    return Loop(objective, method, limits, capacity)
+    return Loop(objective, method, limits, capacity, warm)
+
+
+WATCHED = compiled(make_loop)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -257,5 +295,5 @@ def _begin(static: Static, capacity: int, arrays: list[Any]) -> Carry:
 def _next_step(static: Static, capacity: int, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
     """On to the next accepted point, and what to show of it."""
     loop = make_loop(static, capacity, arrays)
-    carry = loop.run_to_next_step(carry)
+    carry, _ = loop.run_until(carry, Until(NEVER, carry.progress.steps + 1, -jnp.inf))
     return carry, loop.report(carry, carry.state.iterate)

@@ -1,6 +1,7 @@
 """What a descent returns."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,6 +11,18 @@ from gdjax.history import History
 from gdjax.progress import Progress
 from gdjax.pytrees import is_concrete, pytree_dataclass, static_field
 from gdjax.stopping import Limits, Status, is_success
+
+if TYPE_CHECKING:
+    from gdjax.critical_point import CriticalPoint
+    from gdjax.explain import Explanation
+
+
+class Timing(NamedTuple):
+    """Wall-clock seconds of a descent that was watched from Python."""
+
+    seconds: float  # from the call to its end
+    compiling: float  # of these, until the first evaluation was done
+    watching: float  # of these, after it, outside of the compiled loop: what the services themselves took
 
 
 @pytree_dataclass
@@ -31,6 +44,9 @@ class Result:
     progress: Progress  # the scalars behind the sentence, in the minimiser's sign
     stop: Limits  # the tolerances and limits that were in force, in the minimiser's sign
     maximized: bool = static_field(False)
+    timing: Timing | None = None  # with progress, callback, checkpoint or max_seconds
+    certificate: "CriticalPoint | None" = None  # with escape_saddles=True: the curvature at params
+    state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need
 
     @property
     def status(self) -> Any:
@@ -48,6 +64,27 @@ class Result:
         """One or two sentences on how it ended; for a batch, how many ended how. Not inside a trace."""
         codes = np.asarray(self.code)
         return sentences.of_one(self) if codes.ndim == 0 else sentences.of_many(codes)
+
+    def explain(
+        self,
+        loss: Callable[..., Any],
+        *args: Any,
+        grad: Callable[..., Any] | None = None,
+        has_aux: bool = False,
+        kwargs: dict[str, Any] | None = None,
+    ) -> "Explanation":
+        """Look at the curvature of the loss around ``params`` and say what it means: ``print`` what is returned.
+
+        Conditioning, saddles and flat directions (`gdjax.classify_critical_point`), leaves that are scaled
+        unlike the others, the largest stable learning rate, the floor of float32, and what to try. Costs up to a
+        hundred Hessian-vector products, and four a leaf.
+
+        Args:
+            loss, *args, grad, has_aux, kwargs: those that the result was made with.
+        """
+        from gdjax.explain import explain
+
+        return explain(self, loss, args, grad, has_aux, kwargs)
 
     def __getitem__(self, lane: Any) -> "Result":
         """One lane of a batch (or some, by a slice or mask)."""

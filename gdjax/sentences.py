@@ -52,6 +52,14 @@ class Facts:
         return f"after {steps} ({self.evals} evaluation{'s' * (self.evals != 1)})"
 
     @property
+    def time(self) -> str:
+        """The time that the work took."""
+        if self.result.timing is None:
+            return ""
+        seconds, compiling, _ = self.result.timing
+        return f" and {seconds:.3g} s, of which compiling took {compiling:.3g} s"
+
+    @property
     def gradient(self) -> str:
         """The gradient test, which did not hold."""
         best = "" if self.at_best else "The descent ended above the best point seen, which is returned. "
@@ -170,4 +178,7 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"step may have left the domain of the loss: take smaller steps, or a method that searches. {f.gradient}"
     ),
     Status.NONFINITE_START: nonfinite_start,
+    Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
+    Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
+    Status.STOPPED_BY_CALLBACK: lambda f: f"the callback asked to stop {f.after}{f.time}. {f.trend} {f.gradient}",
 }

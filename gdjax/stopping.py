@@ -31,6 +31,9 @@ class Status(enum.IntEnum):
     UNBOUNDED = 12  # the loss runs away downwards
     NONFINITE = 13  # a NaN or infinity was met; the last finite point is kept
     NONFINITE_START = 14  # value or gradient is not finite at the start
+    MAX_SECONDS = 15
+    INTERRUPTED = 16  # by Ctrl-C
+    STOPPED_BY_CALLBACK = 17
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
     def __str__(self) -> str:
@@ -165,8 +168,8 @@ def test(objective: Objective, stop: Limits, searches: bool, p: Progress, trip: 
         Status.DIVERGED: ran_away,
         Status.NONFINITE: lost,
         Status.LINE_SEARCH_FAILED: outcome.failed,
-        Status.SMALL_DECREASE: small_decrease(stop, p, trip),
-        Status.SMALL_STEP: small_step(stop, p, trip),
+        Status.SMALL_DECREASE: small_decrease(stop, trip),
+        Status.SMALL_STEP: small_step(stop, trip),
         Status.STEP_TOO_SMALL: frozen & ~stationary & ~cycles,
         Status.STALLED: stalled,
         Status.MAX_STEPS: p.steps >= stop.max_steps,
@@ -198,19 +201,19 @@ def unbounded(p: Progress, trip: Trip) -> jax.Array:
     return (trip.point.value == -jnp.inf) | (trip.after.value < -(1 + jnp.abs(p.start_value)) / eps**2)
 
 
-def small_decrease(stop: Limits, p: Progress, trip: Trip) -> jax.Array | bool:
+def small_decrease(stop: Limits, trip: Trip) -> jax.Array | bool:
     """The opt-in test on the change of value."""
     if stop.decrease is None:
         return False
     old, new = trip.before.value, trip.after.value
     change = jnp.abs(new - old) <= stop.decrease * jnp.maximum(jnp.abs(old), jnp.abs(new))
-    return trip.outcome.accepted & (p.steps > 0) & change
+    return trip.outcome.accepted & (old < jnp.inf) & change
 
 
-def small_step(stop: Limits, p: Progress, trip: Trip) -> jax.Array | bool:
+def small_step(stop: Limits, trip: Trip) -> jax.Array | bool:
     """The opt-in test on the change of parameters."""
     if stop.step is None:
         return False
     change = vector.max_abs(vector.subtract(trip.after.x, trip.before.x))
     small = change <= stop.step.astype(change.dtype) * vector.max_abs(trip.after.x)
-    return trip.outcome.accepted & (p.steps > 0) & small
+    return trip.outcome.accepted & (trip.before.value < jnp.inf) & small

@@ -1,5 +1,6 @@
 """Every example runs as a script and reaches what its text says."""
 
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -15,11 +16,11 @@ sys.path.insert(0, str(EXAMPLES))
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in EXAMPLES.glob("*.py")))
-def test_script_runs(script, x64):
+def test_script_runs(script, x64, tmp_path):
     if x64:
         return  # scripts choose their own precision
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / script],
+        [sys.executable, "-W", "error", EXAMPLES / script, tmp_path],  # some draw pictures there
         capture_output=True,
         text=True,
         timeout=300,
@@ -94,6 +95,36 @@ def test_local_minima(double):
     at_saddle = example.descend_surface(np.zeros(2))
     assert (at_saddle.status, int(at_saddle.num_steps)) == (Status.CONVERGED, 0)
     assert "a saddle" in str(at_saddle)
+
+
+def test_learning_rate(double):
+    import learning_rate as example
+
+    three, report = example.compare_rates(*example.load_data())
+    assert [r.status for r in three.values()] == [Status.MAX_STEPS, Status.CONVERGED, Status.MAX_STEPS]
+    assert float(three["too large (1.03)"].history.value[60]) > 100 * report.start_value
+    assert report.stable_limit == pytest.approx(1)
+    assert report.recommended < 1
+
+
+def test_saddle(double):
+    import saddle as example
+
+    stuck, _ = example.descend()
+    free, path = example.descend(escape_saddles=True)
+    assert stuck.status == free.status == Status.CONVERGED
+    assert float(stuck.value) == pytest.approx(1)
+    assert float(free.value) == pytest.approx(0, abs=1e-9)
+    assert free.certificate.kind.name == "MINIMUM"
+    np.testing.assert_allclose(path[-1].params, free.params, atol=1e-6)
+
+
+def test_step_by_step(double):
+    import step_by_step as example
+
+    states = example.walk()
+    assert float(example.by_hand(example.START)) == pytest.approx(float(states[1].params))
+    assert all(a.value > b.value for a, b in itertools.pairwise(states))
 
 
 @pytest.mark.parametrize("name", ["adam(0.05)", "sgd(5e-4, momentum=0.9)"])

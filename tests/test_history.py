@@ -60,5 +60,27 @@ def test_history_under_vmap():
         np.testing.assert_allclose(result.history.value[lane], one.history.value, rtol=1e-4, atol=1e-6)
 
 
+def test_as_dict_csv_and_pandas(tmp_path):
+    pd = pytest.importorskip("pandas")
+    history = gdjax.minimize(quadratic, np.zeros(3), method=SLOW, max_steps=20, history=True).history
+    columns = history.to_dict()
+    assert list(columns) == ["step", "value", "grad_norm", "step_size", "num_evals"]
+    assert {len(column) for column in columns.values()} == {21}
+    history.to_csv(tmp_path / "history.csv")
+    back = pd.read_csv(tmp_path / "history.csv")
+    for frame in (history.to_pandas(), back):
+        assert list(frame.columns) == list(columns)
+        for name, column in columns.items():
+            np.testing.assert_array_equal(frame[name].to_numpy().astype(column.dtype), column)
+
+
+def test_histories_of_a_batch_are_taken_one_by_one():
+    solve = lambda p: gdjax.minimize(quadratic, p, method=SLOW, max_steps=20, history=True)
+    batch = jax.vmap(solve)(jnp.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"take one problem's, as in result\[0\].history"):
+        batch.history.to_dict()
+    assert len(batch[1].history.to_dict()["value"]) == 21
+
+
 def test_no_history_by_default():
     assert gdjax.minimize(quadratic, np.zeros(3), method=SLOW, max_steps=1).history is None

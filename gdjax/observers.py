@@ -1,0 +1,156 @@
+"""Who watches a descent from Python, and may ask it to stop."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gdjax import checkpoint
+from gdjax.stopping import Status
+
+if TYPE_CHECKING:
+    from gdjax.driver import Programs
+
+NEVER = int(np.iinfo(np.int32).max)  # a step that is not reached
+WRITING = 0.05  # largest share of the time that may go into writing checkpoints
+
+
+class Visit(NamedTuple):
+    """What an observer gets to see between two pieces of the run."""
+
+    programs: "Programs"
+    carry: Any
+    status: Status
+    steps: int  # accepted steps; -1 if not even the start could be accepted
+    lowest: np.floating  # lowest value seen, in the minimiser's sign
+    seconds: float  # since the call
+    compiling: float  # of these, until the first evaluation was done
+
+
+class Observer:
+    """Is shown the descent now and then, about ten times a second, and when it has reached what it waits for."""
+
+    next_step: int = NEVER  # wants to be visited once this step is accepted
+    below: Any = -np.inf  # or once a lower value than this is seen
+
+    def start(self, steps: int, lowest: Any) -> None:
+        """Before the first visit: steps and lowest value of a descent that goes on; -1 and inf of a new one."""
+
+    def seconds_left(self) -> float:
+        """Wants to be visited within this time."""
+        return np.inf
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Look at the descent; a status asks to stop."""
+
+    def end(self, visit: Visit) -> None:
+        """The last visit, with the status that ended the descent."""
+
+
+class TimeLimit(Observer):
+    """Stops when the time since its making is up."""
+
+    def __init__(self, seconds: float) -> None:
+        self.deadline = time.perf_counter() + seconds
+
+    def seconds_left(self) -> float:
+        """Until the deadline."""
+        return self.deadline - time.perf_counter()
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Stop at the deadline."""
+        return Status.MAX_SECONDS if self.seconds_left() <= 0 else None
+
+
+class Interrupt(Observer):
+    """Stops after Ctrl-C (SIGINT); the second Ctrl-C raises KeyboardInterrupt at once."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Stop if the key was pressed."""
+        return Status.INTERRUPTED if self.pressed else None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the place of Python's own handler; where another is at work, that one is left alone."""
+        in_main = threading.current_thread() is threading.main_thread()
+        if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, self.press)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def press(self, number: int, frame: Any) -> None:
+        """Handle the signal."""
+        if self.pressed:
+            signal.default_int_handler(number, frame)
+        self.pressed = True
+
+
+class Callback(Observer):
+    """Calls a function of the user's with a result: at steps 0, n, 2 n, ... or at each new best point."""
+
+    def __init__(self, function: Callable[[Any], Any], every: int | str) -> None:
+        self.function, self.every = function, every
+
+    def start(self, steps: int, lowest: Any) -> None:
+        """Go on from here."""
+        if self.every == "best":
+            self.below = lowest
+        else:
+            self.next_step = self.multiple_after(steps)
+
+    def multiple_after(self, steps: int) -> int:
+        """The next step to call at."""
+        return (steps // int(self.every) + 1) * int(self.every)
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Call if it is time to."""
+        programs, carry = visit.programs, visit.carry
+        if self.every == "best":
+            if not visit.lowest < self.below:
+                return None
+            self.below, state = visit.lowest, programs.answer(carry)
+        else:
+            if visit.steps < self.next_step:
+                return None
+            self.next_step, state = self.multiple_after(visit.steps), programs.show(carry)
+        return Status.STOPPED_BY_CALLBACK if self.function(state) else None
+
+
+class Checkpointer(Observer):
+    """Writes the descent to a file now and then, and at its end."""
+
+    def __init__(self, path: str | os.PathLike[str], seconds: float, header: dict[str, Any]) -> None:
+        self.path, self.seconds, self.header = Path(path), seconds, header
+        self.due = 0.0
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Write if it is time to, the first time after the first evaluation."""
+        if time.perf_counter() >= self.due:
+            self.write(visit)
+        return None
+
+    def end(self, visit: Visit) -> None:
+        """Write as it ended; a descent that was asked to stop is saved as still running, to go on."""
+        self.write(visit)
+
+    def write(self, visit: Visit) -> None:
+        """Write now, and fix the time of the next."""
+        jax.block_until_ready(visit.carry)
+        begin = time.perf_counter()
+        checkpoint.save(self.path, self.header, visit.carry)
+        end = time.perf_counter()
+        self.due = end + max(self.seconds, (end - begin) / WRITING if self.seconds > 0 else 0.0)

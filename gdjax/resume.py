@@ -1,0 +1,104 @@
+"""Going on with a descent that was saved, or kept in a result."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Unpack
+
+import jax
+import numpy as np
+
+from gdjax import checkpoint
+from gdjax.driver import Programs
+from gdjax.loop import Carry
+from gdjax.minimize import WATCHED, AllOptions, prepare, require_concrete, run, take_services
+from gdjax.pytrees import merge
+from gdjax.result import Result
+from gdjax.services import describe
+from gdjax.warm_start import signature
+
+
+def resume(
+    source: str | os.PathLike[str] | Result,
+    loss: Callable[..., Any],
+    params: Any,
+    *args: Any,
+    **options: Unpack[AllOptions],
+) -> Result:
+    """Go on where a descent was left: the call that began it, with the checkpoint's path in front.
+
+    To the bitwise same result as the descent that was never stopped, on the same machine with the same versions.
+    Limits, tolerances and learning rates are those of this call, so that one which ended by a limit goes on with a
+    larger one; one that has ended otherwise is returned as it ended. A file is gone on with (``checkpoint=None``
+    to leave it as it is).
+
+    Args:
+        source: path given as ``checkpoint``, or a result made with ``keep_state=True``.
+        loss, *args: as in the call that began it. The loss is evaluated once at the saved point, which
+            tells another loss or other data.
+        params: a pytree of the structure, shapes and dtypes of the parameters; its numbers do not matter.
+        **options: those of `minimize`: method, grad and has_aux as in the call that began it; whether it
+            maximises and keeps a history is known. Further services may be asked for.
+
+    Returns:
+        The result, with the steps, evaluations and history since the first start.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, cut short, of another program, version, method or shape, or of another
+            loss or other data; if the result has kept no state; inside a trace.
+
+    >>> import gdjax, jax.numpy as jnp
+    >>> loss = lambda x: jnp.sum((x - 1) ** 4)
+    >>> result = gdjax.minimize(loss, jnp.zeros(3), max_steps=3, keep_state=True)
+    >>> result = resume(result, loss, jnp.zeros(3), max_steps=100)
+    >>> result.status.name, bool(result.num_steps > 3)
+    ('CONVERGED', True)
+    """
+    services, rest = take_services("resume", options)
+    if rest.pop("history", False):
+        raise ValueError("whether there is a history is decided in the call that begins a descent")
+    if isinstance(source, Result):
+        name, header, saved = "the result", header_of(source), jax.tree.leaves(source.state)
+    else:
+        name = str(source)
+        header, saved = checkpoint.read(Path(source))
+        services.setdefault("checkpoint", source)
+    static, _, arrays = prepare(loss, params, args, maximize=header["maximize"], **rest)
+    require_concrete(arrays + saved, "resume works in Python")
+    method = describe(merge(arrays, static)[1])
+    if header.get("method", method) != method:
+        raise ValueError(f"{name} was made with {in_words(header['method'])}, not with {in_words(method)}")
+    request = static, header["history"], arrays
+    programs = WATCHED.bind(*request)
+    carry = checkpoint.restore(name, header, saved, programs.begin())
+    check_loss(name, programs, carry)
+    return run(request, services, programs.reopen(carry))
+
+
+def header_of(result: Result) -> dict[str, Any]:
+    """What a checkpoint of a result's state would say."""
+    if result.state is None:
+        raise ValueError("the result has kept no state; make it with keep_state=True")
+    record = result.state.record
+    leaves = signature("", result.state)
+    return dict(maximize=result.maximized, history=0 if record is None else record.capacity, leaves=leaves)
+
+
+def check_loss(name: str, programs: Programs, carry: Carry) -> None:
+    """Raise ValueError if the loss has another value at the saved point, beyond what rounding can explain.
+
+    Matrix products may round to 3 digits on a GPU (TF32), and this evaluation is compiled by itself.
+    """
+    was, now = (np.asarray(value) for value in programs.check(carry))
+    eps = float(np.finfo(was.dtype).eps)
+    rounding = eps**0.4 * max(abs(was), abs(now)) + 100 * eps * abs(np.asarray(carry.progress.start_value))
+    if np.isfinite(was) and not abs(now - was) <= rounding:
+        raise ValueError(f"{name} is of another loss or other data: at the saved point it was {was:.8g}, here it is "
+                         f"{now:.8g}")  # fmt: skip
+
+
+def in_words(method: dict[str, Any]) -> str:
+    """LBFGS(memory=20, line_search=MoreThuente())."""
+    parts = [f"{key}={in_words(v) if isinstance(v, dict) else v}" for key, v in method.items() if key != "name"]
+    return f"{method['name']}({', '.join(parts)})"
