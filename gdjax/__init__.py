@@ -1,14 +1,18 @@
 """Minimise any JAX loss until a tolerance is reached, and know whether the answer can be trusted."""
 
+from gdjax import penalties
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.more_thuente import MoreThuente
+from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
 from gdjax.methods.bfgs import BFGS
 from gdjax.methods.conjugate_gradient import ConjugateGradient
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
+from gdjax.methods.panoc import PANOC
+from gdjax.methods.proximal_gradient import ProximalGradient
 from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
 from gdjax.result import Result
@@ -17,12 +21,15 @@ from gdjax.stopping import Status, Stop
 __all__ = [
     "BFGS",
     "LBFGS",
+    "PANOC",
+    "AcceleratedProximalGradient",
     "Backtracking",
     "ConjugateGradient",
     "GradientDescent",
     "History",
     "MoreThuente",
     "Optax",
+    "ProximalGradient",
     "Result",
     "Status",
     "Stop",
@@ -31,4 +38,5 @@ __all__ = [
     "iterate",
     "maximize",
     "minimize",
+    "penalties",
 ]

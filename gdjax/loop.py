@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gdjax import progress, stopping, vector
 from gdjax.history import Record
-from gdjax.methods.base import Method
+from gdjax.methods.base import Method, name_of
 from gdjax.objective import Objective, Point
 from gdjax.progress import Progress, Trip
 from gdjax.result import Result
@@ -36,7 +36,7 @@ class Loop(NamedTuple):
         """Before the first evaluation, which happens in the loop as well."""
         return Carry(
             state=self.method.init(self.objective),
-            best=None if self.method.searches else self.objective.blank,
+            best=None if getattr(self.method, "monotone", self.method.searches) else self.objective.blank,
             progress=progress.begin(self.objective),
             record=Record.empty(self.capacity, self.objective.dtype) if self.capacity else None,
             status=jnp.asarray(Status.RUNNING, jnp.int32),
@@ -106,4 +106,5 @@ class Loop(NamedTuple):
             progress=now,
             stop=self.stop,
             maximized=sign < 0,
+            method=None if self.objective.composite is None else name_of(self.method),
         )

@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdjax.composite import check_penalty
 from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
 from gdjax.loop import Carry, Loop
 from gdjax.methods.base import Method
+from gdjax.methods.choice import with_penalty
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.objective import Problem, trace
@@ -26,6 +28,7 @@ def minimize(
     params: Any,
     *args: Any,
     method: Any = None,
+    penalty: Any = None,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
     tol: Any = None,
@@ -50,7 +53,11 @@ def minimize(
         params: where to start: any pytree of float or complex arrays or numbers.
         *args: data for the loss, any pytrees; arrays and numbers are traced, the rest (strings, functions,
             Python bools) selects a program.
-        method: a gdjax method or an optax optimiser. Default: `LBFGS`.
+        method: a gdjax method or an optax optimiser. Default: `LBFGS`; with a penalty that is no box, `PANOC`.
+        penalty: a term that is added to the loss and need not be differentiable, or a constraint: one of
+            `gdjax.penalties`, or any object with ``value(x)`` and ``prox(x, step)``. Its numbers are traced.
+            The gradient test is then on the prox-gradient step (`gdjax.Stop`); what comes back satisfies the
+            constraint, and a start that does not is projected. `maximize` subtracts the penalty.
         grad: analytic gradient, ``grad(params, *args, **kwargs)`` like params, in `jax.grad`'s convention;
             `jax.grad` of the loss otherwise.
         has_aux: whether the loss returns (value, aux); ``result.aux`` is that of the point returned.
@@ -77,7 +84,7 @@ def minimize(
     (True, 1.0)
     """
     request = prepare(
-        loss, params, args, method=method, grad=grad, has_aux=has_aux, tol=tol, max_steps=max_steps,
+        loss, params, args, method=method, penalty=penalty, grad=grad, has_aux=has_aux, tol=tol, max_steps=max_steps,
         max_evals=max_evals, stop=stop, history=history, check_grad=check_grad, kwargs=kwargs,
     )  # fmt: skip
     return _descend(*request)
@@ -133,6 +140,7 @@ class Options(TypedDict, total=False):
     """The options of `minimize`, by name."""
 
     method: Any
+    penalty: Any
     grad: Callable[..., Any] | None
     has_aux: bool
     tol: Any
@@ -154,6 +162,7 @@ def prepare(
     *,
     maximize: bool = False,
     method: Any = None,
+    penalty: Any = None,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
     tol: Any = None,
@@ -178,8 +187,9 @@ def prepare(
     if twice:
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
     stop = dataclasses.replace(stop or Stop(), **given)
-    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize))
-    arrays, static = split((problem, as_method(method), stop))
+    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty)
+    check_penalty(penalty)
+    arrays, static = split((problem, as_method(method, penalty), stop))
     if check_grad:
         require_concrete(arrays, "check_grad=True compares numbers")
         check_gradient(loss, params, *args, grad=grad, has_aux=has_aux, kwargs=kwargs).raise_if_wrong()
@@ -199,12 +209,14 @@ def require_concrete(arrays: list[Any], what: str) -> None:
         raise ValueError(f"{what}, so it cannot be used inside jit, vmap or grad")
 
 
-def as_method(method: Any) -> Method:
+def as_method(method: Any, penalty: Any = None) -> Method:
     """A gdjax method as it is, an optax optimiser wrapped, the default for None.
 
     Raises:
-        TypeError: for anything else, with what to write instead.
+        TypeError: for anything else, with what to write instead; ValueError: if it takes no penalty.
     """
+    if penalty is not None:
+        return with_penalty(method if method is None else as_method(method), penalty)
     if method is None:
         return DEFAULT_METHOD
     if isinstance(method, optax.GradientTransformation | optax.MultiSteps):
