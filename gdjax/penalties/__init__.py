@@ -2,6 +2,7 @@
 
 from gdjax.penalties.affine import AffineSet, Halfspace, Hyperplane
 from gdjax.penalties.base import Penalty
+from gdjax.penalties.box_section import BoxSection
 from gdjax.penalties.by_leaf import by_leaf
 from gdjax.penalties.norms import L1, L2, ElasticNet, GroupLasso, NuclearNorm, SquaredL2
 from gdjax.penalties.sets import Box, L1Ball, L2Ball, NonNegative, Simplex
@@ -12,6 +13,7 @@ __all__ = [
     "L2",
     "AffineSet",
     "Box",
+    "BoxSection",
     "ElasticNet",
     "GroupLasso",
     "Halfspace",

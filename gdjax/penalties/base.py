@@ -63,7 +63,8 @@ def spread(value: Any, tree: Any, name: str) -> Any:
     some, treedef = jax.tree.leaves(full, is_leaf=lambda v: isinstance(v, Some)), jax.tree.structure(tree)
     for (leaf_name, leaf), v in zip(named_leaves("params", tree), some, strict=True):
         shape = jnp.shape(v.value) if v.value is not None else ()
-        if jnp.broadcast_shapes(shape, leaf.shape) != leaf.shape:
+        ends = zip(shape[::-1], leaf.shape[::-1], strict=False)
+        if len(shape) > leaf.ndim or any(a not in (1, b) for a, b in ends):
             raise ValueError(f"{name} has shape {shape}, which does not broadcast to {leaf_name} of shape {leaf.shape}")
     return jax.tree.unflatten(treedef, some)
 

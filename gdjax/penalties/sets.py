@@ -80,9 +80,7 @@ class Box:
                     raise TypeError("a box has no complex parameters; penalise other leaves by gdjax.penalties.by_leaf")
                 wide = jnp.asarray(none if bound.value is None else bound.value)
                 cast = wide.astype(leaf.dtype)
-                if jnp.finfo(cast.dtype).bits < (
-                    jnp.finfo(wide.dtype).bits if jnp.issubdtype(wide, jnp.floating) else 0
-                ):
+                if jnp.issubdtype(wide.dtype, jnp.floating) and jnp.finfo(cast.dtype).bits < jnp.finfo(wide.dtype).bits:
                     outside = (cast.astype(wide.dtype) - wide) * toward < 0
                     cast = jnp.where(outside, jnp.nextafter(cast, jnp.full_like(cast, toward * jnp.inf)), cast)
                 return jnp.broadcast_to(cast, leaf.shape)
@@ -200,8 +198,13 @@ class L1Ball:
 
     def prox(self, x: Any, step: Scalar) -> Any:
         """Soft threshold, as far as needed."""
-        with mixed():
-            return as_before(projections.projection_l1_ball(x, self.radius), x)
+        # optax's l1_ball rests on a simplex that is not shifted: of float32 entries of 50 it keeps four digits.
+        sizes = jax.tree.map(jnp.abs, x)
+        norm = total(jax.tree.leaves(sizes))
+        outside = norm > like(self.radius, norm)
+        shrunk = Simplex(self.radius).prox(sizes, step)
+        shorten = lambda v, size, to: jnp.where(outside, v * (to / jnp.where(size > 0, size, 1)).astype(v.dtype), v)
+        return jax.tree.map(shorten, x, sizes, shrunk)
 
     def describe(self, x: Any) -> str:
         """The sparsity in words."""
