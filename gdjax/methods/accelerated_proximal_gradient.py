@@ -19,6 +19,10 @@ from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, Vector
 
 GROW = 1.2  # factor on the step after a restart, where the curvature may be another
+# Factor where the loss shows less than a tenth of the curvature that the step allows for. Not more at once: the
+# measure |y - x+| / t is at most this much smaller than at the step that was just taken, so that a step that is
+# suddenly far too long does not look like a minimum.
+LEAP = 10.0
 MAX_TRIALS = 60  # rejected steps before the search has failed
 
 
@@ -110,12 +114,13 @@ class AcceleratedProximalGradient:
             return jnp.asarray(self.learning_rate).astype(objective.dtype)
         gg, xx = (v.astype(objective.dtype) for v in vector.dots((point.grad, point.grad), (point.x, point.x)))
         probe = PROBE * (1 + jnp.sqrt(xx)) / jnp.sqrt(jnp.where(gg > 0, gg, 1))
-        found = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 10 * state.rate)
-        shorter = jnp.clip(found, 0.1 * state.rate, 0.5 * state.rate)
-        shorter = jnp.where(jnp.isfinite(shorter), shorter, 0.1 * state.rate)
+        found = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), jnp.inf)
+        found = jnp.clip(found, 0.1 * state.rate, LEAP * state.rate)
+        flat = (state.points == 1) | (state.rate * curvature < 1 / LEAP)
         kept = jnp.where(state.theta == 1, GROW, 1) * state.rate
-        rate = jnp.where(taken, kept, shorter)
-        return jnp.where(state.points == 0, probe, jnp.where((state.points == 1) & taken, found, rate))
+        longer = jnp.where(flat, found, kept)
+        shorter = jnp.where(jnp.isfinite(curvature), jnp.minimum(found, 0.5 * state.rate), 0.1 * state.rate)
+        return jnp.where(state.points == 0, probe, jnp.where(taken, longer, shorter))
 
 
 def momentum(theta: Scalar) -> Scalar:

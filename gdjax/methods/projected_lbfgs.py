@@ -123,7 +123,7 @@ class ProjectedLBFGS:
         scale = jnp.where(first, jnp.maximum(1, length), pairs.theta)
         pairs = pairs._replace(theta=scale)
         direction, norm = descend(objective, pairs, point)
-        grown = jnp.clip(GROW * state.step_size, 1, 1e10)  # no curvature: the step would stay as short as it was
+        grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
         alpha = jnp.where(good | first | anew, 1, grown).astype(dtype)
         rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(dtype)
         trial = clip(objective, point.x + alpha.astype(direction.dtype) * direction)
