@@ -5,8 +5,8 @@ The decay of a fluorescent dye is measured with noise: two exponentials on a bac
     y(t) = a1 exp(-t / tau1) + a2 exp(-t / tau2) + background
 
 Amplitudes cannot be negative, the instrument resolves lifetimes from 0.5 to 20 ns, and the background was measured
-beforehand to lie between 0.15 and 0.25. Without limits, the fit of a noisy measurement puts the background where the physics does not
-allow it; with them it stops at the bound, exactly, and says so.
+beforehand to lie between 0.15 and 0.25. Without limits the fit of this noisy measurement runs away: two huge terms that
+cancel. With them it stops at a bound, exactly, and says so.
 
 Run it with: python examples/bounded_fit.py
 """
@@ -52,7 +52,7 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
     t, y = measure()
     free, limited = fit(t, y), fit(t, y, LIMITS)
-    print("                 a1      a2    tau1    tau2  background   sum of squares / 2")
+    print("                    a1        a2      tau1      tau2  background  sum of squares / 2")
     for name, p, value in (
         ("truth", TRUTH, loss(TRUTH, t, y)),
         ("no limits", free.params, free.value),
@@ -64,9 +64,10 @@ def main() -> None:
         )
     print("\nWithout limits:", free)
     print("\nWith limits:", limited)
-    at_bound = float(limited.params["background"]) in (0.15, 0.25)
-    print(f"\nThe background is {'exactly at' if at_bound else 'within'} its limits: {limited.params['background']!r}.")
-    print("Its slope there says which way it would go and what the limit costs:", f"{limited.grad['background']:.1f}")
+    background = float(limited.params["background"])
+    where = "exactly at" if background in (0.15, 0.25) else "within"
+    print(f"\nThe background is {where} its limits: {background!r}.")
+    print(f"The slope of the loss there, {limited.grad['background']:.1f}, says what the limit costs.")
 
 
 if __name__ == "__main__":

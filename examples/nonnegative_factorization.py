@@ -2,9 +2,9 @@
 
     minimise  |X - W H|^2 / 2 + strength * sum H   with   W >= 0, H >= 0
 
-X holds 500 handwritten digits (8 x 8 pixels each) in its rows, H the parts that they are made of, W how much of each. Each
-of the two has a penalty of its own: by_leaf. Nonnegative and L1 together are one penalty, written here in five lines. It
-is compared with scikit-learn's NMF from the same start.
+X holds 500 handwritten digits (8 x 8 pixels each) in its rows, H the parts that they are made of, W how much of each.
+Each of the two has a penalty of its own: by_leaf. Nonnegative and L1 together are one penalty, written here in five
+lines. The factors are compared with those of scikit-learn's NMF from the same start.
 
 Run it with: python examples/nonnegative_factorization.py
 """
