@@ -73,11 +73,11 @@ def scikit_learn(x: np.ndarray, y: np.ndarray, strengths: np.ndarray) -> tuple[A
 
 
 SOLVERS: dict[str, Callable[..., tuple[Any, Any]]] = {
-    "gdjax.PANOC": of_gdjax(gdjax.PANOC(), 1e-6),
-    "gdjax.ProximalGradient": of_gdjax(gdjax.ProximalGradient(), 1e-6),
-    "gdjax.AcceleratedProximalGradient": of_gdjax(gdjax.AcceleratedProximalGradient(), 1e-6),
-    "jaxopt.ProximalGradient": of_jaxopt(True, 1e-4),
-    "jaxopt.ProximalGradient, plain": of_jaxopt(False, 1e-4),
+    "gdjax.PANOC": of_gdjax(gdjax.PANOC(), 1e-8),
+    "gdjax.ProximalGradient": of_gdjax(gdjax.ProximalGradient(), 1e-8),
+    "gdjax.AcceleratedProximalGradient": of_gdjax(gdjax.AcceleratedProximalGradient(), 1e-8),
+    "jaxopt.ProximalGradient": of_jaxopt(True, 1e-6),
+    "jaxopt.ProximalGradient, plain": of_jaxopt(False, 1e-6),
     "sklearn.lasso_path": scikit_learn,
 }
 

@@ -60,7 +60,9 @@ def main() -> None:
     ):
         numbers = [*p["amplitude"], *p["lifetime"]]
         print(
-            f"{name:12}" + "".join(f"{float(v):8.3f}" for v in numbers) + f"{float(p['background']):12.4f}{value:18.3f}"
+            f"{name:12}"
+            + "".join(f"{float(v):10.4g}" for v in numbers)
+            + f"{float(p['background']):12.4g}{value:20.3f}"
         )
     print("\nWithout limits:", free)
     print("\nWith limits:", limited)

@@ -1,6 +1,6 @@
 """Images as sums of parts: nonnegative matrix factorisation, a problem that is not convex, with a sparse penalty.
 
-    minimise  |X - W H|^2 / 2 + strength * sum H   with   W >= 0, H >= 0
+    minimise  |X - W H|^2 / 2 + strength * sum H   with   W >= 0, H >= 0 (and W <= 1)
 
 X holds 500 handwritten digits (8 x 8 pixels each) in its rows, H the parts that they are made of, W how much of each.
 Each of the two has a penalty of its own: by_leaf. Nonnegative and L1 together are one penalty, written here in five
@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF
 
 import gdjax
-from gdjax.penalties import NonNegative, by_leaf
+from gdjax.penalties import Box, NonNegative, by_leaf
 
 PARTS = 8
 
@@ -58,7 +58,9 @@ def start(x, seed=0):
 
 def factorise(x, strength, method=None):
     """From the start; the strength is that of the penalty on H."""
-    penalty = by_leaf({"W": NonNegative(), "H": NonNegativeL1(strength) if strength else NonNegative()})
+    penalty = by_leaf({"W": NonNegative(), "H": NonNegative()})
+    if strength:  # the amounts must be bounded then, or W grows and H shrinks without end
+        penalty = by_leaf({"W": Box(0.0, 1.0), "H": NonNegativeL1(strength)})
     return gdjax.minimize(loss, start(x), x, penalty=penalty, method=method, tol=1e-4, max_evals=3000)
 
 
