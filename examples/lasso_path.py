@@ -78,7 +78,7 @@ def main() -> None:
     w = np.asarray(results.params["w"])
     print(f"The whole path: {results}")
 
-    theirs = lasso_path(x, y - y.mean(), alphas=strengths, tol=1e-10)[1].T
+    theirs = lasso_path(x, y - y.mean(), alphas=strengths, tol=1e-10, max_iter=100_000)[1].T
     print(f"Largest difference to scikit-learn's coefficients: {np.abs(w - theirs).max():.1e}\n")
 
     print("strength  coefficients that are not zero")
