@@ -1,6 +1,7 @@
-"""`python -m benchmarks cutest`: gdjax and its peers on unconstrained CUTEst problems, judged by one rule.
+"""`python -m benchmarks cutest`: gdjax and its peers on CUTEst problems, judged by one rule.
 
-A point is solved if the infinity norm of the gradient, computed anew, is at most tol (1 + |f|). A false claim is a
+A point is solved if the infinity norm of the gradient, computed anew, is at most tol (1 + |f|); with --bounded that of
+x - clip(x - g), for a point in the box (lower and upper bounds on the variables). A false claim is a
 success claimed at a point that is neither solved nor as low as the lowest found by any solver of the run.
 """
 
@@ -15,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.problems import DEVELOPMENT, all_names, read_names
+from benchmarks.bounded import BOUNDED
+from benchmarks.problems import DEVELOPMENT, DEVELOPMENT_BOUNDED, all_names, read_names
 from benchmarks.report import load, profile, table
 from benchmarks.solvers import SOLVERS
 from benchmarks.worker import Task, records
@@ -29,10 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--names", nargs="+", metavar="NAME", help="problems by name, or all")
-    which.add_argument("--problems", type=Path, default=DEVELOPMENT, help="a file of names, one a line")
+    which.add_argument("--problems", type=Path, help="a file of names, one a line (default: cutest_dev.txt)")
+    parser.add_argument("--bounded", action="store_true", help="problems with bounds (default: cutest_bounded_dev.txt)")
     parser.add_argument("--max-n", type=int, default=5000, help="largest number of variables (default 5000)")
     parser.add_argument("--max-evals", type=int, default=20_000, help="limit on evaluations (default 20000)")
-    parser.add_argument("--solvers", nargs="+", choices=list(SOLVERS), default=list(SOLVERS), metavar="SOLVER")
+    parser.add_argument("--solvers", nargs="+", choices=list(SOLVERS | BOUNDED), metavar="SOLVER")
     parser.add_argument("--dtype", choices=list(TOLERANCES), default="float64")
     parser.add_argument("--time-limit", type=float, default=60.0, help="CPU seconds a problem (default 60)")
     parser.add_argument("--json", type=Path, help="records (default benchmarks/results/cutest_DTYPE.jsonl)")
@@ -42,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Run, unless saved records are given; print the table and draw the picture beside the (first) file."""
-    paths = options.report or [options.json or RESULTS / f"cutest_{options.dtype}.jsonl"]
+    name = f"cutest_bounded_{options.dtype}" if options.bounded else f"cutest_{options.dtype}"
+    paths = options.report or [options.json or RESULTS / f"{name}.jsonl"]
     if not options.report:
         run(options, paths[0])
     header, found = load(paths)
@@ -52,10 +56,12 @@ def main(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace, path: Path) -> None:
     """Every solver on every problem, a line of JSON each as soon as it is known."""
-    names = options.names or read_names(options.problems)
+    development = DEVELOPMENT_BOUNDED if options.bounded else DEVELOPMENT
+    names = options.names or read_names(options.problems or development)
+    solvers = options.solvers or list(BOUNDED if options.bounded else SOLVERS)
     names = all_names() if names == ["all"] else names
-    tol = TOLERANCES[options.dtype]
-    task = Task(options.dtype, tol, options.max_evals, options.max_n, options.time_limit)
+    tol = 1e-5 if options.bounded and options.dtype == "float64" else TOLERANCES[options.dtype]
+    task = Task(options.dtype, tol, options.max_evals, options.max_n, options.time_limit, options.bounded)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = threading.Lock()
     with path.open("w") as file, ThreadPoolExecutor(options.jobs) as pool:
@@ -70,7 +76,7 @@ def run(options: argparse.Namespace, path: Path) -> None:
                 print(progress(record), flush=True)
 
         write(machine() | task._asdict())
-        list(pool.map(all_of, options.solvers))
+        list(pool.map(all_of, solvers))
 
 
 def machine() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from benchmarks.bounded import BOUNDED
 from benchmarks.solvers import SECOND_ORDER, SOLVERS
 
 matplotlib.use("agg")
@@ -31,7 +32,7 @@ def load(paths: Iterable[Path]) -> tuple[Record, Judged]:
         if "solver" in record:
             found.setdefault(record["solver"], {})[record["problem"]] = record
     judge(header, found)
-    return header, {solver: found[solver] for solver in SOLVERS if solver in found}
+    return header, {solver: found[solver] for solver in SOLVERS | BOUNDED if solver in found}
 
 
 def judge(header: Record, found: Judged) -> None:
@@ -42,7 +43,8 @@ def judge(header: Record, found: Judged) -> None:
         for r in runs:
             known = r.get("value") is not None and r["gradient"] is not None
             stationary = known and r["gradient"] <= header["tol"] * (1 + abs(r["value"]))
-            lowest = known and r["value"] <= best + header["tol"] * (1 + abs(best))
+            lowest = known and r.get("feasible", True) and r["value"] <= best + header["tol"] * (1 + abs(best))
+            stationary = stationary and r.get("feasible", True)
             r["solved"] = stationary and r["evals"] <= header["max_evals"]
             r["false claim"] = bool(r.get("claimed")) and not stationary and not lowest
 
@@ -54,7 +56,8 @@ def table(header: Record, found: Judged) -> str:
     peers = [s for s in found if s not in SECOND_ORDER and not s.startswith("gdjax")] or list(found)
     best = max(peers, key=lambda s: len(solved[s]))
     lines = [
-        f"{max(map(len, found.values()))} problems, {header['dtype']}: gradient <= {header['tol']:g} (1 + |f|) "
+        f"{max(map(len, found.values()))} problems{' with bounds' * bool(header.get('bounded'))}, "
+        f"{header['dtype']}: gradient <= {header['tol']:g} (1 + |f|) "
         f"at the point returned, {header['max_evals']} evaluations, {header['time_limit']:g} s",
         f"{'':22} {'solved':>11} {'claimed':>7} {'false':>5} {'evals':>6} {'ratio':>5} {'us/eval':>8}  failures",
     ]
@@ -84,6 +87,7 @@ def median(numbers: Iterable[float]) -> float:
 def failures(records: dict[str, Record]) -> str:
     """How many of each kind."""
     kinds = [r["failure"] for r in records.values() if "failure" in r]
+    kinds += ["infeasible" for r in records.values() if not r.get("feasible", True)]
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
 
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks.problems import build
+from benchmarks.bounded import BOUNDED, measure
+from benchmarks.problems import build, build_bounded
 from benchmarks.solvers import SOLVERS, Loss, compiled
 
 WALL = 10  # wall-clock seconds that a CPU second may take
@@ -28,6 +29,7 @@ class Task(NamedTuple):
     max_evals: int
     max_n: int
     time_limit: float  # CPU seconds, for a problem's first call with its compilation: no matter what else runs
+    bounded: bool = False  # problems with bounds, and solvers for them
 
 
 def records(solver: str, names: list[str], task: Task) -> Iterator[dict[str, Any]]:
@@ -94,34 +96,41 @@ def serve(pipe: Connection, solver: str, task: Task) -> None:
     jax.config.update("jax_enable_x64", task.dtype == "float64")
     pipe.send("ready")
     while True:
-        loss, x0 = build(pipe.recv())
+        loss, x0, *bounds = (build_bounded if task.bounded else build)(pipe.recv())
         if x0.size > task.max_n:
             pipe.send({})
             continue
         signal.setitimer(signal.ITIMER_PROF, task.time_limit)  # ends the process, wherever it is
-        record = solve(solver, loss, x0, task)
+        record = solve(solver, loss, x0, bounds, task)
         signal.setitimer(signal.ITIMER_PROF, 0)
         pipe.send(record)
         if "failure" not in record:
             repeat = record["seconds"] < REPEAT_BELOW
-            pipe.send({"run_seconds": solve(solver, loss, x0, task)["seconds"]} if repeat else {})
+            pipe.send({"run_seconds": solve(solver, loss, x0, bounds, task)["seconds"]} if repeat else {})
         jax.clear_caches()
 
 
-def solve(solver: str, loss: Loss, x0: jax.Array, task: Task) -> dict[str, Any]:
+def solve(solver: str, loss: Loss, x0: jax.Array, bounds: list[jax.Array], task: Task) -> dict[str, Any]:
     """Run it, and judge the point that it returns by what the loss is there, in the dtype of the run."""
     size = {"n": x0.size}
     began = time.process_time()
     try:
-        outcome = SOLVERS[solver](loss, x0, task.tol, task.max_evals)
+        run = (BOUNDED if task.bounded else SOLVERS)[solver]
+        outcome = run(loss, x0, *bounds, task.tol, task.max_evals)
     except Exception as error:
         return size | {"failure": "error", "status": f"{type(error).__name__}: {error}"[:300]}
     seconds = time.process_time() - began
-    value, grad = compiled(loss)[0](jnp.asarray(outcome.params, x0.dtype))
+    x, feasible = jnp.asarray(outcome.params, x0.dtype), True
+    if task.bounded:
+        value, norm, feasible = measure(loss, x, *bounds)
+    else:
+        value, grad = compiled(loss)[0](x)
+        norm = jnp.max(jnp.abs(grad))
     return size | {
         "dtype": str(outcome.params.dtype),  # what the solver itself worked in
         "value": finite(value),
-        "gradient": finite(jnp.max(jnp.abs(grad))),
+        "gradient": finite(norm),
+        "feasible": feasible,
         "claimed": outcome.claimed,
         "evals": outcome.evals,
         "products": outcome.products,

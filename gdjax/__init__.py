@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gdjax import penalties
 from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
@@ -11,12 +12,15 @@ from gdjax.line_search.hager_zhang import HagerZhang
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.line_search.weak_wolfe import WeakWolfe
 from gdjax.methods.accelerated_gradient import AcceleratedGradient
+from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
 from gdjax.methods.barzilai_borwein import BarzilaiBorwein
 from gdjax.methods.bfgs import BFGS
 from gdjax.methods.conjugate_gradient import ConjugateGradient
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
+from gdjax.methods.panoc import PANOC
+from gdjax.methods.proximal_gradient import ProximalGradient
 from gdjax.methods.step_size import AdaptiveStep, PolyakStep
 from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
@@ -28,7 +32,9 @@ from gdjax.stopping import Status, Stop
 __all__ = [
     "BFGS",
     "LBFGS",
+    "PANOC",
     "AcceleratedGradient",
+    "AcceleratedProximalGradient",
     "AdaptiveStep",
     "Backtracking",
     "BarzilaiBorwein",
@@ -42,6 +48,7 @@ __all__ = [
     "MoreThuente",
     "Optax",
     "PolyakStep",
+    "ProximalGradient",
     "Result",
     "Services",
     "Status",
@@ -54,6 +61,7 @@ __all__ = [
     "learning_rate_range",
     "maximize",
     "minimize",
+    "penalties",
     "resume",
 ]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gdjax import progress, stopping, vector, warm_start
 from gdjax.history import Record
-from gdjax.methods.base import Method, is_monotone
+from gdjax.methods.base import Method, is_monotone, name_of
 from gdjax.objective import Objective, Point
 from gdjax.progress import Progress, Trip
 from gdjax.result import Result
@@ -119,4 +119,5 @@ class Loop(NamedTuple):
             progress=now,
             stop=self.stop,
             maximized=sign < 0,
+            method=None if self.objective.composite is None else name_of(self.method),
         )

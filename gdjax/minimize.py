@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdjax.composite import check_penalty
 from gdjax.driver import compiled
 from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
 from gdjax.loop import Carry, Loop, Until
 from gdjax.methods.base import Method, is_monotone
+from gdjax.methods.choice import with_penalty
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.objective import Problem, trace
@@ -31,6 +33,7 @@ def minimize(
     params: Any,
     *args: Any,
     method: Any = None,
+    penalty: Any = None,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
     tol: Any = None,
@@ -58,7 +61,11 @@ def minimize(
             ``keep_state=True``. Steps and evaluations are counted anew.
         *args: data for the loss, any pytrees; arrays and numbers are traced, the rest (strings, functions,
             Python bools) selects a program.
-        method: a gdjax method or an optax optimiser. Default: `LBFGS`.
+        method: a gdjax method or an optax optimiser. Default: `LBFGS`; with a penalty that is no box, `PANOC`.
+        penalty: a term that is added to the loss and need not be differentiable, or a constraint: one of
+            `gdjax.penalties`, or any object with ``value(x)`` and ``prox(x, step)``. Its numbers are traced.
+            The gradient test is then on the prox-gradient step (`gdjax.Stop`); what comes back satisfies the
+            constraint, and a start that does not is projected. `maximize` subtracts the penalty.
         grad: analytic gradient, ``grad(params, *args, **kwargs)`` like params, in `jax.grad`'s convention;
             `jax.grad` of the loss otherwise.
         has_aux: whether the loss returns (value, aux); ``result.aux`` is that of the point returned.
@@ -87,7 +94,7 @@ def minimize(
     (True, 1.0)
     """
     request = prepare(
-        loss, params, args, method=method, grad=grad, has_aux=has_aux, tol=tol, max_steps=max_steps,
+        loss, params, args, method=method, penalty=penalty, grad=grad, has_aux=has_aux, tol=tol, max_steps=max_steps,
         max_evals=max_evals, stop=stop, history=history, check_grad=check_grad, kwargs=kwargs,
     )  # fmt: skip
     return run(request, services)
@@ -143,6 +150,7 @@ class Options(TypedDict, total=False):
     """The options of `minimize`, by name."""
 
     method: Any
+    penalty: Any
     grad: Callable[..., Any] | None
     has_aux: bool
     tol: Any
@@ -168,6 +176,7 @@ def prepare(
     *,
     maximize: bool = False,
     method: Any = None,
+    penalty: Any = None,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
     tol: Any = None,
@@ -193,8 +202,10 @@ def prepare(
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
     stop = dataclasses.replace(stop or Stop(), **given)
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
-    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize))
-    arrays, static = split((problem, as_method(method), stop, None if warm is None else warm.state))
+    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty)
+    check_penalty(penalty)
+    warm_state = None if warm is None else warm.state
+    arrays, static = split((problem, as_method(method, penalty), stop, warm_state))
     if check_grad:
         require_concrete(arrays, "check_grad=True compares numbers")
         check_gradient(loss, params, *args, grad=grad, has_aux=has_aux, kwargs=kwargs).raise_if_wrong()
@@ -234,12 +245,14 @@ def require_concrete(arrays: list[Any], what: str) -> None:
         raise ValueError(f"{what}, so it cannot be used inside jit, vmap or grad")
 
 
-def as_method(method: Any) -> Method:
+def as_method(method: Any, penalty: Any = None) -> Method:
     """A gdjax method as it is, an optax optimiser wrapped, the default for None.
 
     Raises:
-        TypeError: for anything else, with what to write instead.
+        TypeError: for anything else, with what to write instead; ValueError: if it takes no penalty.
     """
+    if penalty is not None:
+        return with_penalty(method if method is None else as_method(method), penalty)
     if method is None:
         return DEFAULT_METHOD
     if isinstance(method, optax.GradientTransformation | optax.MultiSteps):

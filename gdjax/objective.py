@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 
 from gdjax import vector
+from gdjax.composite import Composite, compose
 from gdjax.layout import Layout
 from gdjax.pytrees import is_traceable, named_leaves, pytree_dataclass, strong
 from gdjax.vector import Scalar, Vector
@@ -23,10 +24,12 @@ class Point(NamedTuple):
     """What one evaluation tells; in the minimiser's signs (a maximised function is negated)."""
 
     x: Vector  # where
-    value: Scalar  # loss, dtype of the objective's scalars
-    grad: Vector  # gradient as real vector: for a complex entry, d/d(real) + i d/d(imag)
-    grad_norm: Scalar  # infinity norm of grad
+    value: Scalar  # loss plus penalty, dtype of the objective's scalars
+    grad: Vector  # gradient of the loss as real vector: for a complex entry, d/d(real) + i d/d(imag)
+    grad_norm: Scalar  # infinity norm of grad; with a penalty methods put that of the prox-gradient step here
     aux: Any  # what the loss returned beside its value, or None
+    smooth: Any = None  # the loss alone, a Scalar, if there is a penalty
+    penalty: Any = None  # and the penalty, a Scalar
 
 
 @pytree_dataclass
@@ -40,6 +43,7 @@ class Problem:
     grad: Callable[..., Any] | None
     has_aux: bool
     maximize: bool
+    penalty: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Objective:
     value: Callable[[Vector], Scalar]  # traces the loss again: only for methods that call it themselves
     product: Callable[[Vector, Vector], Point]  # Hessian at x times v, as the grad of a point
     blank: Point  # stands for "not yet evaluated": value inf, zero gradient
+    composite: Composite | None = None  # the penalty, if there is one
 
     def noise(self, value: Scalar) -> Scalar:
         """Rounding error to be expected in ``value``."""
@@ -65,7 +70,11 @@ class Objective:
         sign = jnp.asarray(self.sign, self.dtype)
         grad = jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(self.sign, g.dtype), self.layout.unravel(point.grad))
         params = self.layout.unravel(point.x)
-        return dict(params=params, value=sign * point.value, grad=grad, grad_norm=point.grad_norm, aux=point.aux)
+        user = dict(params=params, value=sign * point.value, grad=grad, grad_norm=point.grad_norm, aux=point.aux)
+        if self.composite is not None:
+            user |= dict(params=self.composite.clip(params), penalty=self.composite.to_return())
+            user |= dict(loss_value=sign * point.smooth, penalty_value=point.penalty)
+        return user
 
 
 def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
@@ -78,6 +87,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     params = check_params(problem.params)
     layout = make_layout(params)
     sign = -1.0 if problem.maximize else 1.0
+    start = layout.ravel(params)
 
     def value_and_grad(p: Any) -> tuple[Any, Any, Any]:
         if problem.grad is None:
@@ -92,6 +102,9 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     replay, out_tree = jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
     dtype = vector.real_dtype((params, shapes[0]))
     eps = max(float(jnp.finfo(x.dtype).eps) for x in [*jax.tree.leaves(params), shapes[0]])
+    composite = compose(problem.penalty, params, layout, dtype, eps)
+    if composite is not None:
+        start = composite.into_domain(start, composite.value(start))
 
     def evaluate(x: Vector) -> Point:
         # Without the barriers XLA may compute point and gradient anew in each kernel that uses them: with a
@@ -99,18 +112,25 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
         x = jax.lax.optimization_barrier(x)
         value, grad, aux = jax.tree.unflatten(out_tree, replay(*jax.tree.leaves(layout.unravel(x))))
         grad = jax.lax.optimization_barrier(layout.ravel(grad))
-        return Point(x, value.astype(dtype), grad, vector.max_abs(grad).astype(dtype), aux)
+        point = Point(x, value.astype(dtype), grad, vector.max_abs(grad).astype(dtype), aux)
+        return point if composite is None else add_penalty(point, composite.value(x))
 
     def product(x: Vector, v: Vector) -> Point:
         hv = jax.jvp(lambda u: evaluate(u).grad, (x,), (v,))[1]
         return blank._replace(grad=hv)
 
-    start = layout.ravel(params)
     inf = jnp.asarray(jnp.inf, dtype)
     aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[2])
     blank = Point(start, inf, vector.zeros_like(start), inf, aux)
+    if composite is not None:
+        blank = add_penalty(blank, jnp.zeros((), dtype))
     value_only = make_value(problem, layout, sign, dtype)
-    return Objective(layout, start, dtype, eps, sign, evaluate, value_only, product, blank)
+    return Objective(layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite)
+
+
+def add_penalty(point: Point, penalty: Scalar) -> Point:
+    """A point of the loss as a point of the sum."""
+    return point._replace(value=point.value + penalty, smooth=point.value, penalty=penalty)
 
 
 def make_value(problem: Problem, layout: Layout, sign: float, dtype: Any) -> Callable[[Vector], Scalar]:

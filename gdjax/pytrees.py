@@ -16,9 +16,32 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen dataclass and a pytree; fields are children unless made by `static_field`.
 
     Numbers and arrays in the children are therefore traced; what cannot be traced (functions, strings) is
-    told apart by `split` at the door.
+    told apart by `split` at the door. The class is part of the structure: JAX's own registration of dataclasses
+    (0.10) takes two classes with as many fields for the same, so that one would run the other's compiled program.
     """
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        names[bool(field.metadata.get("static"))].append(field.name)
+    keys = [jax.tree_util.GetAttrKey(name) for name in names[False]]
+
+    def static(x: Any) -> tuple[Any, ...]:
+        return cls, *(getattr(x, name) for name in names[True])
+
+    def flatten(x: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(x, name) for name in names[False]], static(x)
+
+    def flatten_with_keys(x: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return [(key, getattr(x, key.name)) for key in keys], static(x)
+
+    def unflatten(static: tuple[Any, ...], children: Any) -> Any:
+        x = object.__new__(cls)
+        for name, value in zip(names[True] + names[False], [*static[1:], *children], strict=True):
+            object.__setattr__(x, name, value)
+        return x
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
 
 
 def static_field(default: Any) -> Any:

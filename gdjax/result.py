@@ -33,9 +33,9 @@ class Result:
     """
 
     params: Any  # like the params given
-    value: jax.Array  # of the user's function at params, shape ()
-    grad: Any  # gradient of the user's function at params, as `jax.grad` returns it
-    grad_norm: jax.Array  # its infinity norm, shape ()
+    value: jax.Array  # of the user's function (with a penalty, of the sum) at params, shape ()
+    grad: Any  # gradient of the user's function (without a penalty) at params, as `jax.grad` returns it
+    grad_norm: jax.Array  # its infinity norm; with a penalty that of the prox-gradient step, shape ()
     aux: Any  # what the loss returned beside its value at params; None without has_aux
     code: jax.Array  # the status as an int32, shape ()
     num_steps: jax.Array  # accepted steps, int32
@@ -47,6 +47,10 @@ class Result:
     timing: Timing | None = None  # with progress, callback, checkpoint or max_seconds
     certificate: "CriticalPoint | None" = None  # with escape_saddles=True: the curvature at params
     state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need
+    loss_value: Any = None  # with a penalty: value = loss_value + penalty_value (- for a maximum)
+    penalty_value: Any = None
+    penalty: Any = None  # the penalty itself, for the words on its active set
+    method: str | None = static_field(None)  # with a penalty: which method was used
 
     @property
     def status(self) -> Any:

@@ -24,7 +24,16 @@ def of_many(codes: np.ndarray) -> str:
 def of_one(result: "Result") -> str:
     """How one descent ended."""
     status = Status(int(result.code))
-    return f"{status.name}: {SENTENCES[status](Facts(result))}"
+    sentence = f"{status.name}: {SENTENCES[status](Facts(result))}"
+    return sentence if result.penalty_value is None else f"{sentence} {of_penalty(result)}"
+
+
+def of_penalty(result: "Result") -> str:
+    """The two parts of the value, the active set or sparsity, the method."""
+    parts = f"The loss is {float(result.loss_value):.6g}, the penalty {float(result.penalty_value):.6g}"
+    describe = getattr(result.penalty, "describe", None)
+    words = describe(result.params) if describe else ""
+    return f"{parts}{'; ' * bool(words)}{words} (method: {result.method})."
 
 
 class Facts:
@@ -43,6 +52,7 @@ class Facts:
         self.threshold = float(stop.tol) * min(1 + abs(self.value), float(p.largest_norm))
         self.target = None if stop.target is None else sign * float(stop.target)
         self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
+        self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
         self.stop, self.falling, self.up = stop, "rising" if result.maximized else "falling", sign < 0
 
     @property
@@ -64,7 +74,7 @@ class Facts:
         """The gradient test, which did not hold."""
         best = "" if self.at_best else "The descent ended above the best point seen, which is returned. "
         value, norm, zero = self.value, self.grad_norm, self.threshold
-        return f"{best}The value is {value:.6g}, the gradient norm {norm:.3g} (it counts as zero below {zero:.3g})."
+        return f"{best}The value is {value:.6g}, the {self.norm} {norm:.3g} (it counts as zero below {zero:.3g})."
 
     @property
     def trend(self) -> str:
@@ -78,11 +88,12 @@ class Facts:
 def converged(f: Facts) -> str:
     """The gradient test held."""
     if f.steps == 0 and f.grad_norm == 0:
+        zero = "gradient" if f.result.penalty_value is None else "prox-gradient step"
         return (
-            f"the gradient is exactly zero at the start, where the value is {f.value:.6g}: a minimum, a saddle or a "
+            f"the {zero} is exactly zero at the start, where the value is {f.value:.6g}: a minimum, a saddle or a "
             "flat region. If that surprises, gdjax.check_gradient tells whether the loss depends on every parameter."
         )
-    return f"{f.after} the gradient norm {f.grad_norm:.3g} is at most {f.threshold:.3g}. The value is {f.value:.6g}."
+    return f"{f.after} the {f.norm} {f.grad_norm:.3g} is at most {f.threshold:.3g}. The value is {f.value:.6g}."
 
 
 def floor(f: Facts) -> str:
@@ -93,7 +104,7 @@ def floor(f: Facts) -> str:
         why = f"the minimum lies within a few roundings of the parameters. The value is {f.value:.6g}"
     more = "subtract from the loss what is constant in it" + ("" if f.double else ", or use float64")
     return (
-        f"{f.after} no further progress can be measured: {why}. The gradient norm is {f.grad_norm:.3g} (it counts as "
+        f"{f.after} no further progress can be measured: {why}. The {f.norm} is {f.grad_norm:.3g} (it counts as "
         f"zero below {f.threshold:.3g}). For more digits {more}."
     )
 
@@ -136,7 +147,7 @@ def nonfinite_start(f: Facts) -> str:
         if not np.isfinite(leaf).all()
     ]
     where = f" Entries that are not finite: {', '.join(bad)}." if bad else ""
-    return f"the descent cannot begin: at the start the value is {f.value} and the gradient norm {f.grad_norm}.{where}"
+    return f"the descent cannot begin: at the start the value is {f.value} and the {f.norm} {f.grad_norm}.{where}"
 
 
 SENTENCES: dict[Status, Callable[[Facts], str]] = {

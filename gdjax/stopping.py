@@ -70,8 +70,10 @@ class Stop:
 
     Args:
         tol: gradient test, ``|g| <= tol * min(1 + |f|, G)`` with the infinity norm, G the largest gradient
-            norm seen. Default: max(1e-6, sqrt(eps)) with eps of the coarsest dtype among parameters and
-            value: 1e-6 in float64, 3.5e-4 in float32, 0.09 in bfloat16. Invariant under scaling of f.
+            norm seen. With a penalty |g| is the norm of a subgradient of the sum, made of the last prox-gradient
+            step (`gdjax.composite.stationarity`), which is the gradient where the penalty is 0; in a box that
+            of (x - clip(x - t g)) / t; f is the sum. Default: max(1e-6, sqrt(eps)) with eps of the coarsest dtype
+            among parameters and value: 1e-6 in float64, 3.5e-4 in float32, 0.09 in bfloat16. Invariant under f -> a f.
         decrease: stop when the value changes by no more than this share of itself in one step (SMALL_DECREASE).
         step: stop when the parameters change by no more than this share of their largest entry (SMALL_STEP).
         target: stop as soon as the value is at or beyond this (TARGET_REACHED). The gradient test stays on

@@ -132,3 +132,36 @@ def test_iterates_are_those_of_a_loop_by_hand(name, double):
     import compare_optax as example
 
     assert example.largest_difference(example.OPTIMISERS[name]) < 1e-12
+
+
+def test_lasso_path_is_scikit_learns(double):
+    import lasso_path
+
+    x, y, _ = lasso_path.data()
+    strengths = lasso_path.grid(x, y, 5)
+    results = lasso_path.path(x, y, strengths)
+    assert (results.code == Status.CONVERGED).all()
+    theirs = lasso_path.lasso_path(x, y - y.mean(), alphas=strengths, tol=1e-10, max_iter=100_000)[1].T
+    np.testing.assert_allclose(results.params["w"], theirs, atol=1e-3)
+    np.testing.assert_allclose(results.params["b"], y.mean(), atol=1e-3)
+
+
+def test_bounded_fit_ends_at_its_bound(double):
+    import bounded_fit
+
+    t, y = bounded_fit.measure()
+    limited = bounded_fit.fit(t, y, bounded_fit.LIMITS)
+    assert limited.status == Status.CONVERGED
+    assert float(limited.params["background"]) == 0.15
+
+
+def test_nonnegative_factors_are_not_negative_and_sparser_with_the_penalty(double):
+    import nonnegative_factorization as example
+
+    x = example.data()[:60]
+    plain, sparse = example.factorise(x, 0.0), example.factorise(x, 1.0)
+    for result in (plain, sparse):
+        assert result.status == Status.CONVERGED
+        assert all((np.asarray(v) >= 0).all() for v in result.params.values())
+    zeros = lambda result: np.mean(np.asarray(result.params["H"]) == 0)
+    assert zeros(sparse) > zeros(plain)

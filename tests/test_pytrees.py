@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import gdjax
 from gdjax.pytrees import is_traceable, merge, named_leaves, require, split
 
 
@@ -45,3 +46,11 @@ def test_traced_numbers_pass_a_requirement():
     jax.jit(lambda x: require("must be positive", x, lambda v: v > 0, "x"))(-1.0)
     with pytest.raises(ValueError, match="x must be positive, got -1"):
         require("must be positive", -1.0, lambda v: v > 0, "x")
+
+
+def test_two_classes_with_as_many_fields_differ_in_structure():
+    one, other = gdjax.penalties.L1(1.0), gdjax.penalties.SquaredL2(1.0)
+    assert jax.tree.structure(one) != jax.tree.structure(other)
+    assert split(one)[1] != split(other)[1]
+    assert jax.tree.map(lambda x: 2 * x, one) == gdjax.penalties.L1(2.0)
+    assert named_leaves("p", one)[0][0] == "p.strength"

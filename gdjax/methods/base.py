@@ -52,12 +52,19 @@ def is_monotone(method: Any) -> bool:
     return getattr(method, "monotone", method.searches)
 
 
+def name_of(method: Any) -> str:
+    """How a result calls a method."""
+    return getattr(method, "name", type(method).__name__)
+
+
 class Method(Protocol):
     """A frozen dataclass of hyperparameters; numbers among them are traced, so changing them compiles nothing.
 
-    A method with an attribute ``monotone = False`` may search and yet let the loss rise for a while.
-
     A method with an attribute ``settles = False`` has no default patience (see `gdjax.Stop`).
+
+    A method that searches and whose values may rise all the same has an attribute ``monotone = False``. One that
+    takes a penalty (``objective.composite``) has ``accepts_penalty = True`` and puts the norm of the prox-gradient
+    step into the ``grad_norm`` of its iterates.
 
     A method with a class attribute ``second_order = True`` may ask for Hessian products too: when its state's
     ``wants_product`` is true, the trip is a product with ``tangent`` at the iterate, handed over in ``point.grad``.

@@ -1,0 +1,145 @@
+"""The accelerated proximal gradient method with restarts, one evaluation a step.
+
+A. Beck and M. Teboulle, A fast iterative shrinkage-thresholding algorithm, SIAM J. Imaging Sci. 2 (2009).
+B. O'Donoghue and E. Candes, Adaptive restart for accelerated gradient schemes, Found. Comput. Math. 15 (2015).
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import vector
+from gdjax.composite import step_norm
+from gdjax.layout import Flat
+from gdjax.methods.base import Outcome, usable
+from gdjax.methods.proximal_gradient import PROBE
+from gdjax.objective import Objective, Point
+from gdjax.pytrees import pytree_dataclass, require
+from gdjax.vector import Scalar, Vector
+
+GROW = 1.2  # factor on the step after a restart, where the curvature may be another
+# Factor where the loss shows less than a tenth of the curvature that the step allows for. Not more at once: the
+# measure |y - x+| / t is at most this much smaller than at the step that was just taken, so that a step that is
+# suddenly far too long does not look like a minimum.
+LEAP = 10.0
+MAX_TRIALS = 60  # rejected steps before the search has failed
+
+
+class AcceleratedState(NamedTuple):
+    """FISTA between two evaluations."""
+
+    iterate: Point  # y, where the loss was evaluated
+    x: Vector  # last prox-gradient point
+    x_next: Vector  # prox-gradient point of y
+    trial: Vector  # next y: x_next + beta (x_next - x)
+    rate: Scalar  # step from y to x_next; 0 before the start is evaluated
+    theta: Scalar  # the sequence t of the paper
+    points: jax.Array  # accepted
+    trials: jax.Array  # rejected since y
+
+
+@pytree_dataclass
+class AcceleratedProximalGradient:
+    """FISTA: ``x+ = prox(y - t g(y), t)``, ``y+ = x+ + (theta - 1) / theta+ (x+ - x)``, with restarts.
+
+    ``theta+ = (1 + sqrt(1 + 4 theta^2)) / 2``; theta begins anew at 1 when ``(y - x+)'(x+ - x) > 0``. The loss is
+    evaluated at y alone. The step t satisfies ``t |g+ - g|^2 <= (g+ - g)'(y+ - y)`` between one y and the next,
+    which holds at every t <= 1 / L of a convex loss; a y+ that violates it is rejected and t shortened. The point
+    returned is a y, moved into the set where the penalty is one.
+
+    Args:
+        learning_rate: None to search for t; or a number, which is kept.
+
+    Raises:
+        ValueError: if the learning rate is not positive.
+
+    >>> import gdjax
+    >>> loss = lambda x: jnp.sum((x - jnp.array([3.0, 0.2])) ** 2)
+    >>> fista = AcceleratedProximalGradient()
+    >>> print(gdjax.minimize(loss, jnp.zeros(2), penalty=gdjax.penalties.L1(1.0), method=fista).params.round(2))
+    [2.5 0. ]
+    """
+
+    learning_rate: float | jax.Array | None = None
+
+    layout: ClassVar[Any] = Flat
+    searches: ClassVar[bool] = True
+    monotone: ClassVar[bool] = False
+    accepts_penalty: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require("must be positive", self.learning_rate, lambda x: x > 0, "learning_rate")
+
+    def init(self, objective: Objective) -> AcceleratedState:
+        """At the start."""
+        zero, count, x = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32), objective.start
+        return AcceleratedState(objective.blank, x, x, x, zero, zero + 1, count, count)
+
+    def step(self, objective: Objective, state: AcceleratedState, point: Point) -> tuple[AcceleratedState, Outcome]:
+        """Accept the point, or shorten the step to it; then the next prox-gradient point and the momentum."""
+        finite, keep = usable(point, state.iterate)
+        dtype = objective.dtype
+        first = state.iterate.value == jnp.inf
+        curvature = steepness(objective, state.iterate, point)
+        fits = state.rate * curvature <= 1.0 + 1e-6
+        if self.learning_rate is not None:
+            fits = jnp.asarray(True)
+        taken = keep & (first | (state.points == 1) | (finite & fits))
+        base = vector.where(taken, point, state.iterate)
+        x = vector.where(taken, state.x_next, state.x)
+        theta = jnp.where(taken, momentum(state.theta), state.theta)
+        rate = self.next_rate(objective, state, point, curvature, taken)
+
+        x_next = prox_gradient(objective, base, rate)
+        pairs = (vector.subtract(base.x, x_next), vector.subtract(x_next, x))
+        gap, turn = (v.astype(dtype) for v in vector.dots((pairs[0], pairs[0]), pairs))
+        theta = jnp.where((turn > 0) | (state.points == 0), 1, theta)
+        beta = (theta - 1) / momentum(theta)
+        trial = vector.add_scaled(x_next, beta, pairs[1])
+        if objective.composite is not None:
+            trial = objective.composite.into_domain(trial, objective.composite.value(trial))
+            base = base._replace(grad_norm=step_norm(base.x, x_next, rate))
+        trials = jnp.where(taken, 0, state.trials + 1)
+        points = state.points + taken.astype(jnp.int32)
+        new = AcceleratedState(base, x, x_next, trial, rate, theta, points, trials)
+        failed = ~taken & (trials >= MAX_TRIALS)
+        return new, Outcome(taken & finite, state.rate, failed, 0.5 * gap / rate)
+
+    def next_rate(
+        self, objective: Objective, state: AcceleratedState, point: Point, curvature: Scalar, taken: jax.Array
+    ) -> Scalar:
+        """The step t: a probe, then what the probe found, then shortened when it must be."""
+        if self.learning_rate is not None:
+            return jnp.asarray(self.learning_rate).astype(objective.dtype)
+        gg, xx = (v.astype(objective.dtype) for v in vector.dots((point.grad, point.grad), (point.x, point.x)))
+        probe = PROBE * (1 + jnp.sqrt(xx)) / jnp.sqrt(jnp.where(gg > 0, gg, 1))
+        found = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), jnp.inf)
+        found = jnp.clip(found, 0.1 * state.rate, LEAP * state.rate)
+        flat = (state.points == 1) | (state.rate * curvature < 1 / LEAP)
+        kept = jnp.where(state.theta == 1, GROW, 1) * state.rate
+        longer = jnp.where(flat, found, kept)
+        shorter = jnp.where(jnp.isfinite(curvature), jnp.minimum(found, 0.5 * state.rate), 0.1 * state.rate)
+        return jnp.where(state.points == 0, probe, jnp.where(taken, longer, shorter))
+
+
+def momentum(theta: Scalar) -> Scalar:
+    """The next theta."""
+    return 0.5 * (1 + jnp.sqrt(1 + 4 * theta**2))
+
+
+def prox_gradient(objective: Objective, point: Point, rate: Scalar) -> Vector:
+    """``prox(x - rate g, rate)``."""
+    if objective.composite is None:
+        return vector.add_scaled(point.x, -rate, point.grad)
+    return objective.composite.descend(point.x, point.grad, rate)
+
+
+def steepness(objective: Objective, before: Point, point: Point) -> Scalar:
+    """``|y|^2 / s'y`` between two points (|y| / |s| where the loss is not convex); 0 where y is rounding."""
+    s, y = vector.subtract(point.x, before.x), vector.subtract(point.grad, before.grad)
+    pairs = (s, s), (s, y), (y, y), (point.grad, point.grad)
+    ss, sy, yy, gg = (v.astype(objective.dtype) for v in vector.dots(*pairs))
+    known = (ss > 0) & (yy > (100 * objective.eps) ** 2 * gg)
+    steep = jnp.where(sy > 0, yy / sy, jnp.sqrt(yy / jnp.where(ss > 0, ss, 1)))
+    return jnp.where(known, steep, 0)

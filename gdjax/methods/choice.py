@@ -1,0 +1,32 @@
+"""Which method goes with a penalty."""
+
+from typing import Any
+
+from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
+from gdjax.methods.base import Method, name_of
+from gdjax.methods.lbfgs import LBFGS
+from gdjax.methods.panoc import PANOC
+from gdjax.methods.projected_lbfgs import ProjectedLBFGS
+from gdjax.methods.proximal_gradient import ProximalGradient
+
+ACCEPTING = (ProximalGradient, AcceleratedProximalGradient, PANOC)
+
+
+def with_penalty(method: Method | None, penalty: Any) -> Method:
+    """The method for a penalty: L-BFGS becomes its projected form in a box; None is the default.
+
+    Raises:
+        ValueError: if the method takes no penalty; the message names those that do.
+    """
+    is_box = getattr(penalty, "is_box", False)
+    if method is None:
+        return ProjectedLBFGS() if is_box else PANOC()
+    if isinstance(method, LBFGS) and is_box:
+        return ProjectedLBFGS.of(method)
+    if not getattr(method, "accepts_penalty", False):
+        names = ", ".join(m.__name__ for m in ACCEPTING)
+        raise ValueError(
+            f"{name_of(method)} cannot take the penalty {type(penalty).__name__}: use {names}, "
+            "or LBFGS where the penalty is Box or NonNegative"
+        )
+    return method

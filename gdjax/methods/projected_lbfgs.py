@@ -1,0 +1,222 @@
+"""L-BFGS in a box: masks say which variables are at their bounds, the rest take a quasi-Newton step.
+
+D. P. Bertsekas, Projected Newton methods for optimization problems with simple constraints, SIAM J. Control Optim. 20
+(1982): the two-metric projection. R. H. Byrd, P. Lu, J. Nocedal and C. Zhu, A limited memory algorithm for bound
+constrained optimization, SIAM J. Sci. Comput. 16 (1995), section 5.1: the inverse of the free part of B.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import vector
+from gdjax.layout import Flat
+from gdjax.line_search.base import denoise
+from gdjax.methods.base import Outcome, usable
+from gdjax.methods.lbfgs import LBFGS
+from gdjax.objective import Objective, Point
+from gdjax.pytrees import pytree_dataclass, static_field
+from gdjax.vector import Scalar
+
+NOISE = 1e-10  # share of the value that the search takes for noise, as in `searching`
+DECREASE = 1e-4  # Armijo's constant (Nocedal & Wright)
+GROW = 10.0  # factor on the step where the loss has shown no curvature, as in `searching`
+MAX_TRIALS = 30  # rejected steps before the memory is dropped
+
+
+class Pairs(NamedTuple):
+    """The last steps, each divided by sqrt(s'y); an empty slot is all zeros."""
+
+    w: jax.Array  # [Y; S], shape (2 m, n)
+    r: jax.Array  # s_i'y_j for i older than j or the same, 1 on the diagonal; shape (m, m)
+    theta: Scalar  # y'y / s'y of the newest pair: B0 = theta I
+    stored: jax.Array  # pairs stored since the last reset
+
+
+class ProjectedState(NamedTuple):
+    """Projected L-BFGS between two evaluations."""
+
+    iterate: Point  # accepted point
+    trial: jax.Array  # clip(x + alpha d)
+    direction: jax.Array  # d
+    step_size: Scalar  # alpha
+    pairs: Pairs
+    rounding: Scalar  # change of the loss that the rounding of x makes at the iterate
+    trials: jax.Array  # rejected since the iterate
+
+
+@pytree_dataclass
+class ProjectedLBFGS:
+    """``x <- clip(x + alpha d)`` between bounds; what `LBFGS` becomes with ``penalty=Box(...)``.
+
+    Variables that a gradient step of length 1 / theta would take to a bound go straight there. The others, F, take
+    ``d_F = -B_FF^{-1} g_F``, with B the limited-memory matrix of all variables: the bounds cost two masked products
+    with the memory, and no sorting. alpha is halved or interpolated until
+    ``f(x + s) <= f(x) + 1e-4 g's`` for the projected step s. Where values differ by rounding, slopes decide.
+
+    The measure of stationarity is the norm of ``(x - clip(x - t g)) / t`` with ``t = min(1, 1 / theta)``: at
+    least that of ``x - clip(x - g)``, and it scales with the loss and with x.
+
+    Args:
+        memory: number of pairs m.
+    """
+
+    memory: int = static_field(20)
+
+    layout: ClassVar[Any] = Flat
+    searches: ClassVar[bool] = True
+    accepts_penalty: ClassVar[bool] = True
+    name: ClassVar[str] = "LBFGS with bounds"
+
+    @classmethod
+    def of(cls, method: LBFGS) -> "ProjectedLBFGS":
+        """With the memory of an `LBFGS`.
+
+        Raises:
+            ValueError: if it has another line search than the default: the path between bounds has kinks.
+        """
+        if type(method.line_search) is not type(LBFGS().line_search):
+            raise ValueError(f"between bounds LBFGS searches along a path with kinks; {method.line_search!r} cannot")
+        return cls(method.memory)
+
+    def init(self, objective: Objective) -> ProjectedState:
+        """At the start."""
+        zero, n, x = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32), objective.start
+        pairs = empty(self.memory, x, objective.dtype)
+        return ProjectedState(objective.blank, x, jnp.zeros_like(x), zero, pairs, zero, n)
+
+    def step(self, objective: Objective, state: ProjectedState, point: Point) -> tuple[ProjectedState, Outcome]:
+        """Take the point and turn; or try a shorter step; or begin anew."""
+        finite, keep = usable(point, state.iterate)
+        before, alpha, dtype = state.iterate, state.step_size, objective.dtype
+        first = before.value == jnp.inf
+        s = point.x - before.x
+        slope, slope_after = (v.astype(dtype) for v in vector.dots((s, before.grad), (s, point.grad)))
+        noise = max(NOISE, 8 * objective.eps) * jnp.abs(before.value) + state.rounding
+        one = jnp.ones((), dtype)
+        value = denoise(before.value, slope, one, jnp.where(finite, point.value, jnp.inf), slope_after, noise)
+        falls = (slope < 0) & (value <= before.value + DECREASE * slope)
+        taken = keep & (first | falls)
+
+        parabola = -0.5 * slope / (value - before.value - slope)
+        shorter = alpha * jnp.where(jnp.isfinite(parabola) & (slope < 0), jnp.clip(parabola, 0.1, 0.5), 0.1)
+        spent = (state.trials + 1 >= MAX_TRIALS) | jnp.all(s == 0)
+        anew = ~taken & spent & (state.pairs.stored > 0)
+        failed = ~taken & spent & ~anew
+        again = state._replace(step_size=shorter, trials=state.trials + 1)
+        again = again._replace(trial=clip(objective, before.x + shorter.astype(s.dtype) * state.direction))
+        new = jax.lax.cond(
+            taken | anew,
+            lambda: self.turn(objective, state, vector.where(anew, before, point), anew),
+            lambda: again,
+        )
+        return new, Outcome(finite & taken, alpha, failed, promise(new))
+
+    def turn(self, objective: Objective, state: ProjectedState, point: Point, anew: jax.Array) -> ProjectedState:
+        """From the new iterate (the old one, to begin anew): learn from the step, then a direction."""
+        before, dtype = state.iterate, objective.dtype
+        first = before.value == jnp.inf
+        pairs, good = remember(state.pairs, point.x - before.x, point.grad - before.grad)
+        pairs = vector.where(anew, forget(state.pairs), pairs)
+        length = jnp.sqrt(vector.dot(point.grad, point.grad)).astype(dtype)
+        scale = jnp.where(first, jnp.maximum(1, length), pairs.theta)
+        pairs = pairs._replace(theta=scale)
+        direction, norm = descend(objective, pairs, point)
+        grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
+        alpha = jnp.where(good | first | anew, 1, grown).astype(dtype)
+        rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(dtype)
+        trial = clip(objective, point.x + alpha.astype(direction.dtype) * direction)
+        point = point._replace(grad_norm=norm)
+        return ProjectedState(point, trial, direction, alpha, pairs, rounding, jnp.zeros_like(state.trials))
+
+
+def bounds_of(objective: Objective) -> tuple[jax.Array, jax.Array]:
+    """Lower and upper bound; infinite without."""
+    composite = objective.composite
+    if composite is None or composite.bounds is None:
+        raise ValueError("this method needs a penalty that is a box")
+    return composite.bounds
+
+
+def clip(objective: Objective, x: jax.Array) -> jax.Array:
+    """Into the box, exactly."""
+    return jnp.clip(x, *bounds_of(objective))
+
+
+def promise(state: ProjectedState) -> Scalar:
+    """Decrease that a quadratic model promises along d; 0 if the rounding of x alone changes the loss by more."""
+    decrease = -0.5 * vector.dot(state.iterate.grad, state.direction).astype(state.rounding.dtype)
+    return jnp.where(decrease <= state.rounding, 0, decrease)
+
+
+def empty(m: int, x: jax.Array, dtype: Any) -> Pairs:
+    """No pairs, and the unit matrix."""
+    one = jnp.ones((), dtype)
+    return Pairs(jnp.zeros((2 * m, x.size), x.dtype), jnp.eye(m, dtype=dtype), one, jnp.asarray(0, jnp.int32))
+
+
+def forget(pairs: Pairs) -> Pairs:
+    """No pairs, but the scale that they had found."""
+    m = pairs.r.shape[0]
+    return Pairs(jnp.zeros_like(pairs.w), jnp.eye(m, dtype=pairs.r.dtype), pairs.theta, jnp.zeros_like(pairs.stored))
+
+
+def remember(pairs: Pairs, s: jax.Array, y: jax.Array) -> tuple[Pairs, jax.Array]:
+    """Store a pair in place of the oldest if its curvature is positive; and whether it was."""
+    m, dtype = pairs.r.shape[0], pairs.r.dtype
+    ss, sy, yy = (v.astype(dtype) for v in vector.dots((s, s), (s, y), (y, y)))
+    good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
+    slot = pairs.stored % m
+    scale = (1 / jnp.sqrt(jnp.where(good, sy, 1))).astype(s.dtype)
+    y = scale * y
+    w = pairs.w.at[jnp.stack([slot, slot + m])].set(jnp.stack([y, scale * s]))
+    # The newest pair has a full column s_i'y and an empty row but for the 1 on the diagonal.
+    here = jnp.arange(m, dtype=jnp.int32) == slot
+    column = (w[m:] @ y).astype(dtype)
+    r = jnp.where(here[None, :], jnp.where(here, 1, column)[:, None], jnp.where(here[:, None], 0, pairs.r))
+    new = Pairs(w, r, yy / sy, pairs.stored + 1)
+    return vector.where(good, new, pairs), good
+
+
+def descend(objective: Objective, pairs: Pairs, point: Point) -> tuple[jax.Array, Scalar]:
+    """The direction d at a point, and its measure of stationarity."""
+    lower, upper = bounds_of(objective)
+    x, g, dtype = point.x, point.grad, objective.dtype
+    t = (1 / pairs.theta).astype(x.dtype)
+    ahead = x - t * g
+    active = ((ahead <= lower) & (g > 0)) | ((ahead >= upper) & (g < 0)) | (lower == upper)
+    free = ~active
+    to_bound = jnp.where(g > 0, lower, upper) - x
+    newton = solve(pairs, jnp.where(free, g, 0), free)
+    d = jnp.where(free, newton, jnp.where(lower == upper, 0, to_bound))
+    # By rounding or overflow uphill: the projected gradient step instead.
+    downhill = vector.dot(jnp.where(free, newton, 0), g) <= 0
+    d = jnp.where(downhill, d, jnp.clip(ahead, lower, upper) - x)
+
+    short = jnp.minimum(t, 1)
+    there = x - short * g
+    inside = (there >= lower) & (there <= upper)
+    norm = vector.max_abs(jnp.where(inside, g, (x - jnp.clip(there, lower, upper)) / short))
+    return d, norm.astype(dtype)
+
+
+def solve(pairs: Pairs, g: jax.Array, free: jax.Array) -> jax.Array:
+    """``-B_FF^{-1} g`` for a g that is zero outside of F.
+
+    With ``U = [Y / sqrt(theta); sqrt(theta) S]`` and A the variables that are not free,
+    ``B_FF^{-1} = (I + U_F' N^{-1} U_F) / theta``, ``N = [[-(I + Y_F Y_F' / theta), C'], [C, theta S_A S_A']]``,
+    ``C = S_A Y_A' - R``.
+    """
+    m, dtype = pairs.r.shape[0], pairs.r.dtype
+    theta = pairs.theta
+    y, s = pairs.w[:m], pairs.w[m:]
+    yy = (jnp.where(free, y, 0) @ y.T).astype(dtype)
+    products = (jnp.where(free, 0, s) @ pairs.w.T).astype(dtype)  # S_A [Y; S]'
+    c = products[:, :m] - pairs.r
+    n = jnp.block([[-jnp.eye(m, dtype=dtype) - yy / theta, c.T], [c, theta * products[:, m:]]])
+    root = jnp.sqrt(theta)
+    scales = jnp.concatenate([jnp.full(m, 1 / root), jnp.full(m, root)])
+    v = jnp.linalg.solve(n, scales * (pairs.w @ g).astype(dtype)) * scales
+    step = v.astype(g.dtype) @ pairs.w
+    return -jnp.where(free, g + step, 0) / theta.astype(g.dtype)

@@ -1,0 +1,180 @@
+"""The proximal gradient method: with steps that adapt without a search, with backtracking, with a fixed step.
+
+P. Latafat, A. Themelis, L. Stella and P. Patrinos, Adaptive proximal algorithms for convex optimization under local
+Lipschitz continuity of the gradient, Math. Program. (2024): adaPGM with (q, r) = (3/2, 3/4).
+P. Tseng and S. Yun, A coordinate gradient descent method for nonsmooth separable minimization, Math. Program. 117
+(2009): the test of the backtracking.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import vector
+from gdjax.composite import stationarity, step_norm
+from gdjax.layout import Flat
+from gdjax.line_search.backtracking import Backtracking
+from gdjax.line_search.base import LineSearch, denoise
+from gdjax.methods.base import Outcome, usable
+from gdjax.objective import Objective, Point
+from gdjax.pytrees import pytree_dataclass, require
+from gdjax.vector import Scalar, Vector
+
+Q, R = 1.5, 0.75  # the authors' recommendation: steps never shorter than Malitsky and Mishchenko's
+PROBE = 1e-2  # length of the first trial step in units of 1 + |x|: it only measures the curvature
+NOISE = 1e-10  # share of the value that is taken for noise, as in `searching`
+
+
+class ProximalState(NamedTuple):
+    """The proximal gradient method between two evaluations."""
+
+    iterate: Point  # accepted point
+    trial: Vector  # next point to evaluate: prox(x - t g)
+    rate: Scalar  # t of the trial; 0 before the start is evaluated
+    rate_before: Scalar  # t that led to the iterate
+    points: jax.Array  # evaluated, the start included; with backtracking, trials rejected since the iterate
+
+
+@pytree_dataclass
+class ProximalGradient:
+    """``x <- prox(x - t g, t)``: a gradient step on the loss, then the prox of the penalty. One evaluation a step.
+
+    By default t follows the curvature ``l = s'y / s's, L = |y| / |s|`` of the last step without any search:
+    ``t <- t min(sqrt(1/q + t / t_before), sqrt((1 - r/q) / [t^2 L^2 + 2 t l (r - 1) + 1 - 2 r]_+))``, (q, r) =
+    (3/2, 3/4). It converges for every convex loss with a locally Lipschitz gradient; values may rise on the way.
+    For losses that are not convex use `Backtracking`, or `PANOC`.
+
+    Args:
+        learning_rate: None for the adaptive step; a number or a schedule (function of the step number); or
+            `gdjax.Backtracking`, which takes a step if the sum of loss and penalty falls by ``decrease`` of
+            ``g'd + penalty(x + d) - penalty(x)``, else shortens it.
+
+    Raises:
+        ValueError: if the learning rate is not positive. TypeError: if it is none of these.
+
+    >>> import gdjax
+    >>> loss = lambda x: jnp.sum((x - jnp.array([3.0, 0.2])) ** 2)
+    >>> result = gdjax.minimize(loss, jnp.zeros(2), penalty=gdjax.penalties.L1(1.0), method=ProximalGradient())
+    >>> print(result.params.round(2))
+    [2.5 0. ]
+    """
+
+    learning_rate: float | jax.Array | Callable[[jax.Array], Any] | Backtracking | None = None
+
+    layout: ClassVar[Any] = Flat
+    accepts_penalty: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        rate = self.learning_rate
+        if isinstance(rate, str | bool | type) or (isinstance(rate, LineSearch) and not self.searches):
+            raise TypeError(f"learning_rate must be None, a number, a schedule or gdjax.Backtracking(), got {rate!r}")
+        require("must be positive", rate, lambda x: x > 0, "learning_rate")
+
+    @property
+    def searches(self) -> bool:
+        """Whether the learning rate is a rule that rejects trials."""
+        return isinstance(self.learning_rate, Backtracking)
+
+    @property
+    def settles(self) -> bool:
+        """Whether the rate stays what it is."""
+        return not callable(self.learning_rate)
+
+    def init(self, objective: Objective) -> ProximalState:
+        """At the start."""
+        zero, count = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32)
+        return ProximalState(objective.blank, objective.start, zero, zero, count)
+
+    def step(self, objective: Objective, state: ProximalState, point: Point) -> tuple[ProximalState, Outcome]:
+        """Accept the point, or a shorter step to it; choose the next."""
+        if isinstance(self.learning_rate, Backtracking):
+            return self.search(objective, state, point, self.learning_rate)
+        finite, keep = usable(point, state.iterate)
+        rate = self.next_rate(objective, state, point)
+        iterate, trial = ahead(objective, state, vector.where(keep, point, state.iterate), rate)
+        # The first adaptive step is a probe, whose ratio to the second says nothing.
+        before = rate if self.learning_rate is None else state.rate
+        new = ProximalState(iterate, trial, rate, jnp.where(state.points <= 1, before, state.rate), state.points + 1)
+        return new, Outcome(finite, state.rate)
+
+    def next_rate(self, objective: Objective, state: ProximalState, point: Point) -> Scalar:
+        """The step t from the point."""
+        rate = self.learning_rate
+        if callable(rate):
+            rate = rate(state.points)
+        if rate is not None:
+            return jnp.asarray(rate).astype(objective.dtype)
+        return adapt(objective, state, point)
+
+    def search(
+        self, objective: Objective, state: ProximalState, point: Point, rule: Backtracking
+    ) -> tuple[ProximalState, Outcome]:
+        """Backtracking: one trial."""
+        finite, keep = usable(point, state.iterate)
+        before, dtype = state.iterate, objective.dtype
+        first = before.value == jnp.inf
+        d = vector.subtract(point.x, before.x)
+        slope, slope_after, dd = (v.astype(dtype) for v in vector.dots((d, before.grad), (d, point.grad), (d, d)))
+        noise = max(NOISE, 8 * objective.eps) * jnp.abs(before.value)
+        one = jnp.ones((), dtype)
+        old, new, penalty = parts(before, point)
+        value = denoise(old, slope, one, new, slope_after, noise)
+        promised = slope + penalty  # <= -|d|^2 / t
+        gain = value - old + penalty
+        decrease, initial, grow = (jnp.asarray(v).astype(dtype) for v in (rule.decrease, rule.initial, rule.grow))
+        # Where the promise itself is rounding, the step is as good as another of its length.
+        rounding = objective.noise(before.value)
+        descends = (gain <= decrease * promised) | ((dd <= state.rate * rounding) & (jnp.abs(gain) <= rounding))
+        taken = keep & (first | (finite & descends))
+        trials = jnp.where(taken, 0, state.points + 1)
+        parabola = -0.5 * slope / (value - old - slope)
+        shorter = state.rate * jnp.where(finite & jnp.isfinite(parabola), jnp.clip(parabola, 0.1, 0.5), 0.1)
+        rate = jnp.where(first, initial, jnp.where(taken, grow * state.rate, shorter))
+        measured, trial = ahead(objective, state, vector.where(taken, point, before), rate)
+        iterate = vector.where(taken, measured, before)
+        failed = ~taken & (trials >= rule.max_trials)
+        left = jnp.where(first, jnp.inf, -0.5 * promised)
+        return ProximalState(iterate, trial, rate, state.rate, trials), Outcome(
+            taken & finite, state.rate, failed, left
+        )
+
+
+def parts(before: Point, point: Point) -> tuple[Scalar, Scalar, Scalar]:
+    """Values of the loss alone at both, and the change of the penalty."""
+    if point.smooth is None:
+        return before.value, point.value, jnp.zeros_like(point.value)
+    return before.smooth, point.smooth, point.penalty - before.penalty
+
+
+def ahead(objective: Objective, state: ProximalState, point: Point, rate: Scalar) -> tuple[Point, Vector]:
+    """A new iterate with its measure of stationarity, and the next trial."""
+    if objective.composite is None:
+        return point, vector.add_scaled(point.x, -rate, point.grad)
+    trial = objective.composite.descend(point.x, point.grad, rate)
+    first = state.iterate.value == jnp.inf
+    used = jnp.where(state.rate > 0, state.rate, 1)
+    norm = jnp.where(first, step_norm(point.x, trial, rate), stationarity(state.iterate, point, used))
+    return point._replace(grad_norm=norm), trial
+
+
+def adapt(objective: Objective, state: ProximalState, point: Point) -> Scalar:
+    """adaPGM's step; the first is a probe, the second the inverse of the curvature that the probe found."""
+    dtype = objective.dtype
+    s, y = vector.subtract(point.x, state.iterate.x), vector.subtract(point.grad, state.iterate.grad)
+    ss, sy, yy, gg, xx = (
+        v.astype(dtype) for v in vector.dots((s, s), (s, y), (y, y), (point.grad, point.grad), (point.x, point.x))
+    )
+    probe = PROBE * (1 + jnp.sqrt(xx)) / jnp.sqrt(jnp.where(gg > 0, gg, 1))
+    t, before = state.rate, state.rate_before
+    moved = ss > 0
+    ss = jnp.where(moved, ss, 1)
+    curvature, squared = t * sy / ss, t**2 * yy / ss
+    grown = t * jnp.sqrt(1 / Q + t / jnp.where(before > 0, before, t))
+    bracket = squared + 2 * (R - 1) * curvature + 1 - 2 * R
+    bounded = t * jnp.sqrt((1 - R / Q) / jnp.where(bracket > 0, bracket, 1))
+    adapted = jnp.where(bracket > 0, jnp.minimum(grown, bounded), grown)
+    after_probe = jnp.where(sy > 0, sy / jnp.where(yy > 0, yy, 1), 10 * t)
+    rate = jnp.where(state.points == 0, probe, jnp.where(state.points == 1, after_probe, adapted))
+    return jnp.where(moved | (state.points == 0), rate, t)

@@ -1,0 +1,31 @@
+"""Penalties: terms of a sum f + g that need not be differentiable, and constraints, each known by its prox."""
+
+from gdjax.penalties.affine import AffineSet, Halfspace, Hyperplane
+from gdjax.penalties.base import Penalty
+from gdjax.penalties.box_section import BoxSection
+from gdjax.penalties.by_leaf import by_leaf
+from gdjax.penalties.norms import L1, L2, ElasticNet, GroupLasso, SquaredL2
+from gdjax.penalties.nuclear_norm import NuclearNorm
+from gdjax.penalties.sets import Box, L1Ball, L2Ball, NonNegative, Simplex
+from gdjax.penalties.total_variation import TotalVariation1D
+
+__all__ = [
+    "L1",
+    "L2",
+    "AffineSet",
+    "Box",
+    "BoxSection",
+    "ElasticNet",
+    "GroupLasso",
+    "Halfspace",
+    "Hyperplane",
+    "L1Ball",
+    "L2Ball",
+    "NonNegative",
+    "NuclearNorm",
+    "Penalty",
+    "Simplex",
+    "SquaredL2",
+    "TotalVariation1D",
+    "by_leaf",
+]
