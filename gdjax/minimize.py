@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdjax.closures import hoist
 from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
 from gdjax.loop import Carry, Loop
@@ -38,11 +39,13 @@ def minimize(
 ) -> Result:
     """Minimise ``loss(params, *args, **kwargs)`` over ``params`` until the gradient counts as zero.
 
-    One compiled `lax.while_loop` runs the method. The program is cached on the identity of the functions and
-    the shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing. What the
-    loss closes over (global arrays, ``self``) is part of the program, as under `jax.jit`: pass data that
-    changes through ``*args`` or ``kwargs``. The same call works inside `jax.jit` and `jax.vmap` (one status a
-    lane; nothing raises for the batch). Reverse-mode derivatives through it are not available.
+    One compiled `lax.while_loop` runs the method. The program is known by what the functions compute and the
+    shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing, and arrays
+    that the loss closes over are data too, so ``minimize(lambda p: loss(p, x), params)`` in a loop over x
+    compiles once. A function seen before is not traced again, unless a variable that it refers to (a closure's, a
+    global, an attribute of ``self``) has been rebound since; a NumPy array changed in place is not noticed.
+    The same call works inside `jax.jit` and `jax.vmap` (one status a lane; nothing raises for the batch).
+    Reverse-mode derivatives through it are not available.
 
     Args:
         loss: function of the parameters and data to one real number, or to (number, aux) with ``has_aux``.
@@ -179,7 +182,7 @@ def prepare(
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
     stop = dataclasses.replace(stop or Stop(), **given)
     problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize))
-    arrays, static = split((problem, as_method(method), stop))
+    arrays, static = split((hoist(problem), as_method(method), stop))
     if check_grad:
         require_concrete(arrays, "check_grad=True compares numbers")
         check_gradient(loss, params, *args, grad=grad, has_aux=has_aux, kwargs=kwargs).raise_if_wrong()
