@@ -13,6 +13,7 @@ from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
 from gdjax.result import Result
 from gdjax.stopping import Status, Stop
+from gdjax.uncertainty import Uncertainty, uncertainty
 
 __all__ = [
     "BFGS",
@@ -27,8 +28,10 @@ __all__ = [
     "Status",
     "Stop",
     "TrustRegion",
+    "Uncertainty",
     "check_gradient",
     "iterate",
     "maximize",
     "minimize",
+    "uncertainty",
 ]
