@@ -101,3 +101,16 @@ def test_iterates_are_those_of_a_loop_by_hand(name, double):
     import compare_optax as example
 
     assert example.largest_difference(example.OPTIMISERS[name]) < 1e-12
+
+
+def test_strengths_tuned_by_the_gradient_beat_the_grid(double):
+    import tune_regularisation as example
+
+    x, y = example.load_data()
+    exact, numeric = example.gradients(x, y)
+    np.testing.assert_allclose(exact, numeric, rtol=1e-4)
+    found = example.tune(x, y)
+    best, where = example.grid_search(x, y)
+    assert found.status == Status.CONVERGED
+    assert found.value < best
+    assert np.abs(found.params - where).max() < float(example.GRID[1] - example.GRID[0])  # the same valley
