@@ -28,6 +28,7 @@ from gdjax.result import Result
 from gdjax.resume import resume
 from gdjax.services import Services
 from gdjax.stopping import Status, Stop
+from gdjax.uncertainty import Uncertainty, uncertainty
 
 __all__ = [
     "BFGS",
@@ -54,6 +55,7 @@ __all__ = [
     "Status",
     "Stop",
     "TrustRegion",
+    "Uncertainty",
     "WeakWolfe",
     "check_gradient",
     "classify_critical_point",
@@ -63,6 +65,7 @@ __all__ = [
     "minimize",
     "penalties",
     "resume",
+    "uncertainty",
 ]
 
 

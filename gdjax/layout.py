@@ -39,6 +39,14 @@ class Flat:
         leaves, treedef = jax.tree.flatten(tree)
         return cls(treedef, tuple(x.shape for x in leaves), tuple(x.dtype for x in leaves), real_dtype(tree))
 
+    @property
+    def size(self) -> int:
+        """Number of reals."""
+        return sum(
+            int(np.prod(shape, dtype=np.int64)) * (2 if jnp.issubdtype(dtype, jnp.complexfloating) else 1)
+            for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
+        )
+
     def ravel(self, tree: Any) -> jax.Array:
         """Concatenate the leaves: shape (number of reals,)."""
         parts = []

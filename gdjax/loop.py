@@ -40,6 +40,7 @@ class Loop(NamedTuple):
     stop: Limits
     capacity: int  # of the history; 0 for none
     warm: Any = None  # state of the same method at the end of another descent, to begin with what it has learnt
+    trips: int | None = None  # see `run`
 
     def start(self) -> Carry:
         """Before the first evaluation, which happens in the loop as well."""
@@ -56,6 +57,8 @@ class Loop(NamedTuple):
         point = self.ask(carry.state)
         state, outcome = self.method.step(self.objective, carry.state, point)
         trip = Trip(carry.state.iterate, point, state.iterate, outcome)
+        if self.trips is not None:  # what only decides when to stop has no part in the derivative
+            trip = jax.lax.stop_gradient(trip)
         now = progress.advance(self.objective, carry.progress, trip)
         status = stopping.test(self.objective, self.stop, self.method.searches, now, trip)
         # An iterate that satisfies a test of success is the answer, and the best point up to rounding.
@@ -86,8 +89,12 @@ class Loop(NamedTuple):
         return jax.lax.cond(leaving, lambda: carry.state.iterate, lambda: carry.best)
 
     def run(self, carry: Carry) -> Carry:
-        """Until a test fires."""
-        return jax.lax.while_loop(lambda c: c.status == Status.RUNNING, self.trip, carry)
+        """Until a test fires; or at most ``trips``, in a loop of fixed length that has derivatives in reverse."""
+        if self.trips is None:
+            return jax.lax.while_loop(lambda c: c.status == Status.RUNNING, self.trip, carry)
+        step = lambda c, _: (jax.lax.cond(c.status == Status.RUNNING, self.trip, lambda same: same, c), None)
+        carry, _ = jax.lax.scan(step, carry, length=self.trips)
+        return carry._replace(status=jnp.where(carry.status == Status.RUNNING, Status.MAX_EVALS, carry.status))
 
     def run_until(self, carry: Carry, until: Until) -> tuple[Carry, jax.Array]:
         """One piece of `run`, by the same trips; also how many trips it took."""

@@ -9,13 +9,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdjax.closures import hoist
 from gdjax.composite import check_penalty
 from gdjax.driver import compiled
 from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
+from gdjax.implicit import differentiable
+from gdjax.layout import Flat
 from gdjax.loop import Carry, Loop, Until
 from gdjax.methods.base import Method, is_monotone
 from gdjax.methods.choice import with_penalty
+from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.objective import Problem, trace
@@ -42,16 +46,19 @@ def minimize(
     stop: Stop | None = None,
     history: bool | int = False,
     check_grad: bool = False,
+    implicit: bool = True,
     kwargs: dict[str, Any] | None = None,
     **services: Unpack[Services],
 ) -> Result:
     """Minimise ``loss(params, *args, **kwargs)`` over ``params`` until the gradient counts as zero.
 
-    One compiled `lax.while_loop` runs the method. The program is cached on the identity of the functions and
-    the shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing. What the
-    loss closes over (global arrays, ``self``) is part of the program, as under `jax.jit`: pass data that
-    changes through ``*args`` or ``kwargs``. The same call works inside `jax.jit` and `jax.vmap` (one status a
-    lane; nothing raises for the batch). Reverse-mode derivatives through it are not available.
+    One compiled `lax.while_loop` runs the method. The program is known by what the functions compute and the
+    shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing, and arrays
+    that the loss closes over are data too, so ``minimize(lambda p: loss(p, x), params)`` in a loop over x
+    compiles once. A function seen before is not traced again, unless a variable that it refers to (a closure's, a
+    global, an attribute of ``self``) has been rebound since; a NumPy array changed in place is not noticed.
+    The same call works inside `jax.jit` and `jax.vmap` (one status a lane; nothing raises for the batch) and
+    under `jax.grad`.
 
     Args:
         loss: function of the parameters and data to one real number, or to (number, aux) with ``has_aux``.
@@ -76,9 +83,23 @@ def minimize(
         history: record value, gradient norm, step size and evaluations of each step: True keeps up to 1024
             evenly spaced steps, a number that many.
         check_grad: check the gradient at the start first (not inside a trace) and refuse to start on a wrong one.
+        implicit: how derivatives are taken, below. False unrolls ``max_evals`` evaluations instead (or ``max_steps``
+            steps of gradient descent or optax), which must be Python numbers.
         kwargs: data for the loss by name.
         **services: ``progress``, ``callback``, ``checkpoint``, ``max_seconds``, ``keep_state``: see
             `gdjax.Services`.
+
+    **Derivatives** of ``result.params``, ``value`` and ``aux`` with respect to ``args``, ``kwargs`` and what the loss
+    closes over follow from the implicit function theorem, in forward and reverse mode, to any order:
+    ``dx/dtheta = -H^-1 dg/dtheta`` at the minimum (`gdjax.implicit`). No iteration is stored, and methods without
+    derivatives of their own (optax's too) have these. They are as exact as the minimum: an error e in params, about tol
+    over the smallest curvature, makes one of order e in the derivatives of params and of order e^2 in that of value.
+    They are NaN where the theorem does not hold: the gradient is more than ten times the tolerance (no convergence),
+    or the Hessian is not positive definite (see `gdjax.linear.solve` for how that is noticed). The derivative with
+    respect to the start, the method's numbers and the tolerances is zero. History and counts have none.
+    With ``implicit=False`` the loop has a fixed length and is differentiated itself, as for a truncated inner
+    problem: the start and the learning rate then have derivatives. Memory grows with the evaluations. (Methods that
+    search have these in forward mode; in reverse they give NaN.)
 
     Returns:
         The best point found, with a `Status` that says how the descent ended; ``print`` it.
@@ -92,10 +113,13 @@ def minimize(
     >>> result = minimize(rosenbrock, {"x": -1.2, "y": 1.0})
     >>> result.converged, round(float(result.params["y"]), 2)
     (True, 1.0)
+    >>> fitted = lambda strength: minimize(lambda p: (p - 3.0) ** 2 + strength * p**2, 0.0).params
+    >>> round(float(jax.grad(fitted)(0.5)), 2)  # of 3 / (1 + strength)
+    -1.33
     """
     request = prepare(
         loss, params, args, method=method, penalty=penalty, grad=grad, has_aux=has_aux, tol=tol, max_steps=max_steps,
-        max_evals=max_evals, stop=stop, history=history, check_grad=check_grad, kwargs=kwargs,
+        max_evals=max_evals, stop=stop, history=history, check_grad=check_grad, implicit=implicit, kwargs=kwargs,
     )  # fmt: skip
     return run(request, services)
 
@@ -159,6 +183,7 @@ class Options(TypedDict, total=False):
     stop: Stop | None
     history: bool | int
     check_grad: bool
+    implicit: bool
     kwargs: dict[str, Any] | None
 
 
@@ -185,6 +210,7 @@ def prepare(
     stop: Stop | None = None,
     history: bool | int = False,
     check_grad: bool = False,
+    implicit: bool = True,
     kwargs: dict[str, Any] | None = None,
 ) -> tuple[Static, int, list[Any]]:
     """Check the request and split it: what selects the compiled program, the history's size, the arrays."""
@@ -200,12 +226,12 @@ def prepare(
     twice = [name for name in given if stop is not None and getattr(stop, name) is not None]
     if twice:
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
-    stop = dataclasses.replace(stop or Stop(), **given)
-    params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
-    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty)
     check_penalty(penalty)
-    warm_state = None if warm is None else warm.state
-    arrays, static = split((problem, as_method(method, penalty), stop, warm_state))
+    stop, method = dataclasses.replace(stop or Stop(), **given), as_method(method, penalty)
+    params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
+    trips = None if implicit else unrolled_trips(method, stop)
+    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty, trips)
+    arrays, static = split((hoist(problem), method, stop, None if warm is None else warm.state))
     if check_grad:
         require_concrete(arrays, "check_grad=True compares numbers")
         check_gradient(loss, params, *args, grad=grad, has_aux=has_aux, kwargs=kwargs).raise_if_wrong()
@@ -267,6 +293,18 @@ def as_method(method: Any, penalty: Any = None) -> Method:
     raise TypeError(f"method must be a gdjax method or an optax optimiser, got {method!r}{hint}")
 
 
+def unrolled_trips(method: Method, stop: Stop) -> int:
+    """Length of the loop for ``implicit=False``: the evaluations that were asked for."""
+    if isinstance(stop.max_evals, int):
+        return stop.max_evals
+    if isinstance(stop.max_steps, int) and isinstance(method, GradientDescent | Optax) and not method.searches:
+        return stop.max_steps + 1
+    raise ValueError(
+        "implicit=False unrolls a fixed number of evaluations: give max_evals as a Python number (or max_steps, "
+        "for gradient descent without a search and for optax)"
+    )
+
+
 def history_capacity(history: bool | int) -> int:
     """Rows of the history: 0 for none, even otherwise."""
     if isinstance(history, bool):
@@ -285,7 +323,7 @@ def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
     objective = trace(problem, method.layout.of)
     limits = stop.resolve(objective, is_monotone(method), getattr(method, "settles", True))
-    return Loop(objective, method, limits, capacity, warm)
+    return Loop(objective, method, limits, capacity, warm, problem.trips)
 
 
 WATCHED = compiled(make_loop)
@@ -293,9 +331,16 @@ WATCHED = compiled(make_loop)
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _descend(static: Static, capacity: int, arrays: list[Any]) -> Result:
-    """The whole descent as one program."""
-    loop = make_loop(static, capacity, arrays)
-    return loop.answer(loop.run(loop.start()))
+    """The whole descent as one program, with the derivative of its solution."""
+
+    def descend(arrays: list[Any]) -> Result:
+        loop = make_loop(static, capacity, arrays)
+        return loop.answer(loop.run(loop.start()))
+
+    problem = lambda arrays: merge(arrays, static)[0]
+    if problem(arrays).trips is not None:
+        return descend(arrays)
+    return differentiable(descend, lambda arrays: trace(problem(arrays), Flat.of))(arrays)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -11,7 +11,7 @@ from jax.extend.core import jaxpr_as_fun
 from gdjax import vector
 from gdjax.composite import Composite, compose
 from gdjax.layout import Layout
-from gdjax.pytrees import is_traceable, named_leaves, pytree_dataclass, strong
+from gdjax.pytrees import is_traceable, named_leaves, pytree_dataclass, static_field, strong
 from gdjax.vector import Scalar, Vector
 
 # The rounding error of a computed value f is taken as NOISE * eps * |f|. Eight roundings: a loss that is
@@ -44,6 +44,7 @@ class Problem:
     has_aux: bool
     maximize: bool
     penalty: Any = None
+    trips: int | None = static_field(None)  # unrolled: run so many and differentiate them; None: implicit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,9 +54,11 @@ def is_traceable(leaf: Any) -> bool:
 
     A Python bool is a switch (``training=True``) that losses use in ``if``; it selects a program.
     """
+    if isinstance(leaf, jax.Array):
+        return True
     if isinstance(leaf, np.ndarray | np.generic):
         return leaf.dtype.kind in "biufcV"
-    return isinstance(leaf, jax.Array | int | float | complex) and not isinstance(leaf, bool)
+    return isinstance(leaf, int | float | complex) and not isinstance(leaf, bool)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,8 @@ def require(condition: str, value: Any, holds: Any, argument: str) -> None:
         holds: function of a NumPy array to a boolean array.
         argument: the name under which the user gave the value.
     """
+    if value is None:
+        return
     if isinstance(value, str | bytes | bool) or jnp.iscomplexobj(value if is_traceable(value) else 0):
         raise TypeError(f"{argument} must be a real number, got {value!r}")
     if is_concrete(value) and not np.all(holds(np.asarray(value))):

@@ -67,7 +67,8 @@ class Result:
     def message(self) -> str:
         """One or two sentences on how it ended; for a batch, how many ended how. Not inside a trace."""
         codes = np.asarray(self.code)
-        return sentences.of_one(self) if codes.ndim == 0 else sentences.of_many(codes)
+        # Inside `jax.grad` the numbers carry derivatives, which a sentence does not need.
+        return sentences.of_one(jax.lax.stop_gradient(self)) if codes.ndim == 0 else sentences.of_many(codes)
 
     def explain(
         self,

@@ -60,8 +60,8 @@ def sums(arrays: list[jax.Array]) -> list[jax.Array]:
 
 @sums.defjvp
 def _sums_jvp(primals: Any, tangents: Any) -> Any:
-    """Sums are linear (JAX has no rule for a reduction of several operands)."""
-    return sums(*primals), sums(*tangents)
+    """Sums are linear (JAX has no rule for a reduction of several operands, and cannot transpose one)."""
+    return sums(*primals), [jnp.sum(t) for t in tangents[0]]
 
 
 def dots(*pairs: tuple[Vector, Vector]) -> list[Scalar]:

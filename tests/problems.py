@@ -45,3 +45,18 @@ def count_primitive(jaxpr, name):
             if hasattr(sub, "eqns"):
                 count += count_primitive(sub, name)
     return count
+
+
+class CompileCounter:
+    """Counts what XLA is asked to compile."""
+
+    def __enter__(self):
+        self.count, self.active = 0, True
+        jax.monitoring.register_event_duration_secs_listener(self)
+        return self
+
+    def __call__(self, event, duration, **_):
+        self.count += self.active and event == "/jax/core/compile/backend_compile_duration"
+
+    def __exit__(self, *_):
+        self.active = False

@@ -165,3 +165,16 @@ def test_nonnegative_factors_are_not_negative_and_sparser_with_the_penalty(doubl
         assert all((np.asarray(v) >= 0).all() for v in result.params.values())
     zeros = lambda result: np.mean(np.asarray(result.params["H"]) == 0)
     assert zeros(sparse) > zeros(plain)
+
+
+def test_strengths_tuned_by_the_gradient_beat_the_grid(double):
+    import tune_regularisation as example
+
+    x, y = example.load_data()
+    exact, numeric = example.gradients(x, y)
+    np.testing.assert_allclose(exact, numeric, rtol=1e-4)
+    found = example.tune(x, y)
+    best, where = example.grid_search(x, y)
+    assert found.status == Status.CONVERGED
+    assert found.value < best
+    assert np.abs(found.params - where).max() < float(example.GRID[1] - example.GRID[0])  # the same valley

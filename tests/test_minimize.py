@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import SEARCH, count_primitive, marked, quadratic, rosenbrock, tree_loss
+from problems import SEARCH, CompileCounter, count_primitive, marked, quadratic, rosenbrock, tree_loss
 
 import gdjax
 from gdjax import GradientDescent, Optax, Status, Stop
@@ -109,21 +109,6 @@ def test_second_call_with_new_data_settings_or_start_compiles_nothing():
     assert compiled.count == 0
     assert all(r.status == Status.CONVERGED for r in first + second)
     assert all(abs(float(r.params["a"]) - 3) < 0.3 for r in second)
-
-
-class CompileCounter:
-    """Counts what XLA is asked to compile."""
-
-    def __enter__(self):
-        self.count, self.active = 0, True
-        jax.monitoring.register_event_duration_secs_listener(self)
-        return self
-
-    def __call__(self, event, duration, **_):
-        self.count += self.active and event == "/jax/core/compile/backend_compile_duration"
-
-    def __exit__(self, *_):
-        self.active = False
 
 
 def test_the_compile_counter_counts():
@@ -319,19 +304,17 @@ def test_a_learning_rate_of_another_type_is_refused(rate):
         GradientDescent(rate)
 
 
-def test_an_unhashable_loss_is_refused():
-    class Loss(dict):
-        def __call__(self, p):
-            return p
+class Unhashable:
+    __hash__ = None
 
-    class Unhashable:
-        __hash__ = None
+    def __call__(self, p, power=2):
+        return p**2
 
-        def __call__(self, p):
-            return p**2
 
+def test_an_unhashable_loss_will_do_but_static_data_must_be_hashable():
+    assert gdjax.minimize(Unhashable(), 1.0).status == Status.CONVERGED
     with pytest.raises(TypeError, match="must be hashable"):
-        gdjax.minimize(Unhashable(), 1.0)
+        gdjax.minimize(Unhashable(), 1.0, Unhashable())
 
 
 def test_check_grad_refuses_to_start_on_a_wrong_gradient():

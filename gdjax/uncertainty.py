@@ -1,0 +1,169 @@
+"""How far the fitted parameters can be trusted: covariance and standard errors from the curvature at the minimum.
+
+A. C. Davison, Statistical Models (2003), sections 4.4 (likelihood, observed information) and 8.2 (least squares).
+G. A. F. Seber and C. J. Wild, Nonlinear Regression (1989), section 2.1.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax import linear
+from gdjax.closures import hoist
+from gdjax.implicit import is_stationary
+from gdjax.layout import Flat
+from gdjax.objective import Problem, trace
+from gdjax.pytrees import Static, is_concrete, merge, named_leaves, pytree_dataclass, require, split, static_field
+from gdjax.result import Result
+
+MOST_DENSE = 2000  # unknowns up to which the whole covariance is formed: 2000^2 doubles are 32 MB
+ROWS = 40  # of the printed table
+
+
+@pytree_dataclass
+class Uncertainty:
+    """What `uncertainty` found; ``print`` it for a table. NaN throughout if there is no covariance to be had."""
+
+    covariance: jax.Array  # of the entries chosen, shape (k, k); rows in the order of the ravelled parameters
+    standard_errors: Any  # like params (for a complex one se(real) + i se(imag)); with ``entries`` of shape (k,)
+    estimates: jax.Array  # of the same entries, shape (k,)
+    names: tuple[str, ...] = static_field(())  # of the same entries
+
+    @property
+    def correlation(self) -> jax.Array:
+        """Covariance scaled to a unit diagonal, shape (k, k)."""
+        errors = jnp.sqrt(jnp.diagonal(self.covariance))
+        return self.covariance / errors[:, None] / errors[None, :]
+
+    def __str__(self) -> str:
+        """Estimate, standard error and their ratio for each parameter."""
+        if not is_concrete(self.covariance) or self.covariance.ndim != 2:
+            return f"Uncertainty(covariance of shape {self.covariance.shape})"
+        if np.isnan(np.asarray(self.covariance)).any():
+            return (
+                "No covariance: the result is not a minimum (its gradient is more than ten times the tolerance), or "
+                "the Hessian there is not positive definite, as when the data do not determine every parameter."
+            )
+        errors, width = np.sqrt(np.diagonal(self.covariance)), max(map(len, self.names))
+        rows = [f"{'':{width}}  {'estimate':>12} {'std. error':>12} {'ratio':>9}"]
+        for name, value, error in list(zip(self.names, np.asarray(self.estimates), errors, strict=True))[:ROWS]:
+            rows.append(f"{name:{width}}  {value:12.6g} {error:12.6g} {value / error:9.3f}")
+        return "\n".join(rows + [f"and {len(self.names) - ROWS} more"] * (len(self.names) > ROWS))
+
+
+def uncertainty(
+    loss: Callable[..., Any],
+    result: Result,
+    *args: Any,
+    kind: str = "likelihood",
+    num_data: Any = None,
+    entries: Sequence[int] | None = None,
+    grad: Callable[..., Any] | None = None,
+    has_aux: bool = False,
+    kwargs: dict[str, Any] | None = None,
+) -> Uncertainty:
+    """Covariance and standard errors of fitted parameters, from the Hessian H of the loss at ``result.params``.
+
+    What the loss is decides the scale, so it must be said:
+
+    - ``kind="likelihood"``: the loss is a negative log-likelihood, summed over independent data:
+      ``cov = H^-1`` (observed information). If it is the mean over the data, give their number N as ``num_data``:
+      ``cov = H^-1 / N``. Constants in the loss do not matter, factors do: half a sum of squares is the likelihood of
+      errors with variance one.
+    - ``kind="least_squares"``: the loss is a sum or mean of N squared residuals times any constant, and the variance of
+      the errors is unknown: ``cov = 2 f / (N - n) H^-1`` with f the loss at the minimum, n the number of real
+      parameters and N = ``num_data``. For c times the sum of squares H is 2 c J'J, and this is the textbook's
+      ``s^2 (J'J)^-1`` with ``s^2 = RSS / (N - n)``, whatever c. (In nonlinear models H holds the residuals' own
+      curvature too, which ``scipy.optimize.curve_fit`` leaves out.)
+
+    Both hold where the loss is nearly quadratic over a few standard errors, and no penalty is part of it. The loss must
+    be the one that was minimised (of a maximised log-likelihood the negative is taken).
+
+    Args:
+        loss, args, grad, has_aux, kwargs: as for `gdjax.minimize`.
+        result: what it returned.
+        kind: "likelihood" or "least_squares".
+        num_data: number N of data, traced.
+        entries: positions in the ravelled parameters (leaf after leaf; of a complex leaf first all real, then all
+            imaginary parts) whose covariance is wanted. Each costs one matrix-free solve with H; without
+            ``entries`` H is formed, one product a parameter, for up to 2000 of them.
+
+    Returns:
+        An `Uncertainty`: covariance, standard errors like params, a table by ``print``. All NaN, as the table says,
+        where the result is no minimum: its gradient is beyond ten times the tolerance or H is not positive definite.
+
+    Raises:
+        TypeError, ValueError: for arguments that are not what they must be, more than 2000 parameters without
+            ``entries``, or no more data than parameters.
+
+    >>> import gdjax
+    >>> heads = lambda q: -(7 * jnp.log(q) + 3 * jnp.log(1 - q))  # of ten throws
+    >>> found = gdjax.minimize(heads, 0.5)
+    >>> print(f"{float(found.params):.2f} +- {float(uncertainty(heads, found).standard_errors):.2f}")
+    0.70 +- 0.14
+    """
+    if not isinstance(result, Result):
+        raise TypeError(f"result must be what gdjax.minimize returned, got a {type(result).__name__}")
+    if kind not in ("likelihood", "least_squares"):
+        raise ValueError(f"kind must be 'likelihood' or 'least_squares', got {kind!r}")
+    layout = Flat.of(result.params)
+    size = layout.size
+    if entries is None and size > MOST_DENSE:
+        raise ValueError(f"there are {size} parameters: name the entries that are wanted, entries=[...]")
+    if entries is not None and not all(0 <= int(i) < size for i in entries):
+        raise ValueError(f"entries must lie between 0 and {size - 1}, got {list(entries)}")
+    if kind == "least_squares" and num_data is None:
+        raise ValueError("kind='least_squares' needs the number of residuals, num_data")
+    least = size if kind == "least_squares" else 0
+    require(f"must be above {least}", num_data, lambda n: n > least, "num_data")
+    chosen = None if entries is None else tuple(int(i) for i in entries)
+    problem = Problem(loss, result.params, args, kwargs or {}, grad, bool(has_aux), result.maximized)
+    arrays, static = split((hoist(problem), is_stationary(result), num_data))
+    covariance, estimates = _covariance(static, kind, chosen, arrays)
+    errors = jnp.sqrt(jnp.diagonal(covariance))
+    names = entry_names(result.params)
+    return Uncertainty(
+        covariance,
+        layout.unravel(errors) if chosen is None else errors,
+        estimates,
+        tuple(names) if chosen is None else tuple(names[i] for i in chosen),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _covariance(
+    static: Static, kind: str, chosen: tuple[int, ...] | None, arrays: list[Any]
+) -> tuple[jax.Array, jax.Array]:
+    """Covariance and values of the chosen entries."""
+    problem, stationary, num_data = merge(arrays, static)
+    objective = trace(problem, Flat.of)
+    x = objective.start
+    product = jax.linearize(lambda u: objective.evaluate(u).grad, x)[1]
+    if chosen is None:
+        s, lower, definite = linear.cholesky(linear.matrix(product, x.size, x.dtype))
+        inverse = jax.scipy.linalg.cho_solve((lower, True), jnp.diag(s)) * s[:, None]
+        inverse = jnp.where(definite & stationary, (inverse + inverse.T) / 2, jnp.nan)
+    else:
+        index = jnp.asarray(chosen)
+        unit = lambda i: (jnp.arange(x.size) == i).astype(x.dtype)
+        inverse = jax.lax.map(lambda i: linear.solve(product, unit(i), stationary)[index], index)
+        inverse, x = (inverse + inverse.T) / 2, x[index]
+    if kind == "least_squares":
+        value = objective.evaluate(objective.start).value  # of what is minimised: a sum of squares, not its negative
+        freedom = (jnp.asarray(num_data) - objective.start.size).astype(x.dtype)
+        return inverse * (2 * value.astype(x.dtype) / freedom), x
+    return inverse if num_data is None else inverse / jnp.asarray(num_data).astype(x.dtype), x
+
+
+def entry_names(params: Any) -> list[str]:
+    """Names of the ravelled entries: ``params['w'][0, 1]``."""
+    names = []
+    for name, leaf in named_leaves("params", params):
+        for part in (".real", ".imag") if jnp.iscomplexobj(leaf) else ("",):
+            where = ["[" + ", ".join(map(str, i)) + "]" if i else "" for i in np.ndindex(leaf.shape)]
+            names += [name + index + part for index in where]
+    return names

@@ -1,0 +1,138 @@
+"""Standard errors and covariances against statsmodels, closed forms and each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+import gdjax
+from gdjax import GradientDescent, Status, uncertainty
+
+RNG = np.random.default_rng(0)
+N = 60
+X = np.column_stack([np.ones(N), RNG.standard_normal((N, 2))])
+Y = X @ np.array([1.0, -2.0, 0.5]) + 0.3 * RNG.standard_normal(N)
+LABELS = (RNG.random(N) < 1 / (1 + np.exp(-X @ np.array([0.2, 1.0, -0.5])))).astype(float)
+COUNTS = RNG.poisson(np.exp(X @ np.array([0.5, 0.3, -0.2]))).astype(float)
+
+
+def squares(w, factor):
+    return factor * jnp.sum((jnp.asarray(X) @ w - jnp.asarray(Y)) ** 2)
+
+
+def logistic(w, factor):
+    logits = jnp.asarray(X) @ w
+    return factor * jnp.sum(jnp.logaddexp(0, logits) - jnp.asarray(LABELS) * logits)
+
+
+def poisson(w, factor):
+    logs = jnp.asarray(X) @ w
+    return factor * jnp.sum(jnp.exp(logs) - jnp.asarray(COUNTS) * logs)
+
+
+@pytest.fixture
+def rtol(x64):
+    return 1e-6 if x64 else 5e-3
+
+
+def fit(loss, factor):
+    result = gdjax.minimize(loss, jnp.zeros(3), factor, tol=1e-8 if jax.config.jax_enable_x64 else 1e-4)
+    assert result.converged
+    return result
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 1 / N], ids=["sum", "half", "mean"])
+def test_least_squares_of_any_scale_agree_with_statsmodels(factor, rtol):
+    truth = sm.OLS(Y, X).fit()
+    found = uncertainty(squares, fit(squares, factor), factor, kind="least_squares", num_data=N)
+    np.testing.assert_allclose(found.standard_errors, truth.bse, rtol=rtol)
+    np.testing.assert_allclose(found.covariance, truth.cov_params(), rtol=20 * rtol, atol=1e-7)
+
+
+@pytest.mark.parametrize("mean", [False, True], ids=["sum", "mean"])
+@pytest.mark.parametrize(("loss", "model"), [(logistic, "logit"), (poisson, "poisson")], ids=["logit", "poisson"])
+def test_likelihoods_agree_with_statsmodels(loss, model, mean, rtol):
+    truth = (sm.Logit(LABELS, X) if model == "logit" else sm.Poisson(COUNTS, X)).fit(disp=False, tol=1e-12)
+    factor = 1 / N if mean else 1.0
+    found = uncertainty(loss, fit(loss, factor), factor, num_data=N if mean else None)
+    np.testing.assert_allclose(found.standard_errors, truth.bse, rtol=rtol)
+    np.testing.assert_allclose(found.covariance, truth.cov_params(), rtol=20 * rtol, atol=1e-6)
+
+
+def test_entries_are_those_of_the_whole_and_maximising_makes_no_difference(rtol):
+    log_likelihood = lambda w: -logistic(w, 1.0)
+    result = gdjax.maximize(log_likelihood, jnp.zeros(3), tol=1e-6)
+    whole = uncertainty(log_likelihood, result)
+    part = uncertainty(log_likelihood, result, entries=[2, 0])
+    np.testing.assert_allclose(
+        part.covariance, whole.covariance[jnp.asarray([2, 0])][:, jnp.asarray([2, 0])], rtol=rtol
+    )
+    np.testing.assert_allclose(part.standard_errors, whole.standard_errors[jnp.asarray([2, 0])], rtol=rtol)
+    assert part.names == ("params[2]", "params[0]")
+    np.testing.assert_allclose(jnp.diagonal(whole.correlation), 1, rtol=rtol)
+
+
+def test_entries_of_many_parameters_are_matrix_free(rtol):
+    n = 3000
+    scale = jnp.linspace(1.0, 4.0, n)
+    loss = lambda w: 0.5 * jnp.sum(scale * w**2) + 0.5 * jnp.sum(w) ** 2
+    result = gdjax.minimize(loss, jnp.zeros(n), method=GradientDescent(0.1))
+    found = uncertainty(loss, result, entries=[7, 2999])
+    inverse = 1 / np.asarray(scale, np.float64)  # Sherman and Morrison: D^-1 - D^-1 1 1' D^-1 / (1 + 1' D^-1 1)
+    pick = inverse[[7, 2999]]
+    truth = np.diag(pick) - np.outer(pick, pick) / (1 + inverse.sum())
+    np.testing.assert_allclose(found.covariance, truth, rtol=rtol, atol=1e-6)
+    with pytest.raises(ValueError, match="there are 3000 parameters: name the entries"):
+        uncertainty(loss, result)
+
+
+def test_trees_and_complex_parameters_are_named_and_shaped_like_params():
+    loss = lambda p: 2 * p["z"].real ** 2 + 8 * p["z"].imag ** 2 + 0.5 * jnp.sum(p["w"] ** 2)
+    start = {"w": jnp.ones((1, 2), jnp.float32), "z": jnp.asarray(1 + 1j, jnp.complex64)}
+    result = gdjax.minimize(loss, start, method=GradientDescent(0.05), tol=1e-3)
+    found = uncertainty(loss, result)
+    np.testing.assert_allclose(found.standard_errors["w"], [[1, 1]], rtol=1e-5)
+    np.testing.assert_allclose(found.standard_errors["z"], 0.5 + 0.25j, rtol=1e-5)
+    assert found.names == ("params['w'][0, 0]", "params['w'][0, 1]", "params['z'].real", "params['z'].imag")
+    lines = str(found).splitlines()
+    assert (len(lines), lines[1].split()[-2]) == (5, "1")
+
+
+def test_batches_have_one_covariance_each():
+    loss = lambda w, curvature: 0.5 * jnp.sum(curvature * w**2)
+    curvatures = jnp.asarray([[1.0, 4.0], [2.0, -1.0]])
+
+    def both(curvature):
+        result = gdjax.minimize(loss, jnp.zeros(2), curvature, method=GradientDescent(0.1))
+        return uncertainty(loss, result, curvature).standard_errors
+
+    errors = jax.jit(jax.vmap(both))(curvatures)
+    np.testing.assert_allclose(errors[0], [1, 0.5], rtol=1e-5)
+    assert np.isnan(errors[1]).all()  # a saddle
+
+
+def test_no_minimum_no_covariance():
+    valley = lambda w: (w[0] + w[1] - 1) ** 2
+    result = gdjax.minimize(valley, jnp.zeros(2), method=GradientDescent(0.1))
+    assert result.status == Status.CONVERGED
+    found = uncertainty(valley, result)
+    assert np.isnan(found.covariance).all()
+    assert "No covariance: the result is not a minimum" in str(found)
+    stopped = gdjax.minimize(squares, jnp.zeros(3), 1.0, max_steps=1)
+    assert np.isnan(uncertainty(squares, stopped, 1.0).covariance).all()
+
+
+def test_wrong_arguments_are_named():
+    loss = lambda w: jnp.sum(w**2)
+    result = gdjax.minimize(loss, jnp.zeros(2), method=GradientDescent(0.1))
+    with pytest.raises(TypeError, match=r"result must be what gdjax\.minimize returned, got a"):
+        uncertainty(loss, result.params)
+    with pytest.raises(ValueError, match="kind must be 'likelihood' or 'least_squares', got 'ols'"):
+        uncertainty(loss, result, kind="ols")
+    with pytest.raises(ValueError, match="needs the number of residuals, num_data"):
+        uncertainty(loss, result, kind="least_squares")
+    with pytest.raises(ValueError, match="num_data must be above 2, got 2"):
+        uncertainty(loss, result, kind="least_squares", num_data=2)
+    with pytest.raises(ValueError, match="entries must lie between 0 and 1"):
+        uncertainty(loss, result, entries=[2])
