@@ -1,30 +1,12 @@
 """The front door: `minimize`, `maximize`, `iterate`."""
 
-import dataclasses
-import functools
 from collections.abc import Callable, Iterator
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
-import jax
-import jax.numpy as jnp
-import optax
-
-from gdjax.closures import hoist
-from gdjax.composite import check_penalty
-from gdjax.driver import compiled
-from gdjax.gradient_check import check_gradient
-from gdjax.history import CAPACITY
-from gdjax.implicit import differentiable
-from gdjax.layout import Flat
-from gdjax.loop import Carry, Loop, Until
-from gdjax.methods.base import Method, is_monotone
-from gdjax.methods.choice import with_penalty
-from gdjax.methods.gradient_descent import GradientDescent
-from gdjax.methods.lbfgs import LBFGS
-from gdjax.methods.optax import Optax
-from gdjax.objective import Problem, trace
-from gdjax.observers import NEVER
-from gdjax.pytrees import Static, is_traceable, merge, named_leaves, split
+from gdjax.loop import Carry
+from gdjax.programs import WATCHED, begin, descend, next_step
+from gdjax.pytrees import Static, merge
+from gdjax.request import AllOptions, Options, check_options, prepare, require_concrete, take_services
 from gdjax.result import Result
 from gdjax.services import Services, are_idle, describe
 from gdjax.services import check as check_services
@@ -124,7 +106,7 @@ def minimize(
     return run(request, services)
 
 
-def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpack["AllOptions"]) -> Result:
+def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpack[AllOptions]) -> Result:
     """Maximise ``loss``: as `minimize`, with the same options, for the largest value.
 
     ``result.value``, ``grad`` and the history are of the function itself, not of its negative; a ``target``
@@ -139,7 +121,7 @@ def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpac
 
 
 def iterate(
-    loss: Callable[..., Any], params: Any, *args: Any, maximize: bool = False, **options: Unpack["Options"]
+    loss: Callable[..., Any], params: Any, *args: Any, maximize: bool = False, **options: Unpack[Options]
 ) -> Iterator[Result]:
     """Step by hand: a generator of results, one an accepted step, beginning with the start (step 0).
 
@@ -160,9 +142,9 @@ def iterate(
     require_concrete(request[2], "iterate steps in Python")
 
     def states() -> Iterator[Result]:
-        carry = _begin(*request)
+        carry = begin(*request)
         while True:
-            carry, state = _next_step(*request, carry)
+            carry, state = next_step(*request, carry)
             yield state
             if state.status != Status.RUNNING:
                 return
@@ -170,188 +152,14 @@ def iterate(
     return states()
 
 
-class Options(TypedDict, total=False):
-    """The options of `minimize`, by name."""
-
-    method: Any
-    penalty: Any
-    grad: Callable[..., Any] | None
-    has_aux: bool
-    tol: Any
-    max_steps: Any
-    max_evals: Any
-    stop: Stop | None
-    history: bool | int
-    check_grad: bool
-    implicit: bool
-    kwargs: dict[str, Any] | None
-
-
-class AllOptions(Options, Services, total=False):
-    """Those and the services."""
-
-
-DEFAULT_METHOD = LBFGS()
-
-
-def prepare(
-    loss: Callable[..., Any],
-    params: Any,
-    args: tuple[Any, ...],
-    *,
-    maximize: bool = False,
-    method: Any = None,
-    penalty: Any = None,
-    grad: Callable[..., Any] | None = None,
-    has_aux: bool = False,
-    tol: Any = None,
-    max_steps: Any = None,
-    max_evals: Any = None,
-    stop: Stop | None = None,
-    history: bool | int = False,
-    check_grad: bool = False,
-    implicit: bool = True,
-    kwargs: dict[str, Any] | None = None,
-) -> tuple[Static, int, list[Any]]:
-    """Check the request and split it: what selects the compiled program, the history's size, the arrays."""
-    for name, function in (("loss", loss), ("grad", grad)):
-        if not (callable(function) or (function is None and name == "grad")):
-            raise TypeError(f"{name} must be a function of (params, *args), got {function!r}")
-    if not isinstance(kwargs or {}, dict):
-        raise TypeError(f"kwargs must be a dict of data for the loss by name, got {kwargs!r}")
-    if not isinstance(stop, Stop | None):
-        raise TypeError(f"stop must be a gdjax.Stop, such as gdjax.Stop(target=0.0), got {stop!r}")
-    limits = dict(tol=tol, max_steps=max_steps, max_evals=max_evals)
-    given = {name: value for name, value in limits.items() if value is not None}
-    twice = [name for name in given if stop is not None and getattr(stop, name) is not None]
-    if twice:
-        raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
-    check_penalty(penalty)
-    stop, method = dataclasses.replace(stop or Stop(), **given), as_method(method, penalty)
-    params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
-    trips = None if implicit else unrolled_trips(method, stop)
-    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty, trips)
-    arrays, static = split((hoist(problem), method, stop, None if warm is None else warm.state))
-    if check_grad:
-        require_concrete(arrays, "check_grad=True compares numbers")
-        check_gradient(loss, params, *args, grad=grad, has_aux=has_aux, kwargs=kwargs).raise_if_wrong()
-    return static, history_capacity(history), arrays
-
-
-def check_options(caller: str, options: Any, known: Any) -> None:
-    """Raise TypeError for an option that is not ``known``."""
-    for name in options:
-        if name not in known.__annotations__:
-            raise TypeError(f"{caller} has no option {name!r}; its options are {', '.join(known.__annotations__)}")
-
-
-def take_services(caller: str, options: Any) -> tuple[Services, Any]:
-    """The services among the options, and the others; TypeError for what is neither."""
-    check_options(caller, options, AllOptions)
-    services: Any = {name: value for name, value in options.items() if name in Services.__annotations__}
-    return services, {name: value for name, value in options.items() if name not in services}
-
-
 def run(request: tuple[Static, int, list[Any]], services: Services, carry: Carry | None = None) -> Result:
     """The descent, as one program unless a service asks for pieces."""
     check_options("minimize", services, AllOptions)
     if carry is None and not any(services.values()) and services.get("max_seconds") is None:
-        return _descend(*request)
+        return descend(*request)
     check_services(services)
     if not are_idle(services):
         require_concrete(request[2], f"{', '.join(services)}: a service works in Python, between pieces of the run")
     problem, method, *_ = merge(request[2], request[0])
     header = dict(method=describe(method), maximize=problem.maximize, history=request[1])
     return run_with(WATCHED.bind(*request), problem, services, header, carry)
-
-
-def require_concrete(arrays: list[Any], what: str) -> None:
-    """Raise ValueError inside a trace, where there are no numbers to look at (whatever is computed there is traced)."""
-    if any(isinstance(x, jax.core.Tracer) for x in [*arrays, jnp.zeros(())]):
-        raise ValueError(f"{what}, so it cannot be used inside jit, vmap or grad")
-
-
-def as_method(method: Any, penalty: Any = None) -> Method:
-    """A gdjax method as it is, an optax optimiser wrapped, the default for None.
-
-    Raises:
-        TypeError: for anything else, with what to write instead; ValueError: if it takes no penalty.
-    """
-    if penalty is not None:
-        return with_penalty(method if method is None else as_method(method), penalty)
-    if method is None:
-        return DEFAULT_METHOD
-    if isinstance(method, optax.GradientTransformation | optax.MultiSteps):
-        return Optax(method)
-    if not isinstance(method, type) and all(hasattr(method, name) for name in ("init", "step", "layout")):
-        return method
-    hint = ""
-    if isinstance(method, str) and hasattr(optax, method.lower()):
-        hint = f"; for optax's write method=optax.{method.lower()}(...)"
-    elif callable(method):
-        hint = "; it is a class or function: call it first, with its hyperparameters"
-    raise TypeError(f"method must be a gdjax method or an optax optimiser, got {method!r}{hint}")
-
-
-def unrolled_trips(method: Method, stop: Stop) -> int:
-    """Length of the loop for ``implicit=False``: the evaluations that were asked for."""
-    if isinstance(stop.max_evals, int):
-        return stop.max_evals
-    if isinstance(stop.max_steps, int) and isinstance(method, GradientDescent | Optax) and not method.searches:
-        return stop.max_steps + 1
-    raise ValueError(
-        "implicit=False unrolls a fixed number of evaluations: give max_evals as a Python number (or max_steps, "
-        "for gradient descent without a search and for optax)"
-    )
-
-
-def history_capacity(history: bool | int) -> int:
-    """Rows of the history: 0 for none, even otherwise."""
-    if isinstance(history, bool):
-        return CAPACITY if history else 0
-    if not isinstance(history, int) or history < 2:
-        raise ValueError(f"history must be True, False or a number of steps to keep, at least 2; got {history!r}")
-    return history + history % 2
-
-
-def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
-    """Trace the loss and set up the loop, inside a trace."""
-    problem, method, stop, warm = merge(arrays, static)
-    hyperparameters = method if not isinstance(method, Optax) else ()  # whose shapes are optax's affair
-    for name, leaf in named_leaves("stop", stop) + named_leaves("method", hyperparameters):
-        if is_traceable(leaf) and jnp.ndim(leaf) != 0:
-            raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
-    objective = trace(problem, method.layout.of)
-    limits = stop.resolve(objective, is_monotone(method), getattr(method, "settles", True))
-    return Loop(objective, method, limits, capacity, warm, problem.trips)
-
-
-WATCHED = compiled(make_loop)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _descend(static: Static, capacity: int, arrays: list[Any]) -> Result:
-    """The whole descent as one program, with the derivative of its solution."""
-
-    def descend(arrays: list[Any]) -> Result:
-        loop = make_loop(static, capacity, arrays)
-        return loop.answer(loop.run(loop.start()))
-
-    problem = lambda arrays: merge(arrays, static)[0]
-    if problem(arrays).trips is not None:
-        return descend(arrays)
-    return differentiable(descend, lambda arrays: trace(problem(arrays), Flat.of))(arrays)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _begin(static: Static, capacity: int, arrays: list[Any]) -> Carry:
-    """The carry before the first evaluation."""
-    return make_loop(static, capacity, arrays).start()
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _next_step(static: Static, capacity: int, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
-    """On to the next accepted point, and what to show of it."""
-    loop = make_loop(static, capacity, arrays)
-    carry, _ = loop.run_until(carry, Until(NEVER, carry.progress.steps + 1, -jnp.inf))
-    return carry, loop.report(carry, carry.state.iterate)

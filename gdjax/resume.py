@@ -11,8 +11,10 @@ import numpy as np
 from gdjax import checkpoint
 from gdjax.driver import Programs
 from gdjax.loop import Carry
-from gdjax.minimize import WATCHED, AllOptions, prepare, require_concrete, run, take_services
+from gdjax.minimize import run
+from gdjax.programs import WATCHED
 from gdjax.pytrees import merge
+from gdjax.request import AllOptions, prepare, require_concrete, take_services
 from gdjax.result import Result
 from gdjax.services import describe
 from gdjax.warm_start import signature

@@ -1,0 +1,61 @@
+"""The compiled programs: a whole descent, its beginning, its next step."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.driver import compiled
+from gdjax.implicit import differentiable
+from gdjax.layout import Flat
+from gdjax.loop import Carry, Loop, Until
+from gdjax.methods.base import is_monotone
+from gdjax.methods.optax import Optax
+from gdjax.objective import trace
+from gdjax.observers import NEVER
+from gdjax.pytrees import Static, is_traceable, merge, named_leaves
+from gdjax.result import Result
+
+
+def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
+    """Trace the loss and set up the loop, inside a trace."""
+    problem, method, stop, warm = merge(arrays, static)
+    hyperparameters = method if not isinstance(method, Optax) else ()  # whose shapes are optax's affair
+    for name, leaf in named_leaves("stop", stop) + named_leaves("method", hyperparameters):
+        if is_traceable(leaf) and jnp.ndim(leaf) != 0:
+            raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
+    objective = trace(problem, method.layout.of)
+    limits = stop.resolve(objective, is_monotone(method), getattr(method, "settles", True))
+    return Loop(objective, method, limits, capacity, warm, problem.trips)
+
+
+WATCHED = compiled(make_loop)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def descend(static: Static, capacity: int, arrays: list[Any]) -> Result:
+    """The whole descent as one program, with the derivative of its solution."""
+
+    def solve(arrays: list[Any]) -> Result:
+        loop = make_loop(static, capacity, arrays)
+        return loop.answer(loop.run(loop.start()))
+
+    problem = lambda arrays: merge(arrays, static)[0]
+    if problem(arrays).trips is not None:
+        return solve(arrays)
+    return differentiable(solve, lambda arrays: trace(problem(arrays), Flat.of))(arrays)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def begin(static: Static, capacity: int, arrays: list[Any]) -> Carry:
+    """The carry before the first evaluation."""
+    return make_loop(static, capacity, arrays).start()
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def next_step(static: Static, capacity: int, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
+    """On to the next accepted point, and what to show of it."""
+    loop = make_loop(static, capacity, arrays)
+    carry, _ = loop.run_until(carry, Until(NEVER, carry.progress.steps + 1, -jnp.inf))
+    return carry, loop.report(carry, carry.state.iterate)
