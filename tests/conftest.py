@@ -1,4 +1,4 @@
-"""Every test runs with 64-bit mode off and on, with strict dtype promotion, warnings being errors."""
+"""Tests run with 64-bit mode off and on, with strict dtype promotion, warnings being errors."""
 
 import os
 
@@ -11,7 +11,17 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["x32", "x64"])
+def pytest_generate_tests(metafunc):
+    """Both modes, or those that the module names in ``MODES`` because precision is not what it is about."""
+    metafunc.parametrize(
+        "x64",
+        modes := getattr(metafunc.module, "MODES", [False, True]),
+        indirect=True,
+        ids=["x64" if mode else "x32" for mode in modes],
+    )
+
+
+@pytest.fixture(autouse=True)
 def x64(request):
     """Whether 64-bit mode is on."""
     with jax.enable_x64(request.param):

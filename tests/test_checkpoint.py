@@ -21,6 +21,8 @@ from problems import quadratic, rosenbrock
 import gdjax
 from gdjax import LBFGS, GradientDescent, Status, checkpoint
 
+MODES = [True]  # proofs to many digits
+
 RATE = GradientDescent(0.01)
 START = np.array([-1.2, 1.0, 0.5, 2.0])
 

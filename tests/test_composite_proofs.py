@@ -23,6 +23,8 @@ from gdjax.penalties import (
     by_leaf,
 )
 
+MODES = [True]  # proofs to many digits
+
 METHODS = [PANOC(), ProximalGradient(), ProximalGradient(Backtracking()), AcceleratedProximalGradient()]
 NAMES = ["PANOC", "adaptive", "backtracking", "FISTA"]
 

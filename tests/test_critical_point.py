@@ -12,6 +12,8 @@ from gdjax import GradientDescent, Kind, Status, classify_critical_point
 from gdjax.curvature import measure
 from gdjax.objective import Problem
 
+MODES = [True]  # proofs to many digits
+
 RATE = GradientDescent(0.05)
 two_valleys = lambda p: (p[0] ** 2 - 1) ** 2 + p[1] ** 2
 

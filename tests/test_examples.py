@@ -11,16 +11,17 @@ import pytest
 
 from gdjax import Status
 
+MODES = [True]  # proofs to many digits
+
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in EXAMPLES.glob("*.py")))
-def test_script_runs(script, x64, tmp_path):
-    if x64:
-        return  # scripts choose their own precision
+def test_script_runs(script, tmp_path):
+    folder = [tmp_path] if "sys.argv[1]" in (EXAMPLES / script).read_text() else []  # for its pictures
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / script, tmp_path],  # some draw pictures there
+        [sys.executable, "-W", "error", EXAMPLES / script, *folder],
         capture_output=True,
         text=True,
         timeout=300,

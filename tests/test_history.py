@@ -9,6 +9,8 @@ from problems import SEARCH, quadratic, rosenbrock
 import gdjax
 from gdjax import GradientDescent, Status
 
+MODES = [False]  # JAX's default: precision is not what these are about
+
 SLOW = GradientDescent(0.01)
 
 

@@ -12,6 +12,8 @@ from problems import count_primitive
 import gdjax
 from gdjax import GradientDescent, Status
 
+MODES = [True]  # proofs to many digits
+
 RNG = np.random.default_rng(0)
 A, Y = RNG.standard_normal((20, 4)), RNG.standard_normal(20)
 LABELS = (RNG.random(20) > 0.5).astype(float)

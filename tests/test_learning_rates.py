@@ -8,6 +8,8 @@ from problems import quadratic, rosenbrock
 import gdjax
 from gdjax import GradientDescent, Status, learning_rate_range
 
+MODES = [False]  # JAX's default: precision is not what these are about
+
 START = np.zeros(3)
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from gdjax import linear
 
+MODES = [True]  # proofs to many digits
+
 SIZES = [5, 80]  # factorised, conjugate gradients
 each_size = pytest.mark.parametrize("n", SIZES)
 

@@ -18,6 +18,8 @@ from problems import quadratic, rosenbrock
 import gdjax
 from gdjax import GradientDescent, Status, plot
 
+MODES = [False]  # JAX's default: precision is not what these are about
+
 RATE = GradientDescent(0.1)
 curve = lambda x: x**4 - 4 * x**2 + x
 

@@ -17,6 +17,8 @@ from problems import quadratic, rosenbrock
 import gdjax
 from gdjax import BFGS, LBFGS, Backtracking, ConjugateGradient, GradientDescent, Status, TrustRegion
 
+MODES = [False]  # JAX's default: precision is not what these are about
+
 START = np.array([-1.2, 1.0, 0.5, 2.0])
 METHODS = {
     "fixed rate": GradientDescent(1e-3, momentum=0.5),

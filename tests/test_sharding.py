@@ -13,6 +13,8 @@ import sys
 
 import pytest
 
+MODES = [True]  # proofs to many digits
+
 EXAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "sharded_regression.py"
 
 # Prints, for parameters sharded over the first axis of their leaves, what became of their sharding, the shapes of

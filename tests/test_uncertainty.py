@@ -9,6 +9,8 @@ import statsmodels.api as sm
 import gdjax
 from gdjax import GradientDescent, Status, uncertainty
 
+MODES = [True]  # proofs to many digits
+
 RNG = np.random.default_rng(0)
 N = 60
 X = np.column_stack([np.ones(N), RNG.standard_normal((N, 2))])

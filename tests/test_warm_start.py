@@ -12,6 +12,8 @@ from problems import quadratic
 import gdjax
 from gdjax import BFGS, LBFGS, GradientDescent, Status
 
+MODES = [False]  # JAX's default: precision is not what these are about
+
 START = np.linspace(-1.0, 2.0, 12)
 bent = lambda p, shift: quadratic(p - shift, 1e3) + 0.1 * jnp.sum((p - shift) ** 4)
 

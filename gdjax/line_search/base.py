@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from gdjax.vector import Scalar
 
+UNEXPLAINED = 10.0  # in units of the change that the slope promises; a slope of the wrong sign is off by 2
 SAFETY = 10.0  # the noise that one refused trial has shown is a sample: the loss is taken to have so many times as much
 
 
@@ -59,11 +60,13 @@ def noise_shown(
 
     Values that are small differences of large numbers are known to fewer digits than their size suggests. A
     search that finds no decrease along a slope that promises one has seen this noise in the shortest step
-    that it refused. At a kink the slope jumps, so a kink is not taken for noise.
+    that it refused. At a kink the slope jumps, so a kink is not taken for noise; nor is what a slope of the
+    wrong sign would explain.
     """
     implied = start_value + 0.5 * alpha * (start_slope + slope)
     steady = jnp.abs(slope - start_slope) <= 0.5 * jnp.abs(start_slope)
-    return jnp.where(steady & (value > start_value), SAFETY * (value - implied), otherwise)
+    unexplained = value - implied > UNEXPLAINED * alpha * jnp.abs(start_slope)
+    return jnp.where(steady & (value > start_value) & unexplained, SAFETY * (value - implied), otherwise)
 
 
 def believable(shown: Scalar, noise: Scalar, largest: Scalar) -> jax.Array:
