@@ -12,8 +12,6 @@ from gdjax.composite import stationarity
 from gdjax.objective import Point
 from gdjax.penalties import L1, Box, NonNegative, Simplex, SquaredL2, by_leaf
 
-MODES = [True]  # proofs to many digits
-
 GOAL = np.array([3.0, 0.2, -1.0])
 METHODS = [PANOC(), ProximalGradient(), ProximalGradient(Backtracking()), AcceleratedProximalGradient()]
 NAMES = ["PANOC", "adaptive", "backtracking", "FISTA"]

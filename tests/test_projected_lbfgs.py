@@ -12,8 +12,6 @@ from gdjax import Status
 from gdjax.methods.projected_lbfgs import empty, remember, solve
 from gdjax.penalties import Box, NonNegative, by_leaf
 
-MODES = [True]  # proofs to many digits
-
 
 def dense_bfgs(pairs, theta, n):
     """B by the BFGS formula, from theta I through all pairs."""
