@@ -81,7 +81,7 @@ class Stop:
         max_steps: accepted steps, default 10 000.
         max_evals: evaluations of the loss, default unlimited.
         patience: evaluations without progress before STALLED. Default 1000 for gradient descent at a fixed
-            rate (which may oscillate for long), 100 + sqrt(n) for methods that search, and none for schedules
+            rate (which may oscillate for long), 100 + sqrt(n) for methods whose values only fall, and none for schedules
             and optax optimisers, which may settle when their rate decays.
 
     Raises:
@@ -107,7 +107,7 @@ class Stop:
         require("must be at least 1", self.patience, lambda x: x >= 1, "patience")
         require("must not be NaN", self.target, lambda x: ~np.isnan(x), "target")
 
-    def resolve(self, objective: Objective, searches: bool, settles: bool) -> "Limits":
+    def resolve(self, objective: Objective, monotone: bool, settles: bool) -> "Limits":
         """The same with defaults filled in, in the dtypes of the loop."""
         most = np.iinfo(np.int32).max
         real = lambda x: None if x is None else jnp.asarray(x).astype(objective.dtype)
@@ -125,7 +125,7 @@ class Stop:
             target=None if self.target is None else objective.sign * jnp.asarray(self.target).astype(objective.dtype),
             max_steps=count(self.max_steps, 10_000),
             max_evals=count(self.max_evals, most),
-            patience=count(self.patience, 100 + int(n**0.5) if searches else PATIENCE_OF_STEPS if settles else most),
+            patience=count(self.patience, 100 + int(n**0.5) if monotone else PATIENCE_OF_STEPS if settles else most),
         )
 
 

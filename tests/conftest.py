@@ -26,3 +26,10 @@ def x64(request):
     """Whether 64-bit mode is on."""
     with jax.enable_x64(request.param):
         yield request.param
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget():
+    """Compiled programs go with their file: thousands in one process exhaust its memory maps, and XLA crashes."""
+    yield
+    jax.clear_caches()

@@ -93,7 +93,7 @@ class Searching:
         noise = max(NOISE, 8 * objective.eps) * jnp.abs(state.iterate.value) + state.rounding + state.noise
         search, verdict = self.line_search.feed(state.search, value, slope, noise)
         alpha, start = state.search.step_size, state.search.start
-        state = state._replace(shown=noise_shown(start.value, start.slope, alpha, value, slope, state.shown))
+        state = state._replace(shown=noise_shown(state.iterate.value, start.slope, alpha, value, slope, state.shown))
         noisier = verdict.failed & believable(state.shown, noise, state.largest)
         anew = noisier | (verdict.failed & self.has_learnt(state.memory))
         first = state.iterate.value == jnp.inf

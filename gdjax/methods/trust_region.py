@@ -172,7 +172,7 @@ class TrustRegion:
         r = vector.negative(iterate.grad)
         # A radius that vanishes has met noise that is larger than that, or there is no decrease to be had.
         one = jnp.ones((), dtype)
-        shown = noise_shown(state.lowest, slope, one, point.value, slope_new, state.shown)
+        shown = noise_shown(before.value, slope, one, point.value, slope_new, state.shown)
         size = jnp.sqrt(vector.dot(iterate.x, iterate.x)).astype(dtype)
         vanished = ~taken & (radius <= objective.eps * size)
         noisier = vanished & believable(shown, noise, state.largest)
