@@ -7,7 +7,19 @@ import pytest
 
 import gdjax
 from gdjax import Status, linear
-from gdjax.penalties import L1, Box, ElasticNet, GroupLasso, L2Ball, NonNegative, Simplex, TotalVariation1D, by_leaf
+from gdjax.penalties import (
+    L1,
+    Box,
+    BoxSection,
+    ElasticNet,
+    GroupLasso,
+    L2Ball,
+    NonNegative,
+    NuclearNorm,
+    Simplex,
+    TotalVariation1D,
+    by_leaf,
+)
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((12, 4))
@@ -78,6 +90,8 @@ PENALTIES = {
     "ball": lambda t: L2Ball(0.3 * t),
     "simplex": lambda t: Simplex(t),
     "total variation": lambda t: TotalVariation1D(t),
+    "section of a box": lambda t: BoxSection(jnp.asarray([1.0, 2.0, 1.0, 0.0]), 0.3 * t, -0.5 * t, 0.8),
+    "nuclear norm of a matrix": lambda t: NuclearNorm(6 * t),
 }
 
 
@@ -85,7 +99,7 @@ PENALTIES = {
 def test_by_strength_and_bound_and_data_against_finite_differences(name, x64):
     if not x64:
         pytest.skip("finite differences need float64")
-    shape = (2, 2) if "groups" in name else (4,)
+    shape = (2, 2) if "groups" in name or "matrix" in name else (4,)
 
     def solve(t):
         loss = lambda w: halves(w.reshape(4), (1 + t) * jnp.asarray(Y))
