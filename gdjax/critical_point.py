@@ -93,14 +93,16 @@ def classify_critical_point(
         seed: of the random start.
 
     Raises:
-        ValueError: if the Hessian is not finite there.
+        ValueError: if the Hessian is not finite there, or params is a result that was made with a penalty.
 
     >>> import jax.numpy as jnp
     >>> print(classify_critical_point(lambda p: (p[0] ** 2 - 1) ** 2 + p[1] ** 2, jnp.zeros(2)).kind)
     Kind.SADDLE
     """
     result = params if isinstance(params, Result) else None
-    params = result.params if result is not None else params
+    if result is not None:
+        result.require_smooth("classify_critical_point")
+        params = result.params
     problem = Problem(loss, params, args, kwargs or {}, grad, has_aux, False)
     found = measure(problem, products, seed)
     largest = max(abs(found.smallest.value), abs(found.largest.value))

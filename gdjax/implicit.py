@@ -1,7 +1,9 @@
 """Derivatives of the solution with respect to the data, by the implicit function theorem.
 
 At a minimum g(x, theta) = 0 for the gradient g of the loss, so that ``dx/dtheta = -H^-1 dg/dtheta`` with the Hessian
-H = dg/dx. How the minimum was found does not matter, and nothing of it is stored.
+H = dg/dx. How the minimum was found does not matter, and nothing of it is stored. With a penalty, the equation is
+``x = prox(x - t g(x, theta), t)`` instead, whose derivative lives on what the penalty leaves free: the nonzero
+entries of a lasso, the entries off their bounds.
 
 S. G. Krantz and H. R. Parks, The Implicit Function Theorem (2002). A. Griewank and A. Walther, Evaluating
 Derivatives, 2nd ed. (2008), chapter 15. M. Blondel et al., Efficient and Modular Implicit Differentiation,
@@ -46,8 +48,8 @@ def differentiable(
 def tangent(result: Result, objective: Callable[[Arrays], Objective], arrays: Arrays, dots: Arrays) -> Result:
     """What ``dots``, changes of the arrays (or symbolic zeros), do to the result.
 
-    ``params``, ``value`` and ``aux`` change; the gradient stays zero; the rest tells of the descent, not of
-    the minimum, and is held fixed. The change of the value is taken at the params found, as
+    ``params``, ``value`` and ``aux`` change; the gradient stays zero, unless there is a penalty; the rest tells of
+    the descent, not of the minimum, and is held fixed. The change of the value is taken at the params found, as
     ``df/dtheta + g'dx``: the second term, zero at the minimum, makes its error of second order in that of the params.
     """
     zeros = jax.tree.map(zero_tangent, result)
@@ -55,26 +57,71 @@ def tangent(result: Result, objective: Callable[[Arrays], Objective], arrays: Ar
     if not moving:
         return zeros
 
-    def evaluate(x: jax.Array, theta: Arrays) -> tuple[jax.Array, jax.Array, Any]:
+    def at(theta: Arrays) -> Objective:
         filled = list(arrays)
         for i, array in zip(moving, theta, strict=True):
             filled[i] = array
-        point = objective(filled).evaluate(x)
-        return point.value, point.grad, point.aux
+        return objective(filled)
 
-    frame = objective(arrays)
-    x, theta = frame.layout.ravel(result.params), [arrays[i] for i in moving]
-    explicit = jax.jvp(lambda t: evaluate(x, t), (theta,), ([dots[i] for i in moving],))[1]
-    grad, product = jax.linearize(lambda u: evaluate(u, theta)[1], x)
-    dx = linear.solve(product, -explicit[1], trusted=is_stationary(result))
-    value = explicit[0] + jnp.vdot(grad, dx).astype(frame.dtype)
-    aux = None
-    if result.aux is not None:
-        follows = jax.jvp(lambda u: evaluate(u, theta)[2], (x,), (dx,))[1]
-        aux = jax.tree.map(lambda a, b: a if a.dtype == jax.dtypes.float0 else a + b, explicit[2], follows)
-    return dataclasses.replace(
-        zeros, params=frame.layout.unravel(dx), value=jnp.asarray(frame.sign, frame.dtype) * value, aux=aux
-    )
+    frame, trusted = objective(arrays), is_stationary(result)
+    x, theta, changes = frame.layout.ravel(result.params), [arrays[i] for i in moving], [dots[i] for i in moving]
+    explicit = jax.jvp(lambda t: at(t).evaluate(x), (theta,), (changes,))[1]
+    grad, product = jax.linearize(lambda u: at(theta).evaluate(u).grad, x)
+    sign = jnp.asarray(frame.sign, frame.dtype)
+    if frame.composite is None:
+        dx = linear.solve(product, -explicit.grad, trusted)
+        value = explicit.value + jnp.vdot(grad, dx).astype(frame.dtype)
+        aux = None
+        if result.aux is not None:
+            aux = add(explicit.aux, jax.jvp(lambda u: at(theta).evaluate(u).aux, (x,), (dx,))[1])
+        return dataclasses.replace(zeros, params=frame.layout.unravel(dx), value=sign * value, aux=aux)
+    dx = follow(at, (x, theta), changes, (grad, explicit.grad), product, trusted)
+    user = jax.jvp(lambda t, u: at(t).to_user(at(t).evaluate(u)), (theta, x), (changes, dx))[1]
+    changed = {name: user[name] for name in ("value", "grad", "aux", "loss_value", "penalty_value", "penalty")}
+    return dataclasses.replace(zeros, params=frame.layout.unravel(dx), **changed)
+
+
+def follow(
+    at: Callable[[Arrays], Objective],
+    where: tuple[jax.Array, Arrays],
+    changes: Arrays,
+    grads: tuple[jax.Array, jax.Array],
+    product: linear.Product,
+    trusted: jax.Array,
+) -> jax.Array:
+    """How the fixed point ``x = prox(x - t f'(x, theta), t, theta)`` moves: ``dx = P (dx - t H dx - t df') + dprox``.
+
+    P is the derivative of the prox, df' and dprox are the changes of the gradient and of the prox (strengths,
+    bounds) at fixed arguments. The t is free: about 1 / |H|, from two power iterations, so that no term drowns.
+
+    Args:
+        at: the objective at other numbers.
+        where: x and these numbers, theta.
+        changes: of theta.
+        grads: the gradient and its change.
+        product: with the Hessian.
+        trusted: whether x is stationary; NaN otherwise.
+    """
+    (x, theta), (grad, moved) = where, grads
+    v = product(jnp.cos(jnp.arange(x.size).astype(x.dtype)))
+    v, size = product(v), jnp.linalg.norm(v)
+    largest = jnp.linalg.norm(v) / jnp.where(size > 0, size, 1)
+    step = jax.lax.stop_gradient(jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 1).astype(x.dtype))
+
+    def prox(z: jax.Array, t: Arrays) -> jax.Array:
+        composite = at(t).composite
+        assert composite is not None
+        return composite.prox(z, step)
+
+    _, change = jax.linearize(prox, x - step * grad, theta)
+    fixed = [jnp.zeros_like(dot) for dot in changes]
+    projection = lambda v: change(v, fixed)
+    return linear.solve_proximal(product, projection, step, change(-step * moved, changes), trusted)
+
+
+def add(a: Any, b: Any) -> Any:
+    """The sum of two pytrees of tangents; integers have none."""
+    return jax.tree.map(lambda a, b: a if a.dtype == jax.dtypes.float0 else a + b, a, b)
 
 
 def is_stationary(result: Result) -> jax.Array:

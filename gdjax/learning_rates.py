@@ -84,13 +84,17 @@ def learning_rate_range(
         tol: of each descent, see `gdjax.Stop`.
 
     Raises:
-        ValueError: if the Hessian is not finite at the start, or a rate is not positive.
+        ValueError: if the Hessian is not finite at the start, a rate is not positive, or params is a result that was
+            made with a penalty.
 
     >>> import jax.numpy as jnp
     >>> report = learning_rate_range(lambda x: 0.5 * jnp.sum(jnp.array([1.0, 10.0]) * x**2), jnp.ones(2))
     >>> round(report.stable_limit, 2), 0.02 < report.recommended < 0.2
     (0.2, True)
     """
+    if isinstance(params, Result):
+        params.require_smooth("learning_rate_range")
+        params = params.params
     problem = Problem(loss, params, args, kwargs or {}, grad, has_aux, False)
     at_start = measure(problem, LANCZOS)
     limit = stable_limit(largest_curvature(at_start), momentum, nesterov)

@@ -1,4 +1,4 @@
-"""Solving with a Hessian that is known by its products; NaN where it is not positive definite.
+"""Solving with a Hessian that is known by its products, also within a penalty; NaN where it is not positive definite.
 
 M. R. Hestenes and E. Stiefel, Methods of conjugate gradients for solving linear systems, J. Res. Natl. Bur. Stand. 49
 (1952). J. L. Rigal and J. Gaches, On the compatibility of a given solution with the data of a linear system, J. ACM
@@ -50,6 +50,56 @@ def solve(product: Product, b: jax.Array, trusted: jax.Array | bool = True) -> j
         return jnp.where(jnp.all(b == 0), 0, checked(matvec, b))
 
     return jax.lax.custom_linear_solve(product, b, checked, transpose_solve=asked, symmetric=True)
+
+
+def solve_proximal(
+    product: Product, projection: Product, step: jax.Array, b: jax.Array, trusted: jax.Array | bool = True
+) -> jax.Array:
+    """The x with ``M x = b, M = I - P (I - t H)``: how a prox-gradient fixed point follows a change b.
+
+    H is the Hessian of the loss, P the derivative of the prox (``projection``), t its ``step``. Both are symmetric, P a
+    gradient's derivative by Moreau, and its eigenvalues are not negative, so that with R = P^(1/2)
+    ``M^-1 = I + R K^-1 R (I - t H), K = I - P + t R H R``. K is positive definite just where the point is a
+    strict minimum of second order: H plus the curvature of the penalty, along the directions that P lets through.
+    NaN otherwise, as in `solve`: K is formed and factorised up to DENSE unknowns; beyond, conjugate gradients solve
+    ``R K R = P (I - P + t H P)`` within the range of P. NaN also where x does not satisfy the equation.
+    """
+
+    def matvec(v: jax.Array) -> jax.Array:
+        return v - projection(v - step * product(v))
+
+    def inner(d: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """``R K^-1 R d``, and whether it is sound."""
+        if d.size <= DENSE:
+            h, p = matrix(product, d.size, d.dtype), matrix(projection, d.size, d.dtype)
+            values, vectors = jnp.linalg.eigh(p, symmetrize_input=False)
+            root = (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
+            k = jnp.eye(d.size, dtype=d.dtype) - p + step * root @ h @ root
+            s, lower, definite = cholesky((k + k.T) / 2)
+            return root @ (s * jax.scipy.linalg.cho_solve((lower, True), s * (root @ d))), definite
+
+        def within(v: jax.Array) -> jax.Array:
+            pv = projection(v)
+            return projection(v - pv + step * product(pv))
+
+        pd = projection(d)
+        nothing = jnp.linalg.norm(pd) <= ROUNDING * float(jnp.finfo(d.dtype).eps) * jnp.linalg.norm(d)
+        u, sound = conjugate_gradients(within, jnp.where(nothing, 0, pd))
+        return projection(u), sound
+
+    def accept(matvec: Product, b: jax.Array, x: jax.Array, sound: jax.Array) -> jax.Array:
+        allowed = float(jnp.finfo(b.dtype).eps) ** 0.5 * (jnp.linalg.norm(b) + jnp.linalg.norm(x))
+        return jnp.where(sound & trusted & (jnp.linalg.norm(matvec(x) - b) <= allowed), x, jnp.nan)
+
+    def checked(matvec: Product, b: jax.Array) -> jax.Array:
+        y, sound = inner(b - step * product(b))
+        return accept(matvec, b, b + y, sound)
+
+    def asked(matvec: Product, b: jax.Array) -> jax.Array:
+        y, sound = inner(b)
+        return jnp.where(jnp.all(b == 0), 0, accept(matvec, b, b + y - step * product(y), sound))
+
+    return jax.lax.custom_linear_solve(matvec, b, checked, transpose_solve=asked)
 
 
 def matrix(product: Product, size: int, dtype: jnp.dtype) -> jax.Array:

@@ -79,6 +79,9 @@ def minimize(
     They are NaN where the theorem does not hold: the gradient is more than ten times the tolerance (no convergence),
     or the Hessian is not positive definite (see `gdjax.linear.solve` for how that is noticed). The derivative with
     respect to the start, the method's numbers and the tolerances is zero. History and counts have none.
+    With a penalty they are those of the prox-gradient fixed point, by the penalty's numbers too: of a lasso on its
+    nonzero entries, of a box off the bounds that hold, where params follow the bound. They need a prox that JAX can
+    differentiate. Just where an entry leaves its zero or bound there is none: what comes lies between both sides'.
     With ``implicit=False`` the loop has a fixed length and is differentiated itself, as for a truncated inner
     problem: the start and the learning rate then have derivatives. Memory grows with the evaluations. (Methods that
     search have these in forward mode; in reverse they give NaN.)

@@ -86,6 +86,9 @@ class Result:
 
         Args:
             loss, *args, grad, has_aux, kwargs: those that the result was made with.
+
+        Raises:
+            ValueError: if it was made with a penalty, whose kinks and bounds no Hessian shows.
         """
         from gdjax.explain import explain
 
@@ -94,6 +97,14 @@ class Result:
     def __getitem__(self, lane: Any) -> "Result":
         """One lane of a batch (or some, by a slice or mask)."""
         return jax.tree.map(lambda x: x[lane], self)
+
+    def require_smooth(self, what: str) -> None:
+        """Raise ValueError if there was a penalty, for ``what`` sees the Hessian of the loss alone."""
+        if self.penalty_value is not None:
+            raise ValueError(
+                f"{what} looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "
+                "holds; this result was made with a penalty. For a smooth one, add it to the loss instead"
+            )
 
     def __str__(self) -> str:
         """The message, or the shape of the result inside a trace."""

@@ -32,7 +32,7 @@ class Services(TypedDict, total=False):
     checkpoint: str | os.PathLike[str] | None  # file to write, now and then and at the end, for `gdjax.resume`
     checkpoint_seconds: float  # between two writes (default 30), or 20 times what a write takes, if that is longer
     max_seconds: float | None  # wall clock from the call on, compiling included
-    escape_saddles: bool  # at rest, look at the curvature and go on where it is negative (see `result.certificate`)
+    escape_saddles: bool  # at rest, go on where the curvature is negative (see `result.certificate`); no penalty
     keep_state: bool  # result.state, for `gdjax.resume(result, ...)` and `gdjax.minimize(loss, result, ...)`
 
 
@@ -68,6 +68,11 @@ def run(
     programs: Programs, problem: Problem, services: Services, header: dict[str, Any], carry: Carry | None = None
 ) -> Result:
     """A descent with its services; ``header`` is what a checkpoint must say of it."""
+    if services.get("escape_saddles") and problem.penalty is not None:
+        raise ValueError(
+            "escape_saddles looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "
+            "holds: leave one of the two out, or add a smooth penalty to the loss instead"
+        )
     if are_idle(services) and carry is None:
         result, state = programs.whole()
     else:

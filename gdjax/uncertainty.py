@@ -98,7 +98,7 @@ def uncertainty(
 
     Raises:
         TypeError, ValueError: for arguments that are not what they must be, more than 2000 parameters without
-            ``entries``, or no more data than parameters.
+            ``entries``, no more data than parameters, or a result that was made with a penalty.
 
     >>> import gdjax
     >>> heads = lambda q: -(7 * jnp.log(q) + 3 * jnp.log(1 - q))  # of ten throws
@@ -108,6 +108,7 @@ def uncertainty(
     """
     if not isinstance(result, Result):
         raise TypeError(f"result must be what gdjax.minimize returned, got a {type(result).__name__}")
+    result.require_smooth("uncertainty")
     if kind not in ("likelihood", "least_squares"):
         raise ValueError(f"kind must be 'likelihood' or 'least_squares', got {kind!r}")
     layout = Flat.of(result.params)

@@ -173,3 +173,21 @@ def test_explanations_name_what_stands_out(x64):
     assert "ill-conditioned: gradient descent needs about 1e+05" in str(
         ill.explain(quadratic, kwargs=dict(curvature=1e5))
     )
+
+
+def test_what_looks_at_the_hessian_alone_refuses_a_penalty():
+    saddle = lambda p: jnp.sum((p**2 - 1) ** 2)
+    result = gdjax.minimize(saddle, jnp.ones(2), penalty=gdjax.penalties.NonNegative())
+    message = "looks at the Hessian of the loss.* made with a penalty"
+    for look in (
+        lambda: gdjax.classify_critical_point(saddle, result),
+        lambda: gdjax.learning_rate_range(saddle, result),
+        lambda: gdjax.uncertainty(saddle, result),
+        lambda: result.explain(saddle),
+    ):
+        with pytest.raises(ValueError, match=message):
+            look()
+    with pytest.raises(ValueError, match="escape_saddles looks at the Hessian of the loss"):
+        gdjax.minimize(saddle, jnp.zeros(2), penalty=gdjax.penalties.NonNegative(), escape_saddles=True)
+    smooth = gdjax.minimize(saddle, jnp.ones(2))
+    assert gdjax.learning_rate_range(saddle, smooth, rates=[0.01], max_steps=5).rates.size == 1

@@ -57,7 +57,8 @@ class BoxSection:
 def project(x: jax.Array, b: jax.Array, a: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:
     """The point of the box nearest to x with ``a . x = b``, all of shape (n,)."""
     kinks = jnp.concatenate([(x - lower) / a, (x - upper) / a])
-    kinks = jnp.sort(jnp.where(jnp.isnan(kinks), jnp.inf, kinks))
+    # The kinks tell which variables move, no more: tau's derivative is that of the linear equation below.
+    kinks = jax.lax.stop_gradient(jnp.sort(jnp.where(jnp.isnan(kinks), jnp.inf, kinks)))
 
     def at(tau: jax.Array) -> jax.Array:
         return jnp.where(a == 0, jnp.clip(x, lower, upper), jnp.clip(x - tau * a, lower, upper))

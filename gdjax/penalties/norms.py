@@ -152,7 +152,7 @@ class L2:
 
     def value(self, x: Any) -> Scalar:
         """``strength * |x|``."""
-        norm = jnp.sqrt(squared_norm(x))
+        norm = safe_sqrt(squared_norm(x))
         return norm * like(self.strength, norm)
 
     def prox(self, x: Any, step: Scalar) -> Any:
@@ -166,9 +166,15 @@ class L2:
         return "all entries are exactly zero" if zeros == size else "the vector is not zero"
 
 
+def safe_sqrt(squares: jax.Array) -> jax.Array:
+    """The square root, whose derivative at 0 is taken for 0: a norm that is zero stays so, or is at its kink."""
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
+
+
 def shorten(squares: jax.Array, strength: Any, step: Scalar) -> jax.Array:
     """The factor ``max(1 - step * strength / norm, 0)``, which is 0 for a norm of 0."""
-    norm = jnp.sqrt(squares)
+    norm = safe_sqrt(squares)
     rest = norm - like(step, norm) * like(strength, norm)
     return jnp.maximum(rest, 0) / jnp.where(norm > 0, norm, 1)
 
@@ -204,7 +210,7 @@ class GroupLasso:
     def value(self, x: Any) -> Scalar:
         """``strength * sum |x_group|``."""
         s = self.weights()
-        return total([jnp.sqrt(self.norms(leaf)) * like(s, leaf) for leaf in jax.tree.leaves(x)])
+        return total([safe_sqrt(self.norms(leaf)) * like(s, leaf) for leaf in jax.tree.leaves(x)])
 
     def prox(self, x: Any, step: Scalar) -> Any:
         """Shorten every group."""

@@ -160,18 +160,36 @@ class Simplex:
     def prox(self, x: Any, step: Scalar) -> Any:
         """Shift and clip."""
         # Shifted first (the same for the projection): sums of large equal numbers would lose the scale.
-        project = lambda tree: projections.projection_simplex(tree, self.scale)
-        with mixed():
-            axis = self.axis
-            if axis is None:
-                largest = jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(x)]).max()
-                return as_before(project(jax.tree.map(lambda leaf: leaf - largest, x)), x)
-            return as_before(jax.tree.map(lambda leaf: along(project, leaf, axis), x), x)
+        project = lambda tree: onto_simplex(tree, jnp.asarray(self.scale).astype(real_dtype(tree)))
+        axis = self.axis
+        if axis is None:
+            dtype = real_dtype(x)
+            largest = jnp.stack([jnp.max(leaf).astype(dtype) for leaf in jax.tree.leaves(x)]).max()
+            return project(jax.tree.map(lambda leaf: leaf - largest.astype(leaf.dtype), x))
+        return jax.tree.map(lambda leaf: along(project, leaf, axis), x)
 
     def describe(self, x: Any) -> str:
         """The sparsity in words."""
         zeros, size = count_zeros(x)
         return f"{zeros} of {size} entries are exactly zero"
+
+
+@jax.custom_jvp
+def onto_simplex(x: Any, scale: jax.Array) -> Any:
+    """optax's projection; its own derivative would be taken outside of `mixed`, and not by the scale."""
+    with mixed():
+        return as_before(projections.projection_simplex(x, scale), x)
+
+
+@onto_simplex.defjvp
+def onto_simplex_jvp(primals: tuple[Any, jax.Array], tangents: tuple[Any, jax.Array]) -> tuple[Any, Any]:
+    """The entries above 0 move together such that their sum does as the scale."""
+    z = onto_simplex(*primals)
+    dots, rise = tangents
+    moving = jax.tree.map(lambda v, d: jnp.where(v > 0, d, 0), z, dots)
+    count = total([(v > 0).astype(rise.dtype) for v in jax.tree.leaves(z)])
+    shift = (rise - total(jax.tree.leaves(moving)).astype(rise.dtype)) / count.astype(rise.dtype)
+    return z, jax.tree.map(lambda v, d: jnp.where(v > 0, d + shift.astype(d.dtype), 0), z, moving)
 
 
 def along(project: Any, leaf: jax.Array, axis: int) -> jax.Array:

@@ -1,0 +1,226 @@
+"""Derivatives of a solution with a penalty, through the prox-gradient fixed point; NaN where there are none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gdjax
+from gdjax import Status, linear
+from gdjax.penalties import (
+    L1,
+    Box,
+    BoxSection,
+    ElasticNet,
+    GroupLasso,
+    L2Ball,
+    NonNegative,
+    NuclearNorm,
+    Simplex,
+    TotalVariation1D,
+    by_leaf,
+)
+
+RNG = np.random.default_rng(0)
+A = RNG.standard_normal((12, 4))
+Y = A @ np.array([1.0, 0.1, -2.0, 0.0]) + RNG.standard_normal(12)
+W = np.array([1.0, -2.0, 0.5, 3.0])
+METHOD = gdjax.ProximalGradient()  # compiles fastest
+
+
+def halves(w, y):
+    return 0.5 * jnp.sum((jnp.asarray(A) @ w - y) ** 2)
+
+
+def fit(penalty, y, **options):
+    return gdjax.minimize(halves, jnp.zeros(4), y, penalty=penalty, **options)
+
+
+def score(w):
+    return jnp.sum(jnp.sin(w) * jnp.asarray(W).reshape(w.shape))
+
+
+@pytest.fixture
+def point(x64):
+    """Data, tolerance of the fit and of the comparison."""
+    return jnp.asarray(Y), dict(tol=1e-12 if x64 else 1e-6, method=METHOD), 1e-7 if x64 else 1e-3
+
+
+def active_set(w, strength, y):
+    """The lasso in closed form where the signs of w are known; zeros stay."""
+    signs, on = jnp.sign(w), w != 0
+    a = jnp.where(on, jnp.asarray(A), 0)
+    h = a.T @ a + jnp.diag(jnp.where(on, 0, 1).astype(w.dtype))
+    return jnp.linalg.solve(h, a.T @ y - strength * signs)
+
+
+@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
+def test_lasso_is_differentiated_on_its_active_set(mode, point):
+    y, options, rtol = point
+    strength = jnp.asarray(4.0)
+    result = fit(L1(strength), y, **options)
+    w = result.params
+    assert result.status in (Status.CONVERGED, Status.PRECISION_FLOOR)
+    assert 0 < np.sum(w == 0) < 4
+    ours = jax.jit(mode(lambda s, y: fit(L1(s), y, **options).params, (0, 1)))(strength, y)
+    theirs = mode(lambda s, y: active_set(w, s, y), (0, 1))(strength, y)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
+        assert not np.asarray(a)[np.asarray(w == 0)].any()
+
+
+def test_value_loss_penalty_and_gradient_follow(point):
+    y, options, rtol = point
+    strength = jnp.asarray(4.0)
+    result, dot = jax.jvp(lambda s: fit(L1(s), y, **options), (strength,), (jnp.ones_like(strength),))
+    w, dw = result.params, dot.params
+    np.testing.assert_allclose(dot.value, jnp.sum(jnp.abs(w)), rtol=rtol)  # the envelope theorem
+    np.testing.assert_allclose(dot.loss_value, result.grad @ dw, rtol=rtol)
+    np.testing.assert_allclose(dot.penalty_value, dot.value - dot.loss_value, rtol=rtol)
+    np.testing.assert_allclose(dot.grad, jax.hessian(halves)(w, y) @ dw, rtol=rtol, atol=10 * rtol)
+    assert dot.penalty.strength == 1
+    ours = jax.grad(lambda s: fit(L1(s), y, **options).value)(strength)
+    np.testing.assert_allclose(ours, jnp.sum(jnp.abs(w)), rtol=rtol)
+
+
+PENALTIES = {
+    "box": lambda t: Box(-0.1 * t, 0.2 * t),
+    "elastic net": lambda t: ElasticNet(t, 3 * t),
+    "groups of two": lambda t: GroupLasso(3 * t),
+    "ball": lambda t: L2Ball(0.3 * t),
+    "simplex": lambda t: Simplex(t),
+    "total variation": lambda t: TotalVariation1D(t),
+    "section of a box": lambda t: BoxSection(jnp.asarray([1.0, 2.0, 1.0, 0.0]), 0.3 * t, -0.5 * t, 0.8),
+    "nuclear norm of a matrix": lambda t: NuclearNorm(6 * t),
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_by_strength_and_bound_and_data_against_finite_differences(name, x64):
+    if not x64:
+        pytest.skip("finite differences need float64")
+    shape = (2, 2) if "groups" in name or "matrix" in name else (4,)
+
+    def solve(t):
+        loss = lambda w: halves(w.reshape(4), (1 + t) * jnp.asarray(Y))
+        return gdjax.minimize(loss, jnp.zeros(shape), penalty=PENALTIES[name](t), method=METHOD, tol=1e-12)
+
+    @jax.jit
+    def outputs(t):
+        result = solve(t)
+        return jnp.append(result.params.reshape(4), result.value)
+
+    t, h = jnp.asarray(1.0), 1e-5
+    assert solve(t).converged
+    slopes = (outputs(t + h) - outputs(t - h)) / (2 * h)
+    assert np.abs(slopes).max() > 1e-2
+    np.testing.assert_allclose(jax.jvp(outputs, (t,), (1.0,))[1], slopes, rtol=1e-6, atol=1e-6)
+    weights = jnp.arange(1.0, 6.0)
+    np.testing.assert_allclose(jax.grad(lambda t: weights @ outputs(t))(t), weights @ slopes, rtol=1e-6)
+
+
+def test_at_active_bounds_the_data_do_nothing_and_the_bound_is_followed(point):
+    y, options, rtol = point
+    upper = jnp.asarray([2.0, 0.02, 0.3, 0.5])
+    solve = lambda u, y: fit(Box(-0.5, u), y, **options).params
+    w = solve(upper, y)
+    held = np.asarray((w == upper) | (w == -0.5))
+    assert 0 < held.sum() < 4
+    by_bound, by_data = jax.jacrev(solve, (0, 1))(upper, y)
+    assert not np.asarray(by_data)[held].any()
+    at_upper = np.asarray(w == upper)
+    np.testing.assert_allclose(np.asarray(by_bound)[at_upper], np.eye(4)[at_upper], atol=rtol)
+    assert not np.asarray(by_bound)[:, ~at_upper].any()  # bounds that hold nothing
+    h = np.asarray(A.T @ A)
+    free = ~held
+    expected = np.linalg.solve(h[np.ix_(free, free)], A.T[free])
+    np.testing.assert_allclose(np.asarray(by_data)[free], expected, rtol=100 * rtol, atol=rtol)
+
+
+def test_second_derivatives_batches_and_what_the_loss_closes_over(point):
+    y, options, rtol = point
+    strengths = jnp.asarray([3.0, 4.0])
+
+    def total(s):
+        return score(gdjax.minimize(lambda w: halves(w, y * s), jnp.zeros(4), penalty=L1(4 * s), **options).params)
+
+    signs = jax.vmap(lambda s: gdjax.minimize(halves, jnp.zeros(4), y * s, penalty=L1(4 * s), **options).params)(
+        strengths
+    )
+    theirs = lambda s, w: score(active_set(w, 4 * s, y * s))
+    for order in (jax.grad, jax.hessian):
+        ours = jax.jit(jax.vmap(order(total)))(strengths)
+        np.testing.assert_allclose(ours, jax.vmap(order(theirs))(strengths, signs), rtol=100 * rtol, atol=100 * rtol)
+
+
+def test_a_maximum_over_a_pytree_with_a_penalty_for_each_leaf(point):
+    y, options, rtol = point
+
+    def solve(strength, top):
+        height = lambda p: 3 - halves(p["w"], y) - jnp.sum((p["b"] - top) ** 2)
+        penalty = by_leaf({"w": L1(strength), "b": NonNegative()})
+        return gdjax.maximize(height, {"w": jnp.zeros(4), "b": jnp.zeros(2)}, penalty=penalty, **options)
+
+    strength, top = jnp.asarray(4.0), jnp.asarray([1.0, -1.0])
+    result = solve(strength, top)
+    slopes = jax.jacrev(lambda s, top: solve(s, top).params, (0, 1))(strength, top)
+    expected = jax.jacobian(lambda s: active_set(result.params["w"], s, y))(strength)
+    np.testing.assert_allclose(slopes["w"][0], expected, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(slopes["b"][1], np.diag([1.0, 0.0]), atol=rtol)
+    slope = jax.grad(lambda s: solve(s, top).value)(strength)
+    np.testing.assert_allclose(slope, -jnp.sum(jnp.abs(result.params["w"])), rtol=rtol)
+
+
+def test_no_fixed_point_no_derivative(point):
+    y, _, _ = point
+    cut = lambda s: fit(L1(s), y, max_steps=1, method=METHOD)
+    strength = jnp.asarray(1.0)
+    assert cut(strength).status == Status.MAX_STEPS
+    assert np.isnan(jax.grad(lambda s: cut(s).params[0])(strength))
+    assert np.isnan(jax.grad(lambda s: cut(s).value)(strength))
+
+
+def test_a_valley_has_none_unless_a_bound_closes_it():
+    valley = lambda p, t: (p[0] + p[1] - t) ** 2 + p[1]
+    slope = jax.jacrev(lambda t, penalty: gdjax.minimize(valley, jnp.ones(2), t, penalty=penalty).params)
+    np.testing.assert_allclose(slope(2.0, NonNegative()), [1.0, 0.0], atol=1e-3)
+    flat = lambda p, t: (p[0] + p[1] - t) ** 2
+    assert np.isnan(jax.jacfwd(lambda t: gdjax.minimize(flat, jnp.ones(2), t, penalty=NonNegative()).params)(3.0)).all()
+
+
+def test_more_unknowns_than_are_factorised(x64):
+    n = 100
+    assert n > linear.DENSE
+    scale, target = jnp.linspace(1.0, 5.0, n), jnp.sin(jnp.arange(1.0, n + 1.0))
+    loss = lambda w, t: 0.5 * jnp.sum(scale * (w - t * target) ** 2)
+    groups = by_leaf([L1(0.5), GroupLasso(0.5, axis=None)])
+    both = lambda p, t: loss(p[0], t) + loss(p[1], t)
+
+    def solve(t):
+        start, tol = [jnp.zeros(n), jnp.zeros(n)], 1e-13 if x64 else 1e-5
+        return gdjax.minimize(both, start, t, penalty=groups, method=METHOD, tol=tol).params
+
+    t, h = jnp.asarray(1.0), 1e-4 if x64 else 1e-2
+    dot = jax.jvp(solve, (t,), (jnp.ones_like(t),))[1]
+    on = jnp.abs(target * scale) > 0.5
+    np.testing.assert_allclose(dot[0], jnp.where(on, target, 0), atol=1e-8 if x64 else 1e-3)
+    numbers = (solve(t + h)[1] - solve(t - h)[1]) / (2 * h)
+    np.testing.assert_allclose(dot[1], numbers, atol=1e-6 if x64 else 1e-2)
+    grad = jax.grad(lambda t: jnp.sum(solve(t)[1] * target))(t)
+    np.testing.assert_allclose(grad, dot[1] @ target, rtol=1e-6 if x64 else 1e-3)
+
+
+def test_whatever_the_step_the_fixed_point_moves_alike_also_matrix_free(monkeypatch, x64):
+    h = A.T @ A
+    p = np.asarray(RNG.standard_normal((4, 2)))
+    p = p @ np.linalg.solve(p.T @ p, p.T) @ np.eye(4)
+    h, p, b = jnp.asarray(h), jnp.asarray(0.8 * p), jnp.asarray(W)
+    expected = jnp.linalg.solve(jnp.eye(4) - p @ (jnp.eye(4) - 0.1 * h), b)
+    solve = lambda b: linear.solve_proximal(lambda v: h @ v, lambda v: p @ v, jnp.asarray(0.1), b)
+    rtol = 1e-9 if x64 else 1e-4
+    np.testing.assert_allclose(solve(b), expected, rtol=rtol)
+    transposed = jax.jacrev(solve)(b)
+    monkeypatch.setattr(linear, "DENSE", 0)
+    np.testing.assert_allclose(solve(b), expected, rtol=rtol)
+    np.testing.assert_allclose(jax.jacrev(solve)(b), transposed, rtol=rtol, atol=rtol)
+    assert np.isnan(linear.solve_proximal(lambda v: -(h @ v), lambda v: p @ v, jnp.asarray(0.1), b)).all()
