@@ -81,8 +81,8 @@ class Stop:
         max_steps: accepted steps, default 10 000.
         max_evals: evaluations of the loss, default unlimited.
         patience: evaluations without progress before STALLED. Default 1000 for gradient descent at a fixed
-            rate (which may oscillate for long), 100 + sqrt(n) for methods whose values only fall, and none for schedules
-            and optax optimisers, which may settle when their rate decays.
+            rate (which may oscillate for long), 100 + sqrt(n) for methods whose values only fall, and none for
+            schedules and optax optimisers, which may settle when their rate decays.
 
     Raises:
         ValueError: if a tolerance is negative or NaN, a limit negative, patience below 1.

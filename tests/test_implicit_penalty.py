@@ -21,6 +21,8 @@ from gdjax.penalties import (
     by_leaf,
 )
 
+MODES = [True]  # finite differences
+
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((12, 4))
 Y = A @ np.array([1.0, 0.1, -2.0, 0.0]) + RNG.standard_normal(12)
