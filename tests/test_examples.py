@@ -17,7 +17,8 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 
-@pytest.mark.parametrize("script", sorted(p.name for p in EXAMPLES.glob("*.py")))
+# tune_regularisation takes half a minute, and all that it does is tested below.
+@pytest.mark.parametrize("script", sorted(p.name for p in EXAMPLES.glob("*.py") if p.stem != "tune_regularisation"))
 def test_script_runs(script, tmp_path):
     folder = [tmp_path] if "sys.argv[1]" in (EXAMPLES / script).read_text() else []  # for its pictures
     done = subprocess.run(
