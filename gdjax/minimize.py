@@ -93,7 +93,7 @@ def minimize(
         TypeError, ValueError: naming the argument and leaf, if params, loss, grad, method or a number is not
             what it must be. How a descent ends never raises: that is the status.
 
-    >>> import jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp
     >>> rosenbrock = lambda p: (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2
     >>> result = minimize(rosenbrock, {"x": -1.2, "y": 1.0})
     >>> result.converged, round(float(result.params["y"]), 2)

@@ -1,6 +1,8 @@
-"""Tests run with 64-bit mode off and on, with strict dtype promotion, warnings being errors."""
+"""Tests run with 64-bit mode off or on, with strict dtype promotion, warnings being errors."""
 
+import inspect
 import os
+import zlib
 
 # Most of the time of these tests is XLA's: without its optimiser programs compile in four fifths of the time.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
@@ -12,10 +14,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 def pytest_generate_tests(metafunc):
-    """Both modes, or those that the module names in ``MODES`` because precision is not what it is about."""
+    """One mode, by the test's name; both for tests that ask which it is; or those in the module's ``MODES``."""
+    one = [zlib.crc32(metafunc.function.__name__.encode()) % 2 == 0]
+    asks = "x64" in inspect.signature(metafunc.function).parameters
+    modes = getattr(metafunc.module, "MODES", [False, True] if asks else one)
     metafunc.parametrize(
         "x64",
-        modes := getattr(metafunc.module, "MODES", [False, True]),
+        modes,
         indirect=True,
         ids=["x64" if mode else "x32" for mode in modes],
     )

@@ -177,6 +177,8 @@ def test_strengths_tuned_by_the_gradient_beat_the_grid(double):
     np.testing.assert_allclose(exact, numeric, rtol=1e-4)
     found = example.tune(x, y)
     best, where = example.grid_search(x, y)
-    assert found.status == Status.CONVERGED
+    # The inner fits are exact to their tolerance only, which near the end is all that the outer search sees.
+    assert found.status in (Status.CONVERGED, Status.LINE_SEARCH_FAILED)
+    assert float(found.grad_norm) < 1e-4
     assert found.value < best
     assert np.abs(found.params - where).max() < float(example.GRID[1] - example.GRID[0])  # the same valley

@@ -52,7 +52,7 @@ class Box:
 
     >>> import gdjax
     >>> result = gdjax.minimize(lambda x: jnp.sum((x - 2) ** 2), jnp.zeros(2), penalty=Box(upper=jnp.array([1.0, 3.0])))
-    >>> print(result.params)
+    >>> print(result.params.round(3))
     [1. 2.]
     """
 
