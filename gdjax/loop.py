@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from gdjax import progress, stopping, vector, warm_start
 from gdjax.history import Record
+from gdjax.in_place import as_written, update_if
 from gdjax.methods.base import Method, is_monotone, name_of
 from gdjax.objective import Objective, Point
 from gdjax.progress import Progress, Trip
@@ -60,9 +61,7 @@ class Loop(NamedTuple):
         if self.trips is not None:  # what only decides when to stop has no part in the derivative
             trip = jax.lax.stop_gradient(trip)
         now = progress.advance(self.objective, carry.progress, trip)
-        status = stopping.test(self.objective, self.stop, self.method.searches, now, trip)
-        # An iterate that satisfies a test of success is the answer, and the best point up to rounding.
-        now = now._replace(at_best=now.at_best | stopping.is_success(status))
+        now, status = stopping.test(self.objective, self.stop, self.method.searches, now, trip)
         return Carry(
             state=state,
             best=self.keep_best(carry, now),
@@ -86,14 +85,15 @@ class Loop(NamedTuple):
         if carry.best is None:
             return None
         leaving = carry.progress.at_best & ~now.at_best
-        return jax.lax.cond(leaving, lambda: carry.state.iterate, lambda: carry.best)
+        return update_if(leaving, lambda _: carry.state.iterate, carry.best)
 
     def run(self, carry: Carry) -> Carry:
         """Until a test fires; or at most ``trips``, in a loop of fixed length that has derivatives in reverse."""
         if self.trips is None:
             return jax.lax.while_loop(lambda c: c.status == Status.RUNNING, self.trip, carry)
         step = lambda c, _: (jax.lax.cond(c.status == Status.RUNNING, self.trip, lambda same: same, c), None)
-        carry, _ = jax.lax.scan(step, carry, length=self.trips)
+        with as_written():
+            carry, _ = jax.lax.scan(step, carry, length=self.trips)
         return carry._replace(status=jnp.where(carry.status == Status.RUNNING, Status.MAX_EVALS, carry.status))
 
     def run_until(self, carry: Carry, until: Until) -> tuple[Carry, jax.Array]:

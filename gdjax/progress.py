@@ -1,12 +1,13 @@
 """What the loop remembers of a descent, in scalars: all that the stopping tests and their sentences need."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gdjax import vector
+from gdjax.in_place import one_kernel, update_if
 from gdjax.methods.base import Outcome
 from gdjax.objective import Objective, Point
 from gdjax.vector import Scalar
@@ -91,6 +92,16 @@ def begin(objective: Objective) -> Progress:
 def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
     """Enter one trip."""
     before, _, after, outcome = trip
+    p, wanted = one_kernel(functools.partial(enter, objective, trip), p)
+    measure = lambda known: secant(objective.eps, before, after, known, outcome)
+    known = (p.curvature, p.stable_rate, p.predicted)
+    curvature, stable_rate, predicted = update_if(wanted, measure, known)
+    return p._replace(curvature=curvature, stable_rate=stable_rate, predicted=predicted)
+
+
+def enter(objective: Objective, trip: Trip, p: Progress) -> tuple[Progress, jax.Array]:
+    """Enter the scalars of a trip; also whether to measure the curvature."""
+    before, _, after, outcome = trip
     accepted, f, g = outcome.accepted, after.value, after.grad_norm
     steps = p.steps + accepted.astype(jnp.int32)
     at_start = accepted & (steps == 0)
@@ -106,23 +117,11 @@ def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
     best_is_stale = p.best_value > lowest + noise
     better = accepted & (f <= lowest + noise) & (best_is_stale | (g <= p.best_norm))
     trial = 1 - jnp.asarray(outcome.product).astype(jnp.int32)
-    idle = jnp.where(moved_on, 0, p.idle + trial)
     level = jnp.where(fell, 0, p.level + trial)
     rises = jnp.where(moved_on, 0, p.rises + higher.astype(jnp.int32))
     rising = higher & (rises > 0)
-    wanted = accepted & (steps > 0) & jnp.where(rising, rises == 1, level % MEASURE == MEASURE - 1)
-    curvature, model = jax.lax.cond(
-        wanted,
-        functools.partial(secant, objective.eps),
-        lambda *_: (p.curvature, p.predicted),
-        before,
-        after,
-        p.predicted,
-    )
-    predicted = jnp.where(fell, jnp.inf, model)
-    if outcome.predicted is not None:
-        predicted = jnp.minimum(predicted, outcome.predicted)
-    return Progress(
+    predicted = jnp.where(fell, jnp.inf, p.predicted)
+    now = p._replace(
         evals=p.evals + 1 + outcome.extra_evals,
         steps=steps,
         start_value=jnp.where(at_start, f, p.start_value),
@@ -136,18 +135,20 @@ def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
         mark_norm=jnp.where(flatter, g, p.mark_norm),
         highest=jnp.where(moved_on | higher, f, p.highest),
         first_rise=jnp.where(rising & (rises == 1), f - p.highest, p.first_rise),
-        idle=idle,
+        idle=jnp.where(moved_on, 0, p.idle + trial),
         rises=rises,
         level=level,
         frozen=jnp.where(same, p.frozen + 1, jnp.where(accepted, 0, p.frozen)),
-        curvature=curvature,
-        stable_rate=jnp.where(wanted, jnp.minimum(1 / jnp.abs(curvature), 0.5 * outcome.step_size), p.stable_rate),
-        predicted=predicted,
+        predicted=predicted if outcome.predicted is None else jnp.minimum(predicted, outcome.predicted),
     )
+    wanted = accepted & (steps > 0) & jnp.where(rising, rises == 1, level % MEASURE == MEASURE - 1)
+    return now, wanted
 
 
-def secant(eps: float, before: Point, after: Point, known: Scalar) -> tuple[Scalar, Scalar]:
-    """Curvature along the last step s, and the Newton decrease that it promises (``known`` if it tells nothing).
+def secant(
+    eps: float, before: Point, after: Point, known: tuple[Scalar, Scalar, Scalar], outcome: Outcome
+) -> tuple[Scalar, Scalar, Scalar]:
+    """Curvature along the last step s, the rate that it allows, and the Newton decrease that it promises, if any.
 
     Measured only near the floor (see MEASURE) and where the value first rises (a run-away; later it is so far
     out that its curvature says nothing of the start).
@@ -160,10 +161,17 @@ def secant(eps: float, before: Point, after: Point, known: Scalar) -> tuple[Scal
     s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
     pairs = (s, s), (s, before.grad), (s, after.grad), (y, y), (after.grad, after.grad), (after.x, after.x)
     ss, slope_before, slope_after, yy, gg, xx = (z.astype(before.value.dtype) for z in vector.dots(*pairs))
-    sy = slope_after - slope_before
-    curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
-    decrease = 0.5 * gg * (ss / sy)
-    decrease = jnp.where(decrease <= 0.5 * curvature * (SLACK * eps) ** 2 * xx, 0, decrease)
-    trusted = sy > 100 * float(jnp.finfo(sy.dtype).eps) * jnp.sqrt(ss * gg)
-    overshot = (slope_before < 0) & (slope_after > 0)
-    return jnp.where(overshot, curvature, -curvature), jnp.where(trusted, decrease, known)
+
+    def derive(_: Any) -> tuple[tuple[Scalar, Scalar, Scalar], None]:
+        sy = slope_after - slope_before
+        curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
+        decrease = 0.5 * gg * (ss / sy)
+        decrease = jnp.where(decrease <= 0.5 * curvature * (SLACK * eps) ** 2 * xx, 0, decrease)
+        trusted = sy > 100 * float(jnp.finfo(sy.dtype).eps) * jnp.sqrt(ss * gg)
+        overshot = (slope_before < 0) & (slope_after > 0)
+        if outcome.predicted is not None:
+            decrease = jnp.minimum(decrease, outcome.predicted)
+        rate = jnp.minimum(1 / curvature, 0.5 * outcome.step_size)
+        return (jnp.where(overshot, curvature, -curvature), rate, jnp.where(trusted, decrease, known[2])), None
+
+    return one_kernel(derive, known)[0]

@@ -1,13 +1,14 @@
 """When to stop, and what to call it: every way out has a name, two numbers and a sentence."""
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gdjax import vector
+from gdjax.in_place import one_kernel
 from gdjax.objective import Objective
 from gdjax.progress import PATIENCE, Progress, Trip
 from gdjax.pytrees import pytree_dataclass, require
@@ -147,13 +148,29 @@ def gradient_threshold(stop: Limits, value: Scalar, largest_norm: Scalar) -> Sca
     return stop.tol * jnp.minimum(1 + jnp.abs(value), largest_norm)
 
 
-def test(objective: Objective, stop: Limits, searches: bool, p: Progress, trip: Trip) -> jax.Array:
-    """The status after a trip, an int32: that of the first test below that holds, or RUNNING."""
+def test(objective: Objective, stop: Limits, searches: bool, p: Progress, trip: Trip) -> tuple[Progress, jax.Array]:
+    """The status after a trip, an int32: that of the first test that holds, or RUNNING.
+
+    An iterate that satisfies a test of success is the answer, and the best point up to rounding: so says the progress.
+    """
+
+    small = small_step(stop, trip)
+
+    def decide(p: Progress) -> tuple[Progress, jax.Array]:
+        code = status(objective, stop, searches, p, trip, small)
+        return p._replace(at_best=p.at_best | is_success(code)), code
+
+    return one_kernel(decide, p)
+
+
+def status(
+    objective: Objective, stop: Limits, searches: bool, p: Progress, trip: Trip, small: jax.Array | None
+) -> jax.Array:
+    """The status, from the scalars of a trip and the answer of the test on the change of parameters, if any."""
     after, outcome = trip.after, trip.outcome
     f, noise = after.value, objective.noise(after.value)
-    at_bottom = f <= p.lowest + jnp.maximum(
-        noise, outcome.noise
-    )  # a stationary point above a value already seen is not an answer
+    # A stationary point above a value already seen is not an answer.
+    at_bottom = f <= p.lowest + jnp.maximum(noise, outcome.noise)
     stationary = after.grad_norm <= gradient_threshold(stop, f, p.largest_norm)
     exhausted = (p.idle >= FLOOR_PATIENCE) | outcome.failed
     flat = after.grad_norm <= stop.floor * jnp.minimum(1 + jnp.abs(f), p.largest_norm)
@@ -171,16 +188,16 @@ def test(objective: Objective, stop: Limits, searches: bool, p: Progress, trip: 
         Status.NONFINITE: lost,
         Status.LINE_SEARCH_FAILED: outcome.failed,
         Status.SMALL_DECREASE: small_decrease(stop, trip),
-        Status.SMALL_STEP: small_step(stop, trip),
+        Status.SMALL_STEP: False if small is None else small,
         Status.STEP_TOO_SMALL: frozen & ~stationary & ~cycles,
         Status.STALLED: stalled,
         Status.MAX_STEPS: p.steps >= stop.max_steps,
         Status.MAX_EVALS: p.evals >= stop.max_evals,
     }
     code = jnp.asarray(Status.RUNNING, jnp.int32)
-    for status, holds in reversed(tests.items()):
+    for reason, holds in reversed(tests.items()):
         if holds is not False:
-            code = jnp.where(holds, status, code)
+            code = jnp.where(holds, reason, code)
     return code
 
 
@@ -212,10 +229,10 @@ def small_decrease(stop: Limits, trip: Trip) -> jax.Array | bool:
     return trip.outcome.accepted & (old < jnp.inf) & change
 
 
-def small_step(stop: Limits, trip: Trip) -> jax.Array | bool:
+def small_step(stop: Limits, trip: Trip) -> jax.Array | None:
     """The opt-in test on the change of parameters."""
     if stop.step is None:
-        return False
+        return None
     change = vector.max_abs(vector.subtract(trip.after.x, trip.before.x))
     small = change <= stop.step.astype(change.dtype) * vector.max_abs(trip.after.x)
     return trip.outcome.accepted & (trip.before.value < jnp.inf) & small

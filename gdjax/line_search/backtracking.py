@@ -63,19 +63,24 @@ class Backtracking:
         origin = Trial(jnp.zeros_like(value), value, slope)
         return BacktrackingState(step_size, origin, jnp.asarray(0, jnp.int32))
 
+    def satisfied(self, search: BacktrackingState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
+        """Armijo's condition; not for a trial where nothing has changed although the slope promised a decrease."""
+        alpha, (_, f0, slope0), trials = search
+        stuck = (trials > 0) & (slope == slope0) & (jnp.abs(value - f0) <= noise)
+        f = denoise(f0, slope0, alpha, value, slope, noise)
+        return ~stuck & (f <= f0 + jnp.asarray(self.decrease).astype(alpha.dtype) * alpha * slope0)
+
     def feed(
         self, search: BacktrackingState, value: Scalar, slope: Scalar, noise: Scalar
     ) -> tuple[BacktrackingState, Verdict]:
         """Digest one trial."""
         alpha, (_, f0, slope0), trials = search
         f = denoise(f0, slope0, alpha, value, slope, noise)
-        linear = alpha * slope0
-        accepted = f <= f0 + jnp.asarray(self.decrease).astype(alpha.dtype) * linear
-
-        parabola = -0.5 * alpha * linear / (f - f0 - linear)
+        accepted = self.satisfied(search, value, slope, noise)
+        parabola = -0.5 * alpha * (alpha * slope0) / (f - f0 - alpha * slope0)
         shorter = jnp.where(jnp.isfinite(f), jnp.clip(parabola, 0.1 * alpha, 0.5 * alpha), 0.1 * alpha)
-        # Shortened until nothing changes any more: the slope promised a decrease that is not there.
+        # Shortened until nothing changes any more.
         stuck = (trials > 0) & (slope == slope0) & (jnp.abs(value - f0) <= noise)
         failed = stuck | (~accepted & (trials + 1 >= self.max_trials))
         new = BacktrackingState(jnp.where(accepted, alpha, shorter), search.start, jnp.where(accepted, 0, trials + 1))
-        return new, Verdict(accepted & ~failed, failed)
+        return new, Verdict(accepted, failed)

@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
 
 @runtime_checkable
 class LineSearch(Protocol):
-    """A frozen dataclass of constants; `start` opens a search from an iterate, `feed` digests one trial.
+    """A frozen dataclass of constants: `start` opens a search, `satisfied` takes a trial at once, `feed` digests another.
 
     Its state is a NamedTuple with at least ``step_size``, the next trial's alpha, and ``start``, the `Trial` at 0.
     """
@@ -36,8 +36,14 @@ class LineSearch(Protocol):
     def start(self, value: Scalar, slope: Scalar, step_size: Scalar) -> Any:
         """Open a search: value and slope (negative) at alpha = 0, and the first alpha to try."""
 
+    def satisfied(self, search: Any, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
+        """Whether the trial can be taken without a further look: almost every one can. Of few scalars, in one kernel."""
+
     def feed(self, search: Any, value: Scalar, slope: Scalar, noise: Scalar) -> tuple[Any, Verdict]:
-        """Digest value and slope at ``search.step_size``; values closer than ``noise`` are taken as equal."""
+        """Digest value and slope at ``search.step_size``, which are not satisfactory, or not known to be.
+
+        Values closer than ``noise`` are taken as equal.
+        """
 
 
 def denoise(

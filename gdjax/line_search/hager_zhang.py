@@ -70,16 +70,25 @@ class HagerZhang:
         origin = Trial(jnp.zeros_like(value), value, slope)
         return HagerZhangState(step_size, origin, origin, Trial(inf, inf, slope), no, count, inf, count, no)
 
+    def satisfied(self, search: HagerZhangState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
+        """The weak Wolfe conditions, on the denoised value."""
+        curvature = jnp.asarray(self.curvature).astype(slope.dtype)
+        return self.falls(search, value, slope, noise) & (slope >= curvature * search.start.slope)
+
+    def falls(self, search: HagerZhangState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
+        """Armijo's condition, at a finite point."""
+        alpha, (_, f0, slope0) = search.step_size, search.start
+        f = denoise(f0, slope0, alpha, value, slope, noise)
+        decrease = jnp.asarray(self.decrease).astype(alpha.dtype)
+        return jnp.isfinite(value) & jnp.isfinite(slope) & (f <= f0 + decrease * alpha * slope0)
+
     def feed(
         self, search: HagerZhangState, value: Scalar, slope: Scalar, noise: Scalar
     ) -> tuple[HagerZhangState, Verdict]:
         """Digest one trial."""
-        alpha, (_, f0, slope0) = search.step_size, search.start
+        alpha, f0 = search.step_size, search.start.value
         finite = jnp.isfinite(value) & jnp.isfinite(slope)
-        decrease, curvature = (jnp.asarray(x).astype(alpha.dtype) for x in (self.decrease, self.curvature))
-        armijo = finite & (denoise(f0, slope0, alpha, value, slope, noise) <= f0 + decrease * alpha * slope0)
-        accepted = armijo & (slope >= curvature * slope0)
-
+        armijo, accepted = (test(search, value, slope, noise) for test in (self.falls, self.satisfied))
         new = update(search, Trial(alpha, value, slope), f0 + noise, finite)
         width = new.high.alpha - new.low.alpha
         tight = (new.high.alpha < jnp.inf) & (width <= 4 * float(jnp.finfo(alpha.dtype).eps) * new.high.alpha)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdjax.in_place import one_kernel, update_if
 from gdjax.line_search.base import Trial, Verdict, conclude, denoise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, where
@@ -71,65 +72,83 @@ class MoreThuente:
             step_size, origin, origin, origin, no, jnp.asarray(True), inf, inf, inf, jnp.asarray(0, jnp.int32), no
         )
 
+    def satisfied(self, search: MoreThuenteState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
+        """The strong Wolfe conditions, on the denoised value."""
+        curvature = jnp.asarray(self.curvature).astype(slope.dtype)
+        return self.look(search, value, slope, noise)[2] & (jnp.abs(slope) <= curvature * jnp.abs(search.start.slope))
+
+    def look(
+        self, search: MoreThuenteState, value: Scalar, slope: Scalar, noise: Scalar
+    ) -> tuple[Trial, Scalar, jax.Array]:
+        """The trial with its value denoised, the decrease promised per step, and whether so much was achieved."""
+        start, alpha = search.start, search.step_size
+        trial = Trial(alpha, denoise(start.value, start.slope, alpha, value, slope, noise), slope)
+        promised = jnp.asarray(self.decrease).astype(alpha.dtype) * start.slope
+        finite = jnp.isfinite(value) & jnp.isfinite(slope)
+        return trial, promised, finite & (trial.value <= start.value + alpha * promised)
+
     def feed(
         self, search: MoreThuenteState, value: Scalar, slope: Scalar, noise: Scalar
     ) -> tuple[MoreThuenteState, Verdict]:
         """Digest one trial."""
-        start, alpha = search.start, search.step_size
-        finite = jnp.isfinite(value) & jnp.isfinite(slope)
-        trial = Trial(alpha, denoise(start.value, start.slope, alpha, value, slope, noise), slope)
-        promised = jnp.asarray(self.decrease).astype(alpha.dtype) * start.slope
-        armijo = finite & (trial.value <= start.value + alpha * promised)
-        visible = value < start.value - noise
-        wolfe = jnp.abs(slope) <= jnp.asarray(self.curvature).astype(alpha.dtype) * jnp.abs(start.slope)
+        alpha, finite = search.step_size, jnp.isfinite(value) & jnp.isfinite(slope)
+        trial, promised, armijo = self.look(search, value, slope, noise)
+        accepted = self.satisfied(search, value, slope, noise)
+        visible = value < search.start.value - noise
+        narrowed = update_if(finite, lambda old: narrow(old, trial, armijo, promised), retreat(search, finite))
 
-        narrowed = where(finite, narrow(search, trial, armijo, promised), retreat(search))
-        eps = float(jnp.finfo(alpha.dtype).eps)
-        tight = narrowed.bracketed & (
-            narrowed.width <= 4 * eps * jnp.maximum(narrowed.best.alpha, narrowed.other.alpha)
-        )
-        spent = tight | (narrowed.trials >= self.max_trials)
-        verdict, returning = conclude(
-            alpha, narrowed.best.alpha, armijo & visible, armijo & wolfe, spent, search.returning
-        )
-        step_size = jnp.where(returning, narrowed.best.alpha, narrowed.step_size)
-        return narrowed._replace(step_size=step_size, returning=returning), verdict
+        def end(new: MoreThuenteState) -> tuple[MoreThuenteState, Verdict]:
+            eps = float(jnp.finfo(alpha.dtype).eps)
+            tight = new.bracketed & (new.width <= 4 * eps * jnp.maximum(new.best.alpha, new.other.alpha))
+            spent = tight | (new.trials >= self.max_trials)
+            verdict, returning = conclude(alpha, new.best.alpha, armijo & visible, accepted, spent, search.returning)
+            step_size = jnp.where(returning, new.best.alpha, new.step_size)
+            return new._replace(step_size=step_size, returning=returning), verdict
+
+        return one_kernel(end, narrowed)
 
 
-def retreat(search: MoreThuenteState) -> MoreThuenteState:
+def retreat(search: MoreThuenteState, finite: jax.Array) -> MoreThuenteState:
     """Back from a point where the loss is not finite, to a tenth of the way from the best one."""
     shorter = search.best.alpha + 0.1 * (search.step_size - search.best.alpha)
-    return search._replace(step_size=shorter, barrier=search.step_size, trials=search.trials + 1)
+    barrier = jnp.where(finite, search.barrier, search.step_size)
+    return search._replace(
+        step_size=jnp.where(finite, search.step_size, shorter), barrier=barrier, trials=search.trials + 1
+    )
 
 
 def narrow(search: MoreThuenteState, trial: Trial, armijo: jax.Array, promised: Scalar) -> MoreThuenteState:
     """The updating algorithm and the next trial (Moré & Thuente, section 3)."""
-    shifted = search.shifted & ~(armijo & (trial.slope >= 0))
-    use_psi = shifted & ~armijo & (trial.value <= search.best.value)
-    m = jnp.where(use_psi, promised, 0)
-    x, y, p = (Trial(t.alpha, t.value - t.alpha * m, t.slope - m) for t in (search.best, search.other, trial))
 
-    higher, crossed = p.value > x.value, p.slope * x.slope < 0
-    bracketed = search.bracketed | higher | crossed
-    alpha = trial_value(x, y, p, search.bracketed)
-    best = where(higher, search.best, trial)
-    other = where(higher, trial, where(crossed, search.best, search.other))
+    def choose(alpha: Scalar) -> tuple[Scalar, tuple[jax.Array, ...]]:
+        shifted = search.shifted & ~(armijo & (trial.slope >= 0))
+        use_psi = shifted & ~armijo & (trial.value <= search.best.value)
+        m = jnp.where(use_psi, promised, 0)
+        x, y, p = (Trial(t.alpha, t.value - t.alpha * m, t.slope - m) for t in (search.best, search.other, trial))
+        return trial_value(x, y, p, search.bracketed), (shifted, p.value > x.value, p.slope * x.slope < 0)
 
-    # A bracket that does not shrink by a third in two trials is bisected.
-    width = jnp.abs(other.alpha - best.alpha)
-    bisect = bracketed & (width >= SHRINK * search.width_before)
-    alpha = jnp.where(bisect, best.alpha + 0.5 * (other.alpha - best.alpha), alpha)
-    alpha = jnp.where(alpha >= search.barrier, 0.5 * (best.alpha + search.barrier), alpha)
-    return search._replace(
-        step_size=alpha,
-        best=best,
-        other=other,
-        bracketed=bracketed,
-        shifted=shifted,
-        width=jnp.where(bracketed, width, search.width),
-        width_before=jnp.where(bracketed, search.width, search.width_before),
-        trials=search.trials + 1,
-    )
+    def update(old: MoreThuenteState) -> tuple[MoreThuenteState, None]:
+        bracketed = old.bracketed | higher | crossed
+        best = where(higher, old.best, trial)
+        other = where(higher, trial, where(crossed, old.best, old.other))
+        # A bracket that does not shrink by a third in two trials is bisected.
+        width = jnp.abs(other.alpha - best.alpha)
+        bisect = bracketed & (width >= SHRINK * old.width_before)
+        next_ = jnp.where(bisect, best.alpha + 0.5 * (other.alpha - best.alpha), alpha)
+        next_ = jnp.where(next_ >= old.barrier, 0.5 * (best.alpha + old.barrier), next_)
+        new = old._replace(
+            step_size=next_,
+            best=best,
+            other=other,
+            bracketed=bracketed,
+            shifted=shifted,
+            width=jnp.where(bracketed, width, old.width),
+            width_before=jnp.where(bracketed, old.width, old.width_before),
+        )
+        return new, None
+
+    alpha, (shifted, higher, crossed) = one_kernel(choose, search.step_size)
+    return one_kernel(update, search)[0]
 
 
 def trial_value(x: Trial, y: Trial, p: Trial, bracketed: jax.Array) -> Scalar:

@@ -66,22 +66,30 @@ class WeakWolfe:
             step_size, Trial(zero, value, slope), zero, inf, jnp.asarray(0, jnp.int32), jnp.asarray(False)
         )
 
+    def satisfied(self, search: WeakWolfeState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
+        """The weak Wolfe conditions."""
+        curvature = jnp.asarray(self.curvature).astype(slope.dtype)
+        return self.falls(search, value, slope, noise) & (slope >= curvature * search.start.slope)
+
+    def falls(self, search: WeakWolfeState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
+        """Armijo's condition, at a finite point."""
+        alpha, (_, f0, slope0) = search.step_size, search.start
+        f = denoise(f0, slope0, alpha, value, slope, noise)
+        decrease = jnp.asarray(self.decrease).astype(alpha.dtype)
+        return jnp.isfinite(value) & jnp.isfinite(slope) & (f <= f0 + decrease * alpha * slope0)
+
     def feed(
         self, search: WeakWolfeState, value: Scalar, slope: Scalar, noise: Scalar
     ) -> tuple[WeakWolfeState, Verdict]:
         """Digest one trial."""
-        alpha, (_, f0, slope0) = search.step_size, search.start
-        f = denoise(f0, slope0, alpha, value, slope, noise)
-        decrease, curvature = (jnp.asarray(x).astype(alpha.dtype) for x in (self.decrease, self.curvature))
-        armijo = jnp.isfinite(value) & jnp.isfinite(slope) & (f <= f0 + decrease * alpha * slope0)
-        wolfe = slope >= curvature * slope0
-
+        alpha, f0 = search.step_size, search.start.value
+        armijo, accepted = (test(search, value, slope, noise) for test in (self.falls, self.satisfied))
         low, high = jnp.where(armijo, alpha, search.low), jnp.where(armijo, search.high, alpha)
         middle = jnp.where(high == jnp.inf, 2 * low, 0.5 * (low + high))
         trials = search.trials + 1
         spent = (trials >= self.max_trials) | (middle == low) | (middle == high)
         verdict, returning = conclude(
-            alpha, low, armijo & (value < f0 - noise), armijo & wolfe, spent, search.returning
+            alpha, low, armijo & (value < f0 - noise), accepted, spent, search.returning
         )
         step_size = jnp.where(returning, low, middle)
         return WeakWolfeState(step_size, search.start, low, high, trials, returning), verdict

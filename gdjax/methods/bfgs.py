@@ -56,17 +56,19 @@ class BFGS(Searching):
         s, y, g = move.after.x - move.before.x, move.after.grad - move.before.grad, move.after.grad
         ss, sy, yy = vector.dots((s, s), (s, y), (y, y))
         good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
-        h = jnp.where(memory.updates == 0, sy / yy * jnp.eye(s.size, dtype=s.dtype), memory.h)
+        updates = memory.updates + good
+        scale = jnp.where(good, sy / yy, 1)
+        h = jnp.where(memory.updates == 0, scale * jnp.eye(s.size, dtype=s.dtype), memory.h)
         hy = h @ y
         # The product written out, symmetric: H + (1 + y'Hy / s'y) s s' / s'y - (s (Hy)' + (Hy) s') / s'y.
         cross = jnp.outer(s, hy) / sy
         update = (1 + y @ hy / sy) * jnp.outer(s, s) / sy - cross - cross.T
-        memory = vector.where(good, Metric(h + update, memory.updates + 1), memory)
-        return memory, -memory.h @ g, jnp.where(memory.updates > 0, 1, jnp.nan).astype(move.slope.dtype)
+        h = jnp.where(good, h + update, h)
+        return Metric(h, updates), -h @ g, jnp.where(updates > 0, 1, jnp.nan).astype(move.slope.dtype)
 
     def forget(self, memory: Metric) -> Metric:
-        """The unit matrix."""
-        return Metric(jnp.eye(memory.h.shape[0], dtype=memory.h.dtype), jnp.zeros_like(memory.updates))
+        """The unit matrix, which H is set to with the next step."""
+        return memory._replace(updates=jnp.zeros_like(memory.updates))
 
     def has_learnt(self, memory: Metric) -> jax.Array:
         """Whether H was updated."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
+from gdjax.in_place import one_kernel
 from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
@@ -20,10 +21,11 @@ from gdjax.vector import Scalar
 
 
 class Memory(NamedTuple):
-    """The last pairs s = x+ - x, y = g+ - g and what their products make; an empty slot is all zeros.
+    """The last pairs s = x+ - x, y = g+ - g and what their products make.
 
-    Slots are filled in turn and never moved. R is the triangle of S'Y with the older pair's row, D its
-    diagonal; in slot order R is a permuted triangle, which changes nothing in what follows.
+    Slots are filled in turn and never moved; rows and columns of empty ones are zero in R^-1, which is enough. R is
+    the triangle of S'Y with the older pair's row, D its diagonal; in slot order R is a permuted triangle, which
+    changes nothing in what follows.
     """
 
     pairs: jax.Array  # W = [S; Y], shape (2 m, n)
@@ -76,7 +78,7 @@ class LBFGS(Searching):
 
     def forget(self, memory: Memory) -> Memory:
         """No pairs, but the scale that they had found."""
-        return jax.tree.map(jnp.zeros_like, memory)._replace(gamma=memory.gamma, pairs=memory.pairs)
+        return memory._replace(stored=jnp.zeros_like(memory.stored))
 
     def has_learnt(self, memory: Memory) -> jax.Array:
         """Whether there are pairs."""
@@ -84,25 +86,32 @@ class LBFGS(Searching):
 
 
 def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> tuple[Memory, jax.Array]:
-    """Store a pair in place of the oldest if its curvature is positive; also W g, for the direction."""
+    """Store a pair in place of the oldest, if its curvature is positive; also W g, for the direction."""
     m, dtype = memory.d.size, memory.d.dtype
     ss, sy, yy = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y)))
-    good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
-    slot = memory.stored % m
-    rows = jnp.stack([slot, slot + m])
-    pairs = memory.pairs.at[rows].set(jnp.where(good, jnp.stack([s, y]), memory.pairs[rows]))
+
+    def count(scalars: tuple[Scalar, jax.Array]) -> tuple[tuple[Scalar, jax.Array], tuple[jax.Array, jax.Array]]:
+        gamma, stored = scalars
+        good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
+        return (jnp.where(good, sy / yy, gamma), stored + good), (good, stored % m)
+
+    (gamma, stored), (good, slot) = one_kernel(count, (memory.gamma, memory.stored))
+    # The slot is written in any case, and left empty unless the pair is good: to choose would read it, and copy W.
+    zero = jnp.zeros_like(slot)
+    pairs = jax.lax.dynamic_update_slice(memory.pairs, s[None], (slot, zero))
+    pairs = jax.lax.dynamic_update_slice(pairs, y[None], (slot + m, zero))
     products = (pairs @ jnp.stack([g, y], axis=1)).astype(dtype)  # W [g, y] in one pass over W
 
     # The new pair is the youngest: a last column [S'y; s'y] of R, an empty last row but for the corner. The
     # oldest leaves with its row and column of R^-1, since the inverse of a trailing block is the trailing block.
-    others = jnp.arange(m, dtype=jnp.int32) != slot
-    kept = jnp.where(others[:, None] & others[None, :], memory.inverse_r, 0)
-    column = jnp.where(others, -(kept @ products[:m, 1]), 1.0) / sy
-    inverse_r = jnp.where(others[None, :], kept, column[:, None])
-    gram = memory.yy.at[slot, :].set(products[m:, 1]).at[:, slot].set(products[m:, 1])
-    new = Memory(pairs, inverse_r, gram, memory.d.at[slot].set(sy), sy / yy, memory.stored + 1)
-    # Two rows of W were chosen above; to choose here among the whole W's would copy it.
-    return vector.where(good, new, memory._replace(pairs=pairs)), products[:, 0]
+    slots = jnp.arange(m, dtype=jnp.int32)
+    new, kept = good & (slots == slot), (slots != slot) & (slots < memory.stored)
+    column = memory.inverse_r @ jnp.where(kept, products[:m, 1], 0)
+    column = jnp.where(new, 1, jnp.where(kept, -column, 0)) / sy
+    inverse_r = jnp.where(kept[:, None] & kept, memory.inverse_r, 0)
+    inverse_r = jnp.where(new, column[:, None], inverse_r)
+    gram = jnp.where(new[:, None], products[m:, 1], jnp.where(new, products[m:, 1][:, None], memory.yy))
+    return Memory(pairs, inverse_r, gram, jnp.where(new, sy, memory.d), gamma, stored), products[:, 0]
 
 
 def descend(memory: Memory, products: jax.Array, g: jax.Array) -> jax.Array:

@@ -3,12 +3,14 @@
 A method of this kind says how it learns from a step and what direction follows; nothing else.
 """
 
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gdjax import vector
+from gdjax.in_place import one_kernel, update_if
 from gdjax.layout import Flat
 from gdjax.line_search.base import LineSearch, believable, noise_shown
 from gdjax.methods.base import Outcome, usable
@@ -45,6 +47,24 @@ class SearchState(NamedTuple):
     def trial(self) -> Vector:
         """x + alpha d."""
         return vector.add_scaled(self.iterate.x, self.search.step_size, self.direction)
+
+
+class Measured(NamedTuple):
+    """An evaluation in scalars."""
+
+    value: Scalar  # infinite if value or gradient is not finite
+    slope: Scalar  # d'g
+    noise: Scalar  # differences of values that are to be taken for noise
+
+
+class Decision(NamedTuple):
+    """What becomes of an evaluation."""
+
+    turn: jax.Array  # on to a new direction: the point was accepted, or the descent begins anew
+    anew: jax.Array  # from the old iterate, since the search failed
+    noisier: jax.Array  # because the loss has more noise than was thought: nothing is forgotten
+    accepted: jax.Array
+    failed: jax.Array  # the descent has
 
 
 class Searching:
@@ -87,52 +107,84 @@ class Searching:
 
     def step(self, objective: Objective, state: SearchState, point: Point) -> tuple[SearchState, Outcome]:
         """Take the point and turn; or try another step; or begin anew."""
-        finite, keep = usable(point, state.iterate)
         slope = vector.dot(state.direction, point.grad).astype(objective.dtype)
+        step_size = state.search.step_size
+        _, (trial, decision) = one_kernel(lambda _: (None, self.judge(objective, state, point, slope)), None)
+        search, shown, decision = update_if(
+            ~decision.turn, lambda old: self.refuse(state, trial, *old), (state.search, state.shown, decision)
+        )
+        new = update_if(
+            decision.turn,
+            lambda old: self.turn(objective, old, point, decision, step_size),
+            state._replace(search=search, shown=shown),
+        )
+        return new, Outcome(decision.accepted, step_size, decision.failed, promise(new), noise=trial.noise)
+
+    def judge(self, objective: Objective, state: SearchState, point: Point, slope: Scalar) -> tuple[Measured, Decision]:
+        """The trial in scalars, and whether it is accepted at once."""
+        finite, _ = usable(point, state.iterate)
         value = jnp.where(finite, point.value, jnp.inf)
         noise = max(NOISE, 8 * objective.eps) * jnp.abs(state.iterate.value) + state.rounding + state.noise
-        search, verdict = self.line_search.feed(state.search, value, slope, noise)
-        alpha, start = state.search.step_size, state.search.start
-        state = state._replace(shown=noise_shown(state.iterate.value, start.slope, alpha, value, slope, state.shown))
-        noisier = verdict.failed & believable(state.shown, noise, state.largest)
-        anew = noisier | (verdict.failed & self.has_learnt(state.memory))
-        first = state.iterate.value == jnp.inf
-        new = jax.lax.cond(
-            (keep & (verdict.accepted | first)) | anew,
-            lambda: self.turn(objective, state, vector.where(anew, state.iterate, point), anew, noisier),
-            lambda: state._replace(search=search),
-        )
-        accepted, failed = finite & verdict.accepted, verdict.failed & ~anew
-        return new, Outcome(accepted, state.search.step_size, failed, promise(new), noise=noise)
+        accepted = finite & self.line_search.satisfied(state.search, value, slope, noise)
+        first, no = state.iterate.value == jnp.inf, jnp.asarray(False)
+        return Measured(value, slope, noise), Decision(accepted | first, no, no, finite & (accepted | first), no)
+
+    def refuse(
+        self, state: SearchState, trial: Measured, search: Any, shown: Scalar, decision: Decision
+    ) -> tuple[Any, Scalar, Decision]:
+        """Another step, or the end of the search."""
+        start, alpha = search.start.slope, search.step_size
+        search, verdict = self.line_search.feed(search, *trial)
+
+        def decide(old: tuple[Scalar, Decision]) -> tuple[tuple[Scalar, Decision], None]:
+            shown = noise_shown(state.iterate.value, start, alpha, trial.value, trial.slope, old[0])
+            noisier = verdict.failed & believable(shown, trial.noise, state.largest)
+            anew = noisier | (verdict.failed & self.has_learnt(state.memory))
+            accepted, failed = verdict.accepted, verdict.failed & ~anew
+            return (shown, Decision(accepted | anew, anew, noisier, accepted, failed)), None
+
+        (shown, decision), _ = one_kernel(decide, (shown, decision))
+        return search, shown, decision
 
     def turn(
-        self, objective: Objective, state: SearchState, point: Point, anew: jax.Array, noisier: jax.Array
+        self, objective: Objective, state: SearchState, point: Point, decision: Decision, step_size: Scalar
     ) -> SearchState:
         """From the new iterate (the old one, to begin anew): learn from the step, then a direction and a search."""
-        step_size, start = state.search.step_size, state.search.start
-        move = Move(state.iterate, point, state.direction, jnp.where(anew, 0, step_size), start.slope)
-        memory = vector.where(anew & ~noisier, self.forget(state.memory), state.memory)
+        before, anew = state.iterate, decision.anew
+        point = vector.where(anew, before, point)
+        move = Move(before, point, state.direction, jnp.where(anew, 0, step_size), state.search.start.slope)
+        memory = vector.where(anew & ~decision.noisier, self.forget(state.memory), state.memory)
         memory, direction, first = self.learn(memory, move)
-        slope = vector.dot(direction, point.grad).astype(objective.dtype)
-
+        g = point.grad
+        sizes = (jax.tree.map(jnp.abs, point.x), jax.tree.map(jnp.abs, g))
+        products = vector.dots((direction, g), (direction, direction), (g, g), sizes)
+        products = [z.astype(objective.dtype) for z in products]
+        opened = functools.partial(self.open, objective, memory, move, decision, first, products)
+        scalars = (state.search, state.rounding, state.noise, state.shown, state.largest)
+        scalars, astray = one_kernel(opened, scalars)
         # A direction that does not descend, by rounding or overflow, is replaced by the gradient's.
-        astray = ~(slope < 0)
         memory = vector.where(astray, self.forget(memory), memory)
-        direction = vector.where(astray, vector.negative(point.grad), direction)
-        slope = jnp.where(astray, -vector.dot(point.grad, point.grad).astype(objective.dtype), slope)
+        direction = vector.where(astray, vector.negative(g), direction)
+        return SearchState(point, direction, *scalars, memory)
 
+    def open(
+        self, objective: Objective, memory: Any, move: Move, decision: Decision, first: Scalar, products: list[Scalar],
+        scalars: tuple[Any, ...],
+    ) -> tuple[tuple[Any, ...], jax.Array]:  # fmt: skip
+        """A search along the new direction, and whether that does not descend: nothing but scalars."""
+        search, _, noise, shown, largest = scalars
+        slope, dd, gg, xg = products
+        astray = ~(slope < 0)
+        slope, dd = jnp.where(astray, -gg, slope), jnp.where(astray, gg, dd)
         # Without a first alpha from the method the step has length 1 at most; where it was accepted, it grows.
-        length = jnp.sqrt(vector.dot(direction, direction)).astype(objective.dtype)
-        unknown = anew | astray | (state.iterate.value == jnp.inf)
-        default = jnp.where(unknown, jnp.minimum(1, 1 / length), GROW * step_size)
-        rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(objective.dtype)
-        lowest = jnp.minimum(start.value, point.value)  # noise that was accepted must not add up
-        search = self.line_search.start(
-            self.reference(memory, lowest), slope, jnp.where(jnp.isnan(first) | astray, default, first)
-        )
-        noise = jnp.where(noisier, state.shown, state.noise)
-        largest = jnp.maximum(state.largest, jnp.abs(point.value))
-        return SearchState(point, direction, search, rounding, noise, jnp.zeros_like(noise), largest, memory)
+        unknown = decision.anew | astray | (move.before.value == jnp.inf)
+        default = jnp.where(unknown, jnp.minimum(1, 1 / jnp.sqrt(dd)), GROW * move.step_size)
+        alpha = jnp.where(jnp.isnan(first) | astray, default, first)
+        lowest = jnp.minimum(search.start.value, move.after.value)  # noise that was accepted must not add up
+        search = self.line_search.start(self.reference(memory, lowest), slope, alpha)
+        noise = jnp.where(decision.noisier, shown, noise)
+        largest = jnp.maximum(largest, jnp.abs(move.after.value))
+        return (search, 8 * objective.eps * xg, noise, jnp.zeros_like(noise), largest), astray
 
 
 def promise(state: SearchState) -> Scalar:

@@ -1,0 +1,57 @@
+"""Branches and scalar code as XLA's CPU backend likes them: loops of at most one turn.
+
+A conditional copies all that it hands through: the memory of L-BFGS, in every trip. A loop changes its carry in place,
+and one that makes no turn costs nothing; under `jax.vmap` it makes a turn if any lane wants one, where a conditional
+always takes both branches.
+
+Every output of a computation on scalars becomes a kernel of its own there, repeats the shared work and takes 10 to
+20 ms to compile: the bookkeeping of a trip made 50 kernels, more than most losses. A loop that carries few bytes
+(up to 512), however, is compiled as one function.
+
+On a GPU both are conditionals and plain code again: there a loop costs a round trip to the host.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.pytrees import strong
+
+AS_WRITTEN = contextvars.ContextVar("as_written", default=False)
+
+
+@contextlib.contextmanager
+def as_written() -> Iterator[None]:
+    """What is traced inside has derivatives in reverse, which loops have not."""
+    token = AS_WRITTEN.set(True)
+    try:
+        yield
+    finally:
+        AS_WRITTEN.reset(token)
+
+
+def in_loops() -> bool:
+    """Whether to write loops: where they are compiled for a CPU, as far as can be known while tracing."""
+    return not AS_WRITTEN.get() and jax.default_backend() == "cpu"
+
+
+def update_if(condition: jax.Array, function: Callable[[Any], Any], state: Any) -> Any:
+    """``function(state)`` if ``condition``, else ``state``; in place."""
+    if not in_loops():
+        return jax.lax.cond(condition, function, lambda state: state, state)
+    turn = lambda carry: (jnp.asarray(False), function(carry[1]))
+    return jax.lax.while_loop(lambda carry: carry[0], turn, (condition, state))[1]
+
+
+def one_kernel(function: Callable[[Any], tuple[Any, Any]], state: Any) -> tuple[Any, Any]:
+    """``function(state)``: the next state and other outputs, all pytrees of scalars, in one kernel and in place."""
+    if not in_loops():
+        return function(state)
+    blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, state)[1])
+    # XLA must not see that there is but one turn, or it dissolves the loop.
+    begin = jax.lax.optimization_barrier(jnp.asarray(True))
+    return update_if(begin, lambda both: jax.tree.map(strong, function(both[0])), (state, blank))
