@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gdjax import vector
 from gdjax.in_place import one_kernel, update_if
-from gdjax.methods.base import Outcome
+from gdjax.methods.base import Outcome, Secant
 from gdjax.objective import Objective, Point
 from gdjax.vector import Scalar
 
@@ -91,11 +91,10 @@ def begin(objective: Objective) -> Progress:
 
 def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
     """Enter one trip."""
-    before, _, after, outcome = trip
     p, wanted = one_kernel(functools.partial(enter, objective, trip), p)
-    measure = lambda known: secant(objective.eps, before, after, known, outcome)
     known = (p.curvature, p.stable_rate, p.predicted)
-    curvature, stable_rate, predicted = update_if(wanted, measure, known)
+    measured = update_if(wanted, functools.partial(measure, objective, trip), known)
+    curvature, stable_rate, predicted = measured
     return p._replace(curvature=curvature, stable_rate=stable_rate, predicted=predicted)
 
 
@@ -145,8 +144,8 @@ def enter(objective: Objective, trip: Trip, p: Progress) -> tuple[Progress, jax.
     return now, wanted
 
 
-def secant(
-    eps: float, before: Point, after: Point, known: tuple[Scalar, Scalar, Scalar], outcome: Outcome
+def measure(
+    objective: Objective, trip: Trip, known: tuple[Scalar, Scalar, Scalar]
 ) -> tuple[Scalar, Scalar, Scalar]:
     """Curvature along the last step s, the rate that it allows, and the Newton decrease that it promises, if any.
 
@@ -158,15 +157,14 @@ def secant(
     (s'g(before) < 0 < s'g(after)). The decrease is g'g s's / 2 s'y; it is known if s'y is positive and more
     than the rounding error of the two gradients, and 0 where a change of x by SLACK roundings would undo it.
     """
-    s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
-    pairs = (s, s), (s, before.grad), (s, after.grad), (y, y), (after.grad, after.grad), (after.x, after.x)
-    ss, slope_before, slope_after, yy, gg, xx = (z.astype(before.value.dtype) for z in vector.dots(*pairs))
+    outcome = trip.outcome
+    ss, slope_before, slope_after, yy, gg, xx = outcome.secant or secant(trip.before, trip.after)
 
     def derive(_: Any) -> tuple[tuple[Scalar, Scalar, Scalar], None]:
         sy = slope_after - slope_before
         curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
         decrease = 0.5 * gg * (ss / sy)
-        decrease = jnp.where(decrease <= 0.5 * curvature * (SLACK * eps) ** 2 * xx, 0, decrease)
+        decrease = jnp.where(decrease <= 0.5 * curvature * (SLACK * objective.eps) ** 2 * xx, 0, decrease)
         trusted = sy > 100 * float(jnp.finfo(sy.dtype).eps) * jnp.sqrt(ss * gg)
         overshot = (slope_before < 0) & (slope_after > 0)
         if outcome.predicted is not None:
@@ -175,3 +173,10 @@ def secant(
         return (jnp.where(overshot, curvature, -curvature), rate, jnp.where(trusted, decrease, known[2])), None
 
     return one_kernel(derive, known)[0]
+
+
+def secant(before: Point, after: Point) -> Secant:
+    """The inner products of the step from one point to another."""
+    s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
+    pairs = (s, s), (s, before.grad), (s, after.grad), (y, y), (after.grad, after.grad), (after.x, after.x)
+    return Secant(*(z.astype(before.value.dtype) for z in vector.dots(*pairs)))

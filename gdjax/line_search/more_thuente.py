@@ -4,7 +4,7 @@ J. J. Moré and D. J. Thuente, Line search algorithms with guaranteed sufficient
 Softw. 20 (1994), sections 2 to 4, as a state machine fed one trial at a time (as MINPACK-2's dcsrch is).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,19 +91,25 @@ class MoreThuente:
         self, search: MoreThuenteState, value: Scalar, slope: Scalar, noise: Scalar
     ) -> tuple[MoreThuenteState, Verdict]:
         """Digest one trial."""
-        alpha, finite = search.step_size, jnp.isfinite(value) & jnp.isfinite(slope)
-        trial, promised, armijo = self.look(search, value, slope, noise)
-        accepted = self.satisfied(search, value, slope, noise)
-        visible = value < search.start.value - noise
-        narrowed = update_if(finite, lambda old: narrow(old, trial, armijo, promised), retreat(search, finite))
+        alpha, returning = search.step_size, search.returning
+
+        def open_(old: MoreThuenteState) -> tuple[MoreThuenteState, tuple[Any, ...]]:
+            finite = jnp.isfinite(value) & jnp.isfinite(slope)
+            trial, promised, armijo = self.look(old, value, slope, noise)
+            visible = value < old.start.value - noise
+            accepted = self.satisfied(old, value, slope, noise)
+            return retreat(old, finite), (finite, trial, promised, armijo, armijo & visible, accepted)
+
+        search, (finite, trial, promised, armijo, sufficient, accepted) = one_kernel(open_, search)
+        narrowed = update_if(finite, lambda old: narrow(old, trial, armijo, promised), search)
 
         def end(new: MoreThuenteState) -> tuple[MoreThuenteState, Verdict]:
             eps = float(jnp.finfo(alpha.dtype).eps)
             tight = new.bracketed & (new.width <= 4 * eps * jnp.maximum(new.best.alpha, new.other.alpha))
             spent = tight | (new.trials >= self.max_trials)
-            verdict, returning = conclude(alpha, new.best.alpha, armijo & visible, accepted, spent, search.returning)
-            step_size = jnp.where(returning, new.best.alpha, new.step_size)
-            return new._replace(step_size=step_size, returning=returning), verdict
+            verdict, back = conclude(alpha, new.best.alpha, sufficient, accepted, spent, returning)
+            step_size = jnp.where(back, new.best.alpha, new.step_size)
+            return new._replace(step_size=step_size, returning=back), verdict
 
         return one_kernel(end, narrowed)
 

@@ -25,6 +25,17 @@ class State(Protocol):
         """
 
 
+class Secant(NamedTuple):
+    """Inner products of a step s from x to x+, and of the change y of the gradient, for what they tell of curvature."""
+
+    ss: Scalar
+    slope_before: Scalar  # s'g
+    slope_after: Scalar  # s'g+
+    yy: Scalar
+    gg: Scalar  # g+'g+
+    xx: Scalar  # x+'x+
+
+
 class Outcome(NamedTuple):
     """What the loop needs to know of a step."""
 
@@ -34,6 +45,7 @@ class Outcome(NamedTuple):
     predicted: Scalar | None = None  # decrease of the loss that the method's model still promises
     extra_evals: jax.Array | int = 0  # evaluations that the method made by itself
     noise: Scalar | float = 0.0  # differences of the loss that the method took for noise
+    secant: Secant | None = None  # of the step, if the method knows it; else the loop keeps vectors to find it
     product: jax.Array | bool = False  # the trip was a Hessian product, not an evaluation
 
 

@@ -29,6 +29,7 @@ class Memory(NamedTuple):
     """
 
     pairs: jax.Array  # W = [S; Y], shape (2 m, n)
+    wg: jax.Array  # W g at the iterate, shape (2 m,)
     inverse_r: jax.Array  # R^-1, shape (m, m)
     yy: jax.Array  # Y'Y, shape (m, m)
     d: jax.Array  # D, shape (m,)
@@ -68,13 +69,13 @@ class LBFGS(Searching):
         """No pairs, and the unit matrix."""
         x, m, dtype = objective.start, self.memory, objective.dtype
         pairs, square = jnp.zeros((2 * m, x.size), x.dtype), jnp.zeros((m, m), dtype)
-        return Memory(pairs, square, square, jnp.zeros(m, dtype), jnp.ones((), dtype), jnp.asarray(0, jnp.int32))
+        return Memory(pairs, jnp.zeros(2 * m, dtype), square, square, jnp.zeros(m, dtype), jnp.ones((), dtype), jnp.asarray(0, jnp.int32))
 
     def learn(self, memory: Memory, move: Move) -> tuple[Memory, jax.Array, Scalar]:
         """Remember the step; d = -H g, of which alpha = 1 is the length to try."""
         s, y, g = move.after.x - move.before.x, move.after.grad - move.before.grad, move.after.grad
-        memory, products = remember(memory, s, y, g)
-        return memory, descend(memory, products, g), jnp.where(memory.stored > 0, 1, jnp.nan).astype(memory.d.dtype)
+        memory = remember(memory, s, y, g)
+        return memory, descend(memory, g), jnp.where(memory.stored > 0, 1, jnp.nan).astype(memory.d.dtype)
 
     def forget(self, memory: Memory) -> Memory:
         """No pairs, but the scale that they had found."""
@@ -85,8 +86,8 @@ class LBFGS(Searching):
         return memory.stored > 0
 
 
-def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> tuple[Memory, jax.Array]:
-    """Store a pair in place of the oldest, if its curvature is positive; also W g, for the direction."""
+def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> Memory:
+    """Store a pair in place of the oldest, if its curvature is positive."""
     m, dtype = memory.d.size, memory.d.dtype
     ss, sy, yy = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y)))
 
@@ -100,25 +101,31 @@ def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> tuple[
     zero = jnp.zeros_like(slot)
     pairs = jax.lax.dynamic_update_slice(memory.pairs, s[None], (slot, zero))
     pairs = jax.lax.dynamic_update_slice(pairs, y[None], (slot + m, zero))
-    products = (pairs @ jnp.stack([g, y], axis=1)).astype(dtype)  # W [g, y] in one pass over W
+    wg = (pairs @ g).astype(dtype)
+    wy = wg - memory.wg  # W y, but for the pair's own entries: another product would read all of W again
 
     # The new pair is the youngest: a last column [S'y; s'y] of R, an empty last row but for the corner. The
     # oldest leaves with its row and column of R^-1, since the inverse of a trailing block is the trailing block.
     slots = jnp.arange(m, dtype=jnp.int32)
     new, kept = good & (slots == slot), (slots != slot) & (slots < memory.stored)
-    column = memory.inverse_r @ jnp.where(kept, products[:m, 1], 0)
+    wy = jnp.where(jnp.concatenate([new, new]), jnp.where(jnp.arange(2 * m) < m, sy, yy), wy)
+    column = times(memory.inverse_r, jnp.where(kept, wy[:m], 0))
     column = jnp.where(new, 1, jnp.where(kept, -column, 0)) / sy
     inverse_r = jnp.where(kept[:, None] & kept, memory.inverse_r, 0)
     inverse_r = jnp.where(new, column[:, None], inverse_r)
-    gram = jnp.where(new[:, None], products[m:, 1], jnp.where(new, products[m:, 1][:, None], memory.yy))
-    return Memory(pairs, inverse_r, gram, jnp.where(new, sy, memory.d), gamma, stored), products[:, 0]
+    gram = jnp.where(new[:, None], wy[m:], jnp.where(new, wy[m:][:, None], memory.yy))
+    return Memory(pairs, wg, inverse_r, gram, jnp.where(new, sy, memory.d), gamma, stored)
 
 
-def descend(memory: Memory, products: jax.Array, g: jax.Array) -> jax.Array:
-    """d = -H g, given W g."""
-    m = memory.d.size
-    gamma = memory.gamma
-    u = memory.inverse_r @ products[:m]
-    v = memory.inverse_r.T @ (memory.d * u + gamma * (memory.yy @ u - products[m:]))
+def descend(memory: Memory, g: jax.Array) -> jax.Array:
+    """d = -H g."""
+    m, gamma = memory.d.size, memory.gamma
+    u = times(memory.inverse_r, memory.wg[:m])
+    v = times(memory.inverse_r.T, memory.d * u + gamma * (times(memory.yy, u) - memory.wg[m:]))
     coefficients = jnp.concatenate([-v, gamma * u]).astype(g.dtype)
     return coefficients @ memory.pairs - gamma.astype(g.dtype) * g
+
+
+def times(a: jax.Array, b: jax.Array) -> jax.Array:
+    """A b for a small matrix, as a sum: XLA's tiled products took a tenth of a second each to compile."""
+    return jnp.sum(a * b, axis=1)

@@ -13,7 +13,7 @@ from gdjax import vector
 from gdjax.in_place import one_kernel, update_if
 from gdjax.layout import Flat
 from gdjax.line_search.base import LineSearch, believable, noise_shown
-from gdjax.methods.base import Outcome, usable
+from gdjax.methods.base import Outcome, Secant, usable
 from gdjax.objective import Objective, Point
 from gdjax.vector import Scalar, Vector
 
@@ -31,17 +31,31 @@ class Move(NamedTuple):
     slope: Scalar  # d'g before
 
 
-class SearchState(NamedTuple):
-    """A descent with searches between two evaluations."""
+class Figures(NamedTuple):
+    """The scalars of a descent with searches."""
 
-    iterate: Point  # accepted point
-    direction: Vector  # d
     search: Any  # along d
     rounding: Scalar  # change of the loss that the rounding of x makes at the iterate
     noise: Scalar  # of the loss beyond the rounding of its value, as failed searches have shown it
     shown: Scalar  # and what the present search shows of it
     largest: Scalar  # largest value accepted, without its sign
+    square: Scalar  # g'g at the iterate
+    length: Scalar  # d'd
+    promised: Scalar  # decrease that a quadratic model promises; 0 if rounding or noise would hide it
+
+
+class SearchState(NamedTuple):
+    """A descent with searches between two evaluations."""
+
+    iterate: Point  # accepted point
+    direction: Vector  # d
+    figures: Figures
     memory: Any  # of the method
+
+    @property
+    def search(self) -> Any:
+        """The state of the search along d."""
+        return self.figures.search
 
     @property
     def trial(self) -> Vector:
@@ -55,16 +69,20 @@ class Measured(NamedTuple):
     value: Scalar  # infinite if value or gradient is not finite
     slope: Scalar  # d'g
     noise: Scalar  # differences of values that are to be taken for noise
+    square: Scalar  # g'g
+    rounding: Scalar  # as in `Figures`
 
 
 class Decision(NamedTuple):
     """What becomes of an evaluation."""
 
     turn: jax.Array  # on to a new direction: the point was accepted, or the descent begins anew
+    refused: jax.Array  # not accepted at once
     anew: jax.Array  # from the old iterate, since the search failed
     noisier: jax.Array  # because the loss has more noise than was thought: nothing is forgotten
     accepted: jax.Array
     failed: jax.Array  # the descent has
+    step_size: Scalar  # alpha; 0 to begin anew
 
 
 class Searching:
@@ -103,91 +121,100 @@ class Searching:
         zero = jnp.zeros((), objective.dtype)
         search = self.line_search.start(objective.blank.value, zero, zero)
         direction = vector.zeros_like(objective.start)
-        return SearchState(objective.blank, direction, search, zero, zero, zero, zero, self.empty(objective))
+        figures = Figures(search, zero, zero, zero, zero, zero, zero, zero)
+        return SearchState(objective.blank, direction, figures, self.empty(objective))
 
     def step(self, objective: Objective, state: SearchState, point: Point) -> tuple[SearchState, Outcome]:
         """Take the point and turn; or try another step; or begin anew."""
-        slope = vector.dot(state.direction, point.grad).astype(objective.dtype)
         step_size = state.search.step_size
-        _, (trial, decision) = one_kernel(lambda _: (None, self.judge(objective, state, point, slope)), None)
-        search, shown, decision = update_if(
-            ~decision.turn, lambda old: self.refuse(state, trial, *old), (state.search, state.shown, decision)
+        d, g = state.direction, point.grad
+        products = vector.dots((d, g), (g, g), (g, state.iterate.grad), moduli(point), (point.x, point.x))
+        products = [z.astype(objective.dtype) for z in products]
+        _, (trial, decision, secant) = one_kernel(lambda _: (None, self.judge(objective, state, point, products)), None)
+        refused = (state.search, state.figures.shown, decision)
+        search, shown, decision = update_if(decision.refused, lambda old: self.refuse(state, trial, *old), refused)
+        state = state._replace(figures=state.figures._replace(search=search, shown=shown))
+        new = update_if(decision.turn, lambda old: self.turn(objective, old, point, trial, decision), state)
+        outcome = Outcome(
+            decision.accepted, step_size, decision.failed, new.figures.promised, noise=trial.noise, secant=secant
         )
-        new = update_if(
-            decision.turn,
-            lambda old: self.turn(objective, old, point, decision, step_size),
-            state._replace(search=search, shown=shown),
-        )
-        return new, Outcome(decision.accepted, step_size, decision.failed, promise(new), noise=trial.noise)
+        return new, outcome
 
-    def judge(self, objective: Objective, state: SearchState, point: Point, slope: Scalar) -> tuple[Measured, Decision]:
-        """The trial in scalars, and whether it is accepted at once."""
+    def judge(
+        self, objective: Objective, state: SearchState, point: Point, products: list[Scalar]
+    ) -> tuple[Measured, Decision, Secant]:
+        """The trial in scalars, whether it is accepted at once, and the secant to it."""
+        slope, square, gg, size, xx = products
+        alpha, figures, before = state.search.step_size, state.figures, state.iterate.value
         finite, _ = usable(point, state.iterate)
         value = jnp.where(finite, point.value, jnp.inf)
-        noise = max(NOISE, 8 * objective.eps) * jnp.abs(state.iterate.value) + state.rounding + state.noise
-        accepted = finite & self.line_search.satisfied(state.search, value, slope, noise)
-        first, no = state.iterate.value == jnp.inf, jnp.asarray(False)
-        return Measured(value, slope, noise), Decision(accepted | first, no, no, finite & (accepted | first), no)
+        noise = max(NOISE, 8 * objective.eps) * jnp.abs(before) + figures.rounding + figures.noise
+        no, first = jnp.asarray(False), before == jnp.inf
+        turn = first | (finite & self.line_search.satisfied(state.search, value, slope, noise))
+        trial = Measured(value, slope, noise, square, 8 * objective.eps * size)
+        start = state.search.start.slope
+        yy = jnp.maximum(square - 2 * gg + figures.square, 0)
+        secant = Secant(alpha**2 * figures.length, alpha * start, alpha * slope, yy, square, xx)
+        return trial, Decision(turn, ~turn, no, no, finite & turn, no, alpha), secant
 
     def refuse(
         self, state: SearchState, trial: Measured, search: Any, shown: Scalar, decision: Decision
     ) -> tuple[Any, Scalar, Decision]:
         """Another step, or the end of the search."""
         start, alpha = search.start.slope, search.step_size
-        search, verdict = self.line_search.feed(search, *trial)
+        search, verdict = self.line_search.feed(search, trial.value, trial.slope, trial.noise)
 
         def decide(old: tuple[Scalar, Decision]) -> tuple[tuple[Scalar, Decision], None]:
-            shown = noise_shown(state.iterate.value, start, alpha, trial.value, trial.slope, old[0])
-            noisier = verdict.failed & believable(shown, trial.noise, state.largest)
+            shown, decision = old
+            shown = noise_shown(state.iterate.value, start, alpha, trial.value, trial.slope, shown)
+            noisier = verdict.failed & believable(shown, trial.noise, state.figures.largest)
             anew = noisier | (verdict.failed & self.has_learnt(state.memory))
             accepted, failed = verdict.accepted, verdict.failed & ~anew
-            return (shown, Decision(accepted | anew, anew, noisier, accepted, failed)), None
+            length = jnp.where(anew, 0, alpha)
+            return (shown, Decision(accepted | anew, decision.refused, anew, noisier, accepted, failed, length)), None
 
         (shown, decision), _ = one_kernel(decide, (shown, decision))
         return search, shown, decision
 
     def turn(
-        self, objective: Objective, state: SearchState, point: Point, decision: Decision, step_size: Scalar
+        self, objective: Objective, state: SearchState, point: Point, trial: Measured, decision: Decision
     ) -> SearchState:
         """From the new iterate (the old one, to begin anew): learn from the step, then a direction and a search."""
         before, anew = state.iterate, decision.anew
         point = vector.where(anew, before, point)
-        move = Move(before, point, state.direction, jnp.where(anew, 0, step_size), state.search.start.slope)
+        move = Move(before, point, state.direction, decision.step_size, state.search.start.slope)
         memory = vector.where(anew & ~decision.noisier, self.forget(state.memory), state.memory)
         memory, direction, first = self.learn(memory, move)
-        g = point.grad
-        sizes = (jax.tree.map(jnp.abs, point.x), jax.tree.map(jnp.abs, g))
-        products = vector.dots((direction, g), (direction, direction), (g, g), sizes)
-        products = [z.astype(objective.dtype) for z in products]
-        opened = functools.partial(self.open, objective, memory, move, decision, first, products)
-        scalars = (state.search, state.rounding, state.noise, state.shown, state.largest)
-        scalars, astray = one_kernel(opened, scalars)
+        products = vector.dots((direction, point.grad), (direction, direction))
+        slope, square = (z.astype(objective.dtype) for z in products)
+        opened = functools.partial(self.open, memory, move, trial, decision, first, slope, square)
+        figures, astray = one_kernel(opened, state.figures)
         # A direction that does not descend, by rounding or overflow, is replaced by the gradient's.
         memory = vector.where(astray, self.forget(memory), memory)
-        direction = vector.where(astray, vector.negative(g), direction)
-        return SearchState(point, direction, *scalars, memory)
+        direction = vector.where(astray, vector.negative(point.grad), direction)
+        return SearchState(point, direction, figures, memory)
 
     def open(
-        self, objective: Objective, memory: Any, move: Move, decision: Decision, first: Scalar, products: list[Scalar],
-        scalars: tuple[Any, ...],
-    ) -> tuple[tuple[Any, ...], jax.Array]:  # fmt: skip
+        self, memory: Any, move: Move, trial: Measured, decision: Decision, first: Scalar, slope: Scalar, square: Scalar,
+        old: Figures,
+    ) -> tuple[Figures, jax.Array]:  # fmt: skip
         """A search along the new direction, and whether that does not descend: nothing but scalars."""
-        search, _, noise, shown, largest = scalars
-        slope, dd, gg, xg = products
+        anew, value = decision.anew, move.after.value
+        gg, rounding = jnp.where(anew, old.square, trial.square), jnp.where(anew, old.rounding, trial.rounding)
         astray = ~(slope < 0)
-        slope, dd = jnp.where(astray, -gg, slope), jnp.where(astray, gg, dd)
+        slope, square = jnp.where(astray, -gg, slope), jnp.where(astray, gg, square)
         # Without a first alpha from the method the step has length 1 at most; where it was accepted, it grows.
-        unknown = decision.anew | astray | (move.before.value == jnp.inf)
-        default = jnp.where(unknown, jnp.minimum(1, 1 / jnp.sqrt(dd)), GROW * move.step_size)
+        unknown = anew | astray | (move.before.value == jnp.inf)
+        default = jnp.where(unknown, jnp.minimum(1, 1 / jnp.sqrt(square)), GROW * move.step_size)
         alpha = jnp.where(jnp.isnan(first) | astray, default, first)
-        lowest = jnp.minimum(search.start.value, move.after.value)  # noise that was accepted must not add up
+        lowest = jnp.minimum(old.search.start.value, value)  # noise that was accepted must not add up
         search = self.line_search.start(self.reference(memory, lowest), slope, alpha)
-        noise = jnp.where(decision.noisier, shown, noise)
-        largest = jnp.maximum(largest, jnp.abs(move.after.value))
-        return (search, 8 * objective.eps * xg, noise, jnp.zeros_like(noise), largest), astray
+        noise, largest = jnp.where(decision.noisier, old.shown, old.noise), jnp.maximum(old.largest, jnp.abs(value))
+        # A quadratic model promises half the slope; noise, or the rounding of x, may change the loss by more.
+        promised = jnp.where(-0.5 * slope <= rounding + noise, 0, -0.5 * slope)
+        return Figures(search, rounding, noise, jnp.zeros_like(noise), largest, gg, square, promised), astray
 
 
-def promise(state: SearchState) -> Scalar:
-    """Decrease -d'g / 2 that a quadratic model promises; 0 if noise or the rounding of x changes the loss by more."""
-    decrease = -0.5 * state.search.start.slope
-    return jnp.where(decrease <= state.rounding + state.noise, 0, decrease)
+def moduli(point: Point) -> tuple[Vector, Vector]:
+    """|x| and |g|, whose product tells by how much the rounding of x changes the loss."""
+    return jax.tree.map(jnp.abs, point.x), jax.tree.map(jnp.abs, point.grad)
