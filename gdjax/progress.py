@@ -144,9 +144,7 @@ def enter(objective: Objective, trip: Trip, p: Progress) -> tuple[Progress, jax.
     return now, wanted
 
 
-def measure(
-    objective: Objective, trip: Trip, known: tuple[Scalar, Scalar, Scalar]
-) -> tuple[Scalar, Scalar, Scalar]:
+def measure(objective: Objective, trip: Trip, known: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
     """Curvature along the last step s, the rate that it allows, and the Newton decrease that it promises, if any.
 
     Measured only near the floor (see MEASURE) and where the value first rises (a run-away; later it is so far

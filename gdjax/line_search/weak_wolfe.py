@@ -88,8 +88,6 @@ class WeakWolfe:
         middle = jnp.where(high == jnp.inf, 2 * low, 0.5 * (low + high))
         trials = search.trials + 1
         spent = (trials >= self.max_trials) | (middle == low) | (middle == high)
-        verdict, returning = conclude(
-            alpha, low, armijo & (value < f0 - noise), accepted, spent, search.returning
-        )
+        verdict, returning = conclude(alpha, low, armijo & (value < f0 - noise), accepted, spent, search.returning)
         step_size = jnp.where(returning, low, middle)
         return WeakWolfeState(step_size, search.start, low, high, trials, returning), verdict

@@ -69,7 +69,15 @@ class LBFGS(Searching):
         """No pairs, and the unit matrix."""
         x, m, dtype = objective.start, self.memory, objective.dtype
         pairs, square = jnp.zeros((2 * m, x.size), x.dtype), jnp.zeros((m, m), dtype)
-        return Memory(pairs, jnp.zeros(2 * m, dtype), square, square, jnp.zeros(m, dtype), jnp.ones((), dtype), jnp.asarray(0, jnp.int32))
+        return Memory(
+            pairs,
+            jnp.zeros(2 * m, dtype),
+            square,
+            square,
+            jnp.zeros(m, dtype),
+            jnp.ones((), dtype),
+            jnp.asarray(0, jnp.int32),
+        )
 
     def learn(self, memory: Memory, move: Move) -> tuple[Memory, jax.Array, Scalar]:
         """Remember the step; d = -H g, of which alpha = 1 is the length to try."""
