@@ -3,6 +3,7 @@
 from typing import Any
 
 from gdjax import penalties
+from gdjax.batch import minimize_many
 from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
@@ -63,6 +64,7 @@ __all__ = [
     "learning_rate_range",
     "maximize",
     "minimize",
+    "minimize_many",
     "penalties",
     "resume",
     "uncertainty",
