@@ -30,8 +30,9 @@ def of_many(result: "Result") -> str:
     failed = (codes < Status.CONVERGED) | (codes > Status.PRECISION_FLOOR)
     if not failed.any():
         return text
-    norms = np.nan_to_num(np.asarray(result.grad_norm, np.float64), nan=np.inf)
-    worst = np.unravel_index(np.argmax(np.where(failed, norms, -1)), codes.shape)
+    norms = np.asarray(result.grad_norm, np.float64)
+    size = np.where(np.isfinite(norms) & np.isfinite(np.asarray(result.value, np.float64)), norms, np.inf)
+    worst = np.unravel_index(np.argmax(np.where(failed, size, -1)), codes.shape)
     lane = jax.tree.map(lambda x: np.asarray(x)[worst], result)
     return f"{text} The worst is result[{', '.join(map(str, worst))}], {of_one(lane)}"
 
