@@ -25,6 +25,7 @@ from gdjax.methods.proximal_gradient import ProximalGradient
 from gdjax.methods.step_size import AdaptiveStep, PolyakStep
 from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
+from gdjax.multistart import Minima, MultiStart, multistart
 from gdjax.result import Result
 from gdjax.resume import resume
 from gdjax.services import Services
@@ -47,7 +48,9 @@ __all__ = [
     "History",
     "Kind",
     "LearningRates",
+    "Minima",
     "MoreThuente",
+    "MultiStart",
     "Optax",
     "PolyakStep",
     "ProximalGradient",
@@ -65,6 +68,7 @@ __all__ = [
     "maximize",
     "minimize",
     "minimize_many",
+    "multistart",
     "penalties",
     "resume",
     "uncertainty",
