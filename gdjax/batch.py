@@ -36,6 +36,7 @@ def minimize_many(
 ) -> Result:
     """Minimise ``loss(params, *args)`` for many params and args at once: lane for lane what `minimize` gives.
 
+    (Up to rounding, which differs between programs: hundreds of evaluations may become some more or fewer.)
     Faster than `jax.vmap` of `minimize`, whose problems all wait for the slowest: here a problem that is done gives its
     place to the next that waits. On a CPU each core works on some lanes (128 for four parameters, say) that stay in
     its cache, on a GPU there is one large block. A few stragglers go on by themselves in the end. As with `minimize`,
