@@ -3,6 +3,7 @@
 from typing import Any
 
 from gdjax import penalties
+from gdjax.batch import minimize_many
 from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
@@ -24,6 +25,7 @@ from gdjax.methods.proximal_gradient import ProximalGradient
 from gdjax.methods.step_size import AdaptiveStep, PolyakStep
 from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
+from gdjax.multistart import Minima, MultiStart, multistart
 from gdjax.result import Result
 from gdjax.resume import resume
 from gdjax.services import Services
@@ -46,7 +48,9 @@ __all__ = [
     "History",
     "Kind",
     "LearningRates",
+    "Minima",
     "MoreThuente",
+    "MultiStart",
     "Optax",
     "PolyakStep",
     "ProximalGradient",
@@ -63,6 +67,8 @@ __all__ = [
     "learning_rate_range",
     "maximize",
     "minimize",
+    "minimize_many",
+    "multistart",
     "penalties",
     "resume",
     "uncertainty",

@@ -106,9 +106,14 @@ def take_services(caller: str, options: Any) -> tuple[Services, Any]:
     return services, {name: value for name, value in options.items() if name not in services}
 
 
+def is_traced(arrays: list[Any]) -> bool:
+    """Whether this is inside a trace, where there are no numbers to look at (whatever is computed there is traced)."""
+    return any(isinstance(x, jax.core.Tracer) for x in [*arrays, jnp.zeros(())])
+
+
 def require_concrete(arrays: list[Any], what: str) -> None:
-    """Raise ValueError inside a trace, where there are no numbers to look at (whatever is computed there is traced)."""
-    if any(isinstance(x, jax.core.Tracer) for x in [*arrays, jnp.zeros(())]):
+    """Raise ValueError inside a trace."""
+    if is_traced(arrays):
         raise ValueError(f"{what}, so it cannot be used inside jit, vmap or grad")
 
 

@@ -65,10 +65,10 @@ class Result:
 
     @property
     def message(self) -> str:
-        """One or two sentences on how it ended; for a batch, how many ended how. Not inside a trace."""
-        codes = np.asarray(self.code)
+        """One or two sentences on how it ended; for a batch, how many ended how and the worst. Not inside a trace."""
         # Inside `jax.grad` the numbers carry derivatives, which a sentence does not need.
-        return sentences.of_one(jax.lax.stop_gradient(self)) if codes.ndim == 0 else sentences.of_many(codes)
+        plain = jax.lax.stop_gradient(self)
+        return sentences.of_one(plain) if np.ndim(self.code) == 0 else sentences.of_many(plain)
 
     def explain(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 
 from gdjax.progress import PATIENCE
@@ -13,12 +14,27 @@ if TYPE_CHECKING:
     from gdjax.result import Result
 
 
-def of_many(codes: np.ndarray) -> str:
-    """How many of a batch ended how, most frequent first."""
+def of_many(result: "Result") -> str:
+    """How many of a batch ended how, most frequent first; the longest; and what the worst says."""
+    codes, evals = np.asarray(result.code), np.asarray(result.num_evals)
+    if codes.size == 0:
+        return "0 problems."
     names, counts = np.unique(codes, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     ended = ", ".join(f"{counts[i]} {Status(int(names[i])).name}" for i in order)
-    return f"{codes.size} problems: {ended}."
+    longest = ", ".join(map(str, np.unravel_index(np.argmax(evals), codes.shape)))
+    text = (
+        f"{codes.size} problems: {ended}. Evaluations: {int(np.median(evals))} in the median, {evals.max()} at most "
+        f"(result[{longest}])."
+    )
+    failed = (codes < Status.CONVERGED) | (codes > Status.PRECISION_FLOOR)
+    if not failed.any():
+        return text
+    norms = np.asarray(result.grad_norm, np.float64)
+    size = np.where(np.isfinite(norms) & np.isfinite(np.asarray(result.value, np.float64)), norms, np.inf)
+    worst = np.unravel_index(np.argmax(np.where(failed, size, -1)), codes.shape)
+    lane = jax.tree.map(lambda x: np.asarray(x)[worst], result)
+    return f"{text} The worst is result[{', '.join(map(str, worst))}], {of_one(lane)}"
 
 
 def of_one(result: "Result") -> str:

@@ -182,3 +182,29 @@ def test_strengths_tuned_by_the_gradient_beat_the_grid(double):
     assert float(found.grad_norm) < 1e-4
     assert found.value < best
     assert np.abs(found.params - where).max() < float(example.GRID[1] - example.GRID[0])  # the same valley
+
+
+def test_many_fits_are_those_of_vmap(double):
+    import many_fits as example
+
+    _, responses = example.make_data(300)
+    result, same = example.fit_all(responses), example.fit_all_by_vmap(responses)
+    np.testing.assert_array_equal(result.status, same.status)
+    np.testing.assert_allclose(result.value, same.value, atol=1e-4)
+    assert np.mean(result.status == Status.CONVERGED) > 0.98
+    assert set(np.unique(result.status)) <= {Status.CONVERGED, Status.MAX_EVALS}
+    assert int(result.num_evals.max()) > 10 * np.median(result.num_evals)
+
+
+def test_multistart_finds_the_deepest_valley_and_the_waves(double):
+    import multistart as example
+
+    found = example.search_egg_box(300)
+    np.testing.assert_allclose(found.best.params, 0, atol=1e-3)
+    assert found.minima.value[1] > 0.1
+    waves = example.search_waves(200)
+    assert waves.best.status == Status.CONVERGED
+    for i in (0, 1):
+        frequencies = sorted([float(waves.minima.params["f"][i]), float(waves.minima.params["g"][i])])
+        np.testing.assert_allclose(frequencies, [1.7, 4.1], atol=0.01)
+    assert waves.minima.value[2] > 10 * waves.minima.value[1]

@@ -1,0 +1,185 @@
+"""Threads that work on lanes, one a core, and what they share: the problems that wait and the answers."""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.dtypes import canonicalize_dtype
+
+from gdjax.lanes import NONE, Lanes, Log, Orders, Page, Program, Report, idle, serve, shapes_of, unpack
+from gdjax.observers import NEVER
+from gdjax.stopping import Status
+
+# What the lanes of a worker carry should stay in a core's cache of the second level: Rosenbrock-10 by BFGS (1.4 kB a
+# lane) costs as much an evaluation with 128 lanes as with 512, a fifth more with 64: the kernels' fixed cost.
+CACHE = 2**19
+LANES = 256  # at most, on a CPU
+# On a GPU a trip costs the same up to some thousand lanes: what bounds them is memory.
+GPU_MEMORY, GPU_LANES = 2**30, 2**14
+PAGE = 4  # problems on a page for each lane: Python is entered once a page
+# Stragglers go on by themselves, in lanes for a 32nd as many, when they have kept the others waiting for so many trips:
+# that is a second program to compile.
+STRAGGLERS, PATIENCE = 32, 256
+VISIT = 0.2  # seconds in the compiled program at most, about: what Ctrl-C and a time limit have to wait
+
+Compiled = Callable[[list[Any], Lanes, Page, Orders], tuple[Lanes, Log, Report]]
+
+
+class Plan(NamedTuple):
+    """How many lanes each of how many workers has."""
+
+    width: int
+    workers: int
+
+
+def plan(problems: int, lane_bytes: int, batch_size: int | None, platform: str) -> Plan:
+    """Blocks of lanes in cache on all cores of a CPU; one large block elsewhere."""
+    cpu = platform == "cpu"
+    most = min(problems, batch_size or problems)
+    workers = min(cores() if cpu else 1, most)
+    space, lanes = (CACHE, LANES) if cpu else (GPU_MEMORY, GPU_LANES)
+    # Powers of two, so that there are few shapes to compile; enough for all problems, but no more than asked for.
+    enough = 2 ** math.ceil(math.log2(-(-most // workers)))
+    allowed = max(1, (batch_size or enough * workers) // workers)
+    width = min(enough, lanes, max(1, space // lane_bytes), allowed)
+    return Plan(2 ** int(math.log2(width)), workers)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+class Store:
+    """The answers, in the order of the problems."""
+
+    def __init__(self, problems: int) -> None:
+        self.problems, self.packed = problems, dict[str, np.ndarray]()
+
+    def put(self, log: Log) -> None:
+        """Keep what was finished. Several threads may do so at once: each has other rows."""
+        size = int(log.size)
+        rows = np.asarray(log.ids)[:size]
+        for name, answers in log.answers.items():
+            shape = self.problems, answers.shape[1]
+            self.packed.setdefault(name, np.empty(shape, answers.dtype))[rows] = np.asarray(answers)[:size]
+
+
+class Crew:
+    """Workers on one set of problems; ``own`` are its arrays, the problems along their first axis."""
+
+    def __init__(
+        self, program: Program, shared: list[Any], own: list[np.ndarray], ending: Callable[[], Status]
+    ) -> None:
+        self.program, self.shared, self.own, self.ending = program, shared, own, ending
+        self.problems = own[0].shape[0]
+        self.carry, self.like = shapes_of(program, shared, own)
+        self.store, self.next, self.lock = Store(self.problems), 0, threading.Lock()
+        self.abandoned = False
+
+    @property
+    def lane_bytes(self) -> int:
+        """What a lane carries."""
+        own = sum(x.nbytes for x in self.own) // self.problems
+        return own + sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(self.carry))
+
+    def solve(self, plan: Plan) -> Any:
+        """All results, as NumPy arrays."""
+        few = plan.width // STRAGGLERS
+        begun = [idle(self.carry, self.own, plan.width)] * plan.workers
+        left = self.all(begun, plan.workers, PATIENCE if few else NEVER)
+        if few and any(taken(lanes).any() for lanes in left):
+            self.all([self.narrow(lanes, few) for lanes in left], plan.workers, NEVER)
+        return unpack(self.store.packed, self.like)
+
+    def all(self, begun: Sequence[Lanes], workers: int, patience: int) -> list[Lanes]:
+        """Each worker on its lanes, and on problems as long as some wait: the lanes in the end."""
+        compiled = self.compile(begun[0])
+        x64 = canonicalize_dtype(np.float64) == np.float64  # such settings are each thread's own
+
+        def work(lanes: Lanes) -> Lanes:
+            with jax.enable_x64(x64):
+                return Worker(self, compiled, lanes).run(workers, patience)
+
+        if len(begun) == 1:
+            return [work(begun[0])]
+        with ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(work, lanes) for lanes in begun]
+            try:
+                wait(futures, return_when="FIRST_EXCEPTION")
+            finally:
+                self.abandoned = not all(f.done() and f.exception() is None for f in futures)
+            return [f.result() for f in futures]
+
+    def compile(self, lanes: Lanes) -> Compiled:
+        """The program for lanes and pages of these shapes; known if it was compiled before."""
+        orders = Orders(*map(np.int32, (0, 0, 0, 0, Status.RUNNING)))
+        return serve.lower(self.program, self.shared, lanes, self.page(0, 0, PAGE * lanes.ids.size), orders).compile()
+
+    def page(self, first: int, count: int, size: int) -> Page:
+        """The problems from ``first`` on, and padding."""
+        rows = np.minimum(np.arange(first, first + size, dtype=np.int32), max(first + count - 1, 0))
+        cut = lambda x: x[first : first + size] if count == size else x[rows]
+        return Page([cut(x) for x in self.own], rows)
+
+    def pages(self, size: int, workers: int) -> Iterator[tuple[Page, int]]:
+        """Pages of the problems that wait and how many are on each: the last ones smaller, so that all end together."""
+        while True:
+            with self.lock:
+                first = self.next
+                count = min(size, -(-(self.problems - first) // workers))
+                self.next += count
+            if not count:
+                return
+            yield self.page(first, count, size), count
+
+    def narrow(self, lanes: Lanes, few: int) -> Lanes:
+        """The lanes that have a problem, alone."""
+        chosen = np.flatnonzero(taken(lanes))
+        fill = lambda new, old: np.concatenate([np.asarray(old)[chosen], new[chosen.size :]])
+        return jax.tree.map(fill, idle(self.carry, self.own, few), lanes)
+
+
+def taken(lanes: Lanes) -> np.ndarray:
+    """Which lanes have a problem."""
+    return np.asarray(lanes.ids) != NONE
+
+
+class Worker:
+    """One thread with its lanes."""
+
+    def __init__(self, crew: Crew, compiled: Compiled, lanes: Lanes) -> None:
+        self.crew, self.compiled, self.lanes = crew, compiled, lanes
+        self.width = lanes.ids.shape[0]
+        self.trips = 64  # of the next call, which is to take VISIT seconds at most
+
+    def run(self, workers: int, patience: int) -> Lanes:
+        """Page after page; then what is under way, without patience for a few stragglers."""
+        for page, count in self.crew.pages(PAGE * self.width, workers):
+            first = 0
+            while first < count and not self.crew.abandoned:
+                first = int(self.call(page, first, count, self.width, NEVER).first)
+        page = self.crew.page(0, 0, PAGE * self.width)
+        few = self.width // STRAGGLERS if patience < NEVER else 0
+        while taken(self.lanes).sum() > few and not self.crew.abandoned:
+            self.call(page, 0, 0, few, NEVER)
+        while taken(self.lanes).any() and patience > 0 and not self.crew.abandoned:
+            patience -= int(self.call(page, 0, 0, 0, patience).trips)
+        return self.lanes
+
+    def call(self, page: Page, first: int, count: int, floor: int, trips: int) -> Report:
+        """Go on for a while."""
+        began = time.perf_counter()
+        orders = Orders(*map(np.int32, (first, count, floor, min(trips, self.trips), self.crew.ending())))
+        self.lanes, log, report = jax.block_until_ready(self.compiled(self.crew.shared, self.lanes, page, orders))
+        self.crew.store.put(log)
+        made, seconds = int(report.trips), time.perf_counter() - began
+        self.trips = int(np.clip(made * VISIT / seconds, 1, 8 * self.trips))
+        return report

@@ -1,0 +1,332 @@
+"""Many problems at once: lane for lane what minimize gives, in few lanes, few programs and few trips."""
+
+import os
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import CompileCounter, rosenbrock
+
+import gdjax
+from gdjax import BFGS, LBFGS, GradientDescent, Status, Stop, batch, workers
+
+MODES = [True]  # the numbers of a lane are compared to rounding
+
+
+def offset(p, center):
+    """A quartic bowl around a center."""
+    return jnp.sum((p - center) ** 2 + 0.1 * (p - center) ** 4)
+
+
+RATE = GradientDescent(0.2)  # compiles fastest
+STARTS = np.random.default_rng(0).uniform(-2, 2, (11, 3))
+
+
+def one_by_one(loss, starts, *args, **options):
+    return [gdjax.minimize(loss, start, *(a[i] for a in args), **options) for i, start in enumerate(starts)]
+
+
+def assert_lanes_equal(many, single, rtol=1e-7):
+    """Every leaf of the results but what a rounding can change much."""
+    assert many.code.shape == (len(single),)
+    for i, one in enumerate(single):
+        assert many[i].status is one.status
+        assert int(many.num_evals[i]) == int(one.num_evals)
+        assert int(many.num_steps[i]) == int(one.num_steps)
+        for a, b in zip(jax.tree.leaves(many[i].params), jax.tree.leaves(one.params), strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-8)
+        np.testing.assert_allclose(many.value[i], one.value, rtol=rtol, atol=1e-12)
+    assert jax.tree.structure(many) == jax.tree.structure(single[0])
+
+
+METHODS = {
+    "LBFGS": dict(method=LBFGS(memory=4)),
+    "BFGS": dict(method=BFGS()),
+    "Barzilai-Borwein": dict(method=GradientDescent(gdjax.BarzilaiBorwein()), max_evals=60),
+    "Adam": dict(method=optax.adam(0.05), max_steps=40),
+    "box": dict(penalty=gdjax.penalties.Box(-0.5, 0.5)),
+    "L1, to a maximum": dict(penalty=gdjax.penalties.L1(0.3), maximize=True),
+}
+
+
+@pytest.mark.parametrize("options", METHODS.values(), ids=METHODS.keys())
+def test_lane_for_lane_what_minimize_gives(options):
+    options = dict(options)
+    if options.pop("maximize", False):
+        many = gdjax.minimize_many(lambda p: -rosenbrock(p), STARTS, maximize=True, batch_size=4, **options)
+        single = [gdjax.maximize(lambda p: -rosenbrock(p), start, **options) for start in STARTS]
+    else:
+        many = gdjax.minimize_many(rosenbrock, STARTS, batch_size=4, **options)
+        single = one_by_one(rosenbrock, STARTS, **options)
+    assert_lanes_equal(many, single)
+    assert len(set(np.asarray(many.num_evals).tolist())) > 1 or "max_steps" in options
+
+
+def tree_loss(p, data, scale, power=2):
+    residual = p["a"] * data["x"] + jnp.abs(p["b"]) ** 2 - data["y"]
+    return scale * jnp.mean(residual**power), {"largest": jnp.max(jnp.abs(residual))}
+
+
+def test_pytrees_axes_aux_and_history():
+    x = np.linspace(0.0, 1.0, 5)
+    data = {"x": x, "y": np.stack([a / 6 * x + 1 for a in range(6)], axis=1)}
+    starts = {"a": np.zeros(6), "b": np.full((2, 6), 1 + 0.5j)[0]}
+    options = dict(has_aux=True, history=4, kwargs={"power": 2}, method=GradientDescent(0.05))
+    axes = ({"a": 0, "b": -1}, {"x": None, "y": 1}, None)
+    many = gdjax.minimize_many(tree_loss, starts, data, 2.0, in_axes=axes, **options)
+    assert many.params["b"].dtype == jnp.complex128
+    for i in range(6):
+        start = {"a": starts["a"][i], "b": starts["b"][i]}
+        one = gdjax.minimize(tree_loss, start, {"x": x, "y": data["y"][:, i]}, 2.0, **options)
+        assert many[i].status is one.status is Status.CONVERGED
+        assert int(many.num_evals[i]) == int(one.num_evals)
+        np.testing.assert_allclose(many.aux["largest"][i], one.aux["largest"], atol=1e-6)
+        np.testing.assert_array_equal(many.history.step[i], one.history.step)
+        np.testing.assert_allclose(many.history.value[i], one.history.value, rtol=1e-6, atol=1e-12)
+        assert len(many[i].history) == len(one.history)
+
+
+@pytest.mark.parametrize(
+    ("starts", "centers", "in_axes"),
+    [
+        (np.zeros(2), np.arange(5.0), (None, 0)),
+        (np.zeros((5, 2)), np.float64(1.5), (0, None)),
+        (np.zeros((2, 5)), np.ones((2, 5)) * np.arange(5), 1),
+        (jnp.zeros((5, 2)), jnp.arange(5.0), [0, 0]),
+    ],
+)
+def test_in_axes_as_in_vmap(starts, centers, in_axes):
+    result = gdjax.minimize_many(offset, starts, centers, in_axes=in_axes, method=RATE)
+    want = jax.vmap(lambda p, c: gdjax.minimize(offset, p, c, method=RATE), in_axes=in_axes)(starts, centers)
+    assert result.converged.all()
+    np.testing.assert_array_equal(result.num_evals, want.num_evals)
+    np.testing.assert_allclose(result.params, want.params, atol=1e-9)
+
+
+def test_the_default_method_is_bfgs_for_few_parameters_and_that_of_minimize_for_many():
+    for count, method in ((5, BFGS()), (batch.DENSE + 8, LBFGS())):
+        starts = np.linspace(-1, 1, 2 * count).reshape(2, count)
+        result = gdjax.minimize_many(rosenbrock, starts, max_evals=12)
+        want = gdjax.minimize(rosenbrock, starts[0], method=method, max_evals=12)
+        np.testing.assert_allclose(result.params[0], want.params, rtol=1e-9)
+
+
+def fates_loss(p, fate):
+    """Converges, never does, is not finite at the start (1, 1), runs away downwards."""
+    cases = [jnp.sum(p**2), jnp.sum(1e-3 * jnp.abs(p) ** 1.5), jnp.sum(jnp.log(p - 2)), -jnp.sum(jnp.exp(p))]
+    return jnp.select([fate == i for i in range(4)], cases)
+
+
+def test_each_lane_has_its_own_status_and_none_touches_another():
+    fates = np.arange(40) % 4
+    options = dict(method=GradientDescent(0.4), max_steps=50)
+    many = gdjax.minimize_many(fates_loss, np.ones((40, 2)), fates, batch_size=8, **options)
+    single = one_by_one(fates_loss, np.ones((4, 2)), np.arange(4), **options)
+    assert [r.status for r in single] == [
+        Status.CONVERGED,
+        Status.MAX_STEPS,
+        Status.NONFINITE_START,
+        Status.UNBOUNDED,
+    ]
+    assert_lanes_equal(many, [single[fate] for fate in fates])
+    text = str(many)
+    assert text.startswith("40 problems: 10 CONVERGED, 10 MAX_STEPS, 10 UNBOUNDED, 10 NONFINITE_START. Evaluations: ")
+    assert "The worst is result[2], NONFINITE_START: the descent cannot begin" in text
+
+
+class Watch(workers.Worker):
+    """Notes the trips that each call made with how many lanes."""
+
+    calls = []
+
+    def call(self, *args):
+        report = super().call(*args)
+        self.calls.append((self.width, int(report.trips), threading.current_thread().name))
+        return report
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls of compiled programs by the workers, of whom there are two."""
+    monkeypatch.setattr(workers, "Worker", Watch)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    monkeypatch.setattr(Watch, "calls", [])
+    return Watch.calls
+
+
+def valley(p, curvature):
+    """Gradient descent at a rate of 1/2 makes 22 evaluations of curvature 1 and 1977 of 0.01."""
+    return 0.5 * (p[0] - 1) ** 2 + 0.5 * curvature * (p[1] - 1) ** 2
+
+
+VALLEY = dict(in_axes=(None, 0), method=GradientDescent(0.5), tol=1e-6)
+START = np.array([3.0, 3.0])
+
+
+def test_a_straggler_does_not_keep_the_others_trips_going(calls):
+    """1000 problems of which one is a hundred times as long: under vmap all make its 1977 trips."""
+    curvatures = np.ones(1000)
+    curvatures[3] = 0.01
+    result = gdjax.minimize_many(valley, START, curvatures, **VALLEY)
+    assert result.converged.all()
+    np.testing.assert_array_equal(result.num_evals, np.where(curvatures == 1, 22, 1977))
+    np.testing.assert_allclose(result.params, 1, atol=1e-3)
+    assert {width for width, _, _ in calls} == {256, 8}
+    lane_trips = sum(width * trips for width, trips, _ in calls)
+    needed = int(result.num_evals.sum())
+    assert needed < lane_trips < 6 * needed < 0.1 * 1000 * 1977
+    assert len({name[-1] for _, _, name in calls}) == 2  # both workers had their share
+
+
+def test_lanes_are_kept_full_while_problems_wait(calls):
+    """Difficulties from 22 to 200 evaluations in any order."""
+    curvatures = np.random.default_rng(1).uniform(0.1, 1, 3000)
+    result = gdjax.minimize_many(valley, START, curvatures, batch_size=64, **VALLEY)
+    assert result.converged.all()
+    assert {width for width, _, _ in calls} == {32}
+    lane_trips = sum(width * trips for width, trips, _ in calls)
+    assert int(result.num_evals.sum()) > 0.85 * lane_trips
+    one = gdjax.minimize(valley, START, curvatures[77], method=VALLEY["method"], tol=1e-6)
+    assert int(one.num_evals) == int(result.num_evals[77])
+
+
+def test_nothing_is_compiled_again_for_other_numbers_or_another_number_of_problems():
+    slope = lambda p, curvature: valley(p, 2 * curvature)
+    solve = lambda count, tol: gdjax.minimize_many(
+        slope, START, np.linspace(0.3, 0.5, count), in_axes=(None, 0), method=GradientDescent(0.5 + tol), tol=tol
+    )
+    with CompileCounter() as compiled:
+        first = solve(1000, 1e-6)
+    assert 1 <= compiled.count <= 3  # the loop, and what JAX makes of small things
+    with CompileCounter() as compiled:
+        second = solve(1200, 1e-5)
+    assert compiled.count == 0
+    assert first.converged.all()
+    assert second.converged.all()
+
+
+def test_inside_jit_vmap_and_grad_it_is_the_vmapped_minimize():
+    starts, centers = np.zeros((5, 2)), np.arange(5.0)
+    solve = lambda starts, centers: gdjax.minimize_many(offset, starts, centers, method=RATE).params
+    outside = solve(starts, centers)
+    np.testing.assert_allclose(jax.jit(solve)(starts, centers), outside, atol=1e-9)
+    chunks = jax.jit(lambda c: gdjax.minimize_many(offset, starts, c, batch_size=2, method=RATE).params)(centers)
+    np.testing.assert_allclose(chunks, outside, atol=1e-9)
+    np.testing.assert_allclose(jax.vmap(solve)(starts[None], centers[None])[0], outside, atol=1e-9)
+    slopes = jax.grad(lambda c: jnp.sum(solve(starts, c)[:, 0] * jnp.arange(5.0)))(centers)
+    np.testing.assert_allclose(slopes, np.arange(5.0), atol=1e-6)  # every minimum is at its center
+
+
+def test_float32_stays_float32_and_closures_are_shared():
+    shift = jnp.float32(2.0)
+    result = gdjax.minimize_many(lambda p: jnp.sum((p - shift) ** 2), np.zeros((9, 2), np.float32), method=RATE)
+    assert result.params.dtype == result.value.dtype == jnp.float32
+    assert result.converged.all()
+    np.testing.assert_allclose(result.params, 2, atol=1e-3)
+    with jax.enable_x64(False):
+        result = gdjax.minimize_many(offset, np.zeros((9, 2)), np.arange(9) / 4, method=RATE)
+        assert result.params.dtype == jnp.float32
+        assert result.converged.all()
+
+
+def test_random_keys_are_data_too():
+    loss = lambda p, key: jnp.sum((p - jax.random.normal(key, (2,))) ** 2)
+    keys = jax.random.split(jax.random.key(0), 3)
+    result = gdjax.minimize_many(loss, np.zeros(2), keys, in_axes=(None, 0), method=RATE)
+    np.testing.assert_allclose(result.params, jax.vmap(lambda k: jax.random.normal(k, (2,)))(keys), atol=1e-5)
+
+
+def test_a_result_of_many_is_where_to_go_on_from():
+    short = gdjax.minimize_many(rosenbrock, STARTS, method=LBFGS(memory=4), max_evals=5)
+    assert (short.status == Status.MAX_EVALS).all()
+    longer = gdjax.minimize_many(rosenbrock, short, method=LBFGS(memory=4), max_evals=500)
+    assert longer.converged.all()
+    assert (longer.value < short.value).all()
+
+
+def test_when_the_time_is_up_every_problem_has_a_point():
+    starts = STARTS + 0.0
+    result = gdjax.minimize_many(rosenbrock, starts, method=LBFGS(memory=4), batch_size=4, max_seconds=0)
+    assert (result.status == Status.MAX_SECONDS).all()
+    np.testing.assert_array_equal(result.num_evals, 1)
+    np.testing.assert_array_equal(result.params, starts)
+    np.testing.assert_allclose(result.value, [rosenbrock(x) for x in starts])
+    assert "11 MAX_SECONDS" in str(result)
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_ctrl_c_keeps_the_best_points(count):
+    curvatures = np.where(np.arange(count) % 2 == 0, 1e-7, 1.0)
+    options = VALLEY | dict(tol=1e-15, max_steps=2_000_000_000, stop=Stop(patience=2_000_000_000))
+    gdjax.minimize_many(valley, START, curvatures, max_seconds=0, **options)  # compiled before the key is pressed
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    result = gdjax.minimize_many(valley, START, curvatures, **options)
+    timer.join()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (result.status[::2] == Status.INTERRUPTED).all()
+    assert (result.status[1::2] == Status.CONVERGED).all()
+    np.testing.assert_allclose(result.params[:, 0], 1, atol=1e-5)
+
+
+def test_an_exception_in_one_worker_ends_all(calls, monkeypatch):
+    def broken(self, log):
+        raise OSError("no room")
+
+    monkeypatch.setattr(workers.Store, "put", broken)
+    with pytest.raises(OSError, match="no room"):
+        gdjax.minimize_many(valley, START, np.ones(1000), **VALLEY)
+
+
+WRONG = {
+    "in_axes must be an axis or a tuple": dict(in_axes=(0, 0, 0)),
+    "in_axes does not fit params": dict(in_axes=([0, 0], 0)),
+    "in_axes must hold axes": dict(in_axes=(0, 1.5)),
+    "params has shape \\(3, 2\\) and no axis 2 of problems": dict(in_axes=(2, None)),
+    "args\\[0\\] has shape \\(\\) and no axis 0 of problems; with None": dict(args=(1.5,)),
+    "args\\[0\\] holds 4 problems .axis 0 of shape \\(4,\\)., params 3": dict(args=(np.ones(4),)),
+    "nothing has an axis of problems": dict(in_axes=None),
+    "there are no problems: params has shape \\(0, 2\\)": dict(params=np.ones((0, 2)), in_axes=(0, None)),
+    "batch_size must be": dict(batch_size=0),
+    "max_seconds must be": dict(max_seconds=-1),
+    "callback watches a single descent": dict(callback=print),
+    "has no option 'steps'": dict(steps=3),
+    "params\\['x'\\] has dtype int": dict(params={"x": np.ones((3, 2), int)}),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_does_not_fit_is_named(words):
+    given = dict(params=np.ones((3, 2)), args=(np.ones(3),)) | WRONG[words]
+    with pytest.raises((TypeError, ValueError), match=words):
+        gdjax.minimize_many(offset, given.pop("params"), *given.pop("args"), **given)
+
+
+def test_a_time_limit_needs_python():
+    with pytest.raises(ValueError, match="max_seconds"):
+        jax.jit(lambda p: gdjax.minimize_many(rosenbrock, p, max_seconds=1))(STARTS)
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        ((10_000, 1400, None, "cpu"), (256, 2)),
+        ((10_000, 10_000, None, "cpu"), (32, 2)),
+        ((10_000, 10**9, None, "cpu"), (1, 2)),
+        ((300, 1400, None, "cpu"), (256, 2)),
+        ((100, 1400, None, "cpu"), (64, 2)),
+        ((1, 1400, None, "cpu"), (1, 1)),
+        ((10_000, 1400, 100, "cpu"), (32, 2)),
+        ((10_000, 1400, 1, "cpu"), (1, 1)),
+        ((10**6, 1400, None, "gpu"), (2**14, 1)),
+        ((10**6, 2**20, None, "gpu"), (2**10, 1)),
+    ],
+)
+def test_lanes_fit_the_cache_the_cores_and_the_batch_size(given, want, monkeypatch):
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    assert workers.plan(*given) == want

@@ -1,0 +1,134 @@
+"""The best of many starts: minima are told apart and counted, and what did not converge is no minimum."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gdjax
+from gdjax import GradientDescent, Status
+
+MODES = [True]  # positions of minima to many digits
+HIMMELBLAU = np.array([[3.0, 2.0], [-2.805118, 3.131312], [-3.779310, -3.283186], [3.584428, -1.848126]])
+
+
+def himmelblau(p, lift=0.0):
+    """Four minima of value 0 (D. Himmelblau, 1972); with a lift the left ones lie higher."""
+    return (p[0] ** 2 + p[1] - 11) ** 2 + (p[0] + p[1] ** 2 - 7) ** 2 - lift * p[0]
+
+
+def corner(key):
+    return jax.random.uniform(key, (2,), minval=-5.0, maxval=5.0)
+
+
+RATE = dict(method=GradientDescent(0.003), tol=1e-8)
+
+
+def test_all_minima_are_found_and_counted():
+    found = gdjax.multistart(himmelblau, corner, num_starts=200, **RATE)
+    assert found.results.converged.all()
+    assert found.minima.value.shape == (4,)
+    order = np.argsort(found.minima.params[:, 0])
+    want = HIMMELBLAU[np.argsort(HIMMELBLAU[:, 0])]
+    np.testing.assert_allclose(found.minima.params[order], want, atol=1e-5)
+    nearest = np.argmin(np.linalg.norm(found.results.params[:, None] - want, axis=2), axis=1)
+    np.testing.assert_array_equal(found.minima.count[order], np.bincount(nearest))
+    np.testing.assert_array_equal(found.minima.value, found.results.value[found.minima.lane])
+
+
+def test_the_best_is_the_lowest_and_minima_are_sorted():
+    found = gdjax.multistart(himmelblau, corner, 1.0, num_starts=200, key=jax.random.key(3), **RATE)
+    assert found.best.status is Status.CONVERGED
+    assert float(found.best.value) == found.minima.value[0] == float(found.results.value.min())
+    assert (np.diff(found.minima.value) > 0.1).all()
+    np.testing.assert_allclose(found.best.params, [3.58, -1.85], atol=0.1)
+    text = str(found)
+    assert text.startswith("200 starts: 200 came to rest, at 4 distinct minima.\n         value  reached  params\n")
+    assert f"{found.minima.count[0]:7d}  {found.best.params[0]:.5g}, {found.best.params[1]:.5g}" in text
+    assert "The best: CONVERGED: after" in text
+
+
+@pytest.mark.parametrize(("length", "height"), [(1e-6, 1e9), (1e6, 1e-9)])
+def test_in_other_units_the_same_minima(length, height):
+    starts = np.random.default_rng(0).uniform(-5, 5, (60, 2))
+    options = dict(method=gdjax.BFGS(), tol=1e-8)
+    one = gdjax.multistart(lambda p: himmelblau(p, 1.0) + 7, starts, **options)
+    other = gdjax.multistart(lambda p, h: h * himmelblau(p / length, 1.0), starts * length, height, **options)
+    assert len(one.minima.value) == len(other.minima.value) == 4
+    np.testing.assert_allclose(other.minima.params / length, one.minima.params, rtol=1e-4)
+    assert one.minima.count.sum() == other.minima.count.sum() == 60
+
+
+def test_coarser_ideas_of_distinct_merge_minima():
+    starts = np.random.default_rng(0).uniform(-5, 5, (60, 2))
+    count = lambda distinct: len(gdjax.multistart(himmelblau, starts, distinct=distinct, **RATE).minima.value)
+    assert [count(d) for d in (1e-3, 0.5, 1.0)] == [4, 3, 1]
+
+
+def half_open(p):
+    """A minimum of 0 at -1; on the right it falls below that for ever."""
+    return jnp.where(p < 0, (p + 1) ** 2, 1 - p)
+
+
+def test_what_did_not_converge_is_no_minimum_and_is_counted():
+    starts = np.array([-3.0, -0.5, 2.0, -2.0, 4.0, jnp.nan])
+    found = gdjax.multistart(half_open, starts, method=GradientDescent(0.3), max_steps=50)
+    assert found.minima.value.shape == (1,)
+    assert found.minima.count.tolist() == [3]
+    np.testing.assert_allclose(found.minima.params, [-1], atol=1e-6)
+    assert found.best.status is Status.CONVERGED
+    text = str(found)
+    assert "6 starts: 3 came to rest, at 1 distinct minimum; 3 did not: 2 MAX_STEPS, 1 NONFINITE_START." in text
+    assert "Among those that did not converge results[4] is lower: -18 (MAX_STEPS)." in text
+
+
+def test_where_none_converges_there_are_no_minima():
+    found = gdjax.multistart(half_open, np.array([3.0, 5.0, jnp.nan]), method=GradientDescent(0.3), max_steps=5)
+    assert found.minima.value.shape == (0,)
+    assert found.best.status is Status.MAX_STEPS
+    assert float(found.best.value) == float(found.results.value[1])
+    assert str(found).startswith("3 starts: 0 came to rest, at 0 distinct minima; 3 did not")
+
+
+def test_maxima_of_a_tree_of_complex_and_real_params():
+    def loss(p):
+        return -(jnp.abs(p["z"] ** 2 + 1) ** 2) - jnp.sum((p["x"] - 1) ** 2)
+
+    def sampler(key):
+        a, b, c = jax.random.split(key, 3)
+        z = jax.lax.complex(jax.random.uniform(a, minval=-1.0), 2 * jax.random.uniform(b, minval=-1.0))
+        return {"z": z, "x": jax.random.normal(c, (2,))}
+
+    found = gdjax.multistart(loss, sampler, num_starts=20, key=1, maximize=True, method=gdjax.BFGS())
+    assert found.results.converged.all()
+    np.testing.assert_allclose(np.sort(found.minima.params["z"].imag), [-1, 1], atol=1e-4)
+    np.testing.assert_allclose(found.minima.params["x"], 1, atol=1e-4)
+    assert found.minima.count.sum() == 20
+    assert "at 2 distinct maxima" in str(found)
+
+
+def test_starts_all_equal_are_one_minimum():
+    found = gdjax.multistart(himmelblau, np.ones((5, 2)), **RATE)
+    assert found.minima.count.tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (dict(starts=corner), "a sampler needs num_starts"),
+        (dict(starts=corner, num_starts=0), "a sampler needs num_starts"),
+        (dict(starts=np.ones((3, 2)), num_starts=3), "num_starts is for a sampler"),
+        (dict(starts=np.ones((3, 2)), in_axes=0), "multistart has no in_axes"),
+        (dict(starts=np.ones((3, 2)), distinct=-1.0), "distinct must be"),
+        (dict(starts=np.float64(1.0)), "params has shape"),
+        (dict(starts=np.ones((3, 2)), callback=print), "callback watches a single descent"),
+    ],
+)
+def test_what_does_not_fit_is_named(given, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        gdjax.multistart(himmelblau, given.pop("starts"), **given)
+
+
+def test_not_inside_a_trace():
+    with pytest.raises(ValueError, match="multistart counts distinct minima in Python"):
+        jax.jit(lambda starts: gdjax.multistart(himmelblau, starts).best.params)(np.ones((3, 2)))
