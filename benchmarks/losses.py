@@ -1,0 +1,54 @@
+"""The losses that are measured for their speed, and where they start; in JAX's present default precision."""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+START = (-1.2, 1.0)  # of Rosenbrock's function, repeated
+LAYERS = (8, 32, 32, 1)
+
+
+def rosenbrock(x: jax.Array) -> jax.Array:
+    """Chained, of any length."""
+    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def rosenbrock_start(n: int) -> jax.Array:
+    """The standard start."""
+    return jnp.resize(jnp.asarray(START), n)
+
+
+def mlp(rows: int = 256) -> tuple[Any, Any]:
+    """Mean squared error of a network with two hidden layers (tanh) on fixed random data; six leaves."""
+    rng = np.random.default_rng(0)
+    inputs = jnp.asarray(rng.normal(size=(rows, LAYERS[0])))
+    outputs = jnp.asarray(rng.normal(size=(rows, LAYERS[-1])))
+    start = [
+        dict(weights=jnp.asarray(rng.normal(size=(m, n)) / m**0.5), bias=jnp.zeros(n))
+        for m, n in itertools.pairwise(LAYERS)
+    ]
+
+    def loss(layers: Any) -> jax.Array:
+        hidden = inputs
+        for layer in layers[:-1]:
+            hidden = jnp.tanh(hidden @ layer["weights"] + layer["bias"])
+        return jnp.mean((hidden @ layers[-1]["weights"] + layers[-1]["bias"] - outputs) ** 2)
+
+    return loss, start
+
+
+def logistic_regression(strength: float = 1e-3) -> tuple[Any, Any]:
+    """Of scikit-learn's breast cancer data, 569 x 30, standardised, with strength |w|^2 / 2."""
+    from sklearn.datasets import load_breast_cancer
+
+    data, labels = load_breast_cancer(return_X_y=True)
+    x = jnp.asarray((data - data.mean(0)) / data.std(0))
+    signs = jnp.asarray(2.0 * labels - 1)
+
+    def loss(w: jax.Array) -> jax.Array:
+        return jnp.mean(jax.nn.softplus(-signs * (x @ w[1:] + w[0]))) + 0.5 * strength * jnp.sum(w[1:] ** 2)
+
+    return loss, jnp.zeros(x.shape[1] + 1)

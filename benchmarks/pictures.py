@@ -1,0 +1,60 @@
+"""Bars and lines with a colour a library and a style a method."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+# A colour a library, from Okabe and Ito's, which the colour-blind tell apart; a line style a method.
+COLOURS = {
+    "gdjax": "#000000", "optax": "#D55E00", "jaxopt": "#0072B2", "optimistix": "#009E73", "scipy": "#CC79A7",
+    "hand-written": "#999999", "value_and_grad": "#999999",
+}  # fmt: skip
+LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
+
+
+def library(solver: str) -> str:
+    """Whose it is."""
+    return solver.split(".")[0]
+
+
+def styles(solvers: Any) -> dict[str, dict[str, Any]]:
+    """Colour, line style and width of each."""
+    methods: dict[str, int] = {}
+    found = {}
+    for solver in solvers:
+        of = library(solver)
+        style = LINES[methods.setdefault(of, 0) % len(LINES)]
+        methods[of] += 1
+        found[solver] = dict(color=COLOURS[of], linestyle=style, linewidth=2.5 if of == "gdjax" else 1.5)
+    return found
+
+
+def bars(panels: dict[str, dict[str, float | None]], path: Path, note: str) -> None:
+    """A panel each of horizontal bars, with their numbers; None is what did not get there."""
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(5.2 * len(panels), 1.2 + 0.32 * max(map(len, panels.values()))),
+        dpi=150, layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for panel, (heading, lengths) in zip(axes[0], panels.items(), strict=True):
+        names = list(lengths)[::-1]
+        heights = [lengths[name] or 0 for name in names]
+        drawn = panel.barh(names, heights, color=[COLOURS[library(name)] for name in names])
+        labels = ["not reached" if lengths[name] is None else f"{lengths[name]:.3g}" for name in names]
+        panel.bar_label(drawn, labels, padding=3, fontsize=8)
+        panel.set_title(heading, fontsize=10)
+        panel.margins(x=0.15)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    finish(figure, path, note)
+
+
+def finish(figure: Any, path: Path, note: str) -> None:
+    """With a line on where it was measured, to the file."""
+    figure.supxlabel(note, fontsize=7, color="#555555")
+    figure.savefig(path)
+    plt.close(figure)
+    print(f"picture: {path}")
