@@ -19,7 +19,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import gdjax
 from benchmarks import losses
-from benchmarks.measuring import Record, chosen, ratio, run_or_load, table, title
+from benchmarks.measuring import Record, chosen, progress, ratio, run_or_load, table, title
 from benchmarks.measuring import add_arguments as add_common
 from benchmarks.pictures import bars
 from benchmarks.programs import PEERS, Program, by_hand
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> Iterator[Record]:
     jax.jit(lambda x: x + 1).lower(1.0).compile()  # the compiler's own start
     for problem, (loss, start) in problems().items():
         rounds = [
-            {name: compile_once(program, loss, start) for name, program in solvers.items()}
+            {name: compile_once(solvers[name], loss, start) for name in progress(problem, solvers)}
             for _ in range(options.repeats)
         ]
         for name in solvers:

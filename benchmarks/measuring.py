@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -78,6 +79,13 @@ def chosen(options: argparse.Namespace, solvers: dict[str, Any]) -> dict[str, An
     """Those that were asked for by the beginnings of their names."""
     wanted = tuple(options.solvers or [""])
     return {name: solver for name, solver in solvers.items() if name.startswith(wanted)}
+
+
+def progress(what: str, names: Iterable[str]) -> Iterator[str]:
+    """The names, each told on the error stream when its turn comes."""
+    for name in names:
+        print(f"{what}: {name}", file=sys.stderr, flush=True)
+        yield name
 
 
 def timed(call: Callable[..., Any], *args: Any) -> tuple[float, Any]:

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 # A colour a library, from Okabe and Ito's, which the colour-blind tell apart; a line style a method.
 COLOURS = {
     "gdjax": "#000000", "optax": "#D55E00", "jaxopt": "#0072B2", "optimistix": "#009E73", "scipy": "#CC79A7",
-    "hand-written": "#999999", "value_and_grad": "#999999",
+    "hand-written": "#999999", "value_and_grad": "#56B4E9", "products with W, memory 10": "#E69F00",
 }  # fmt: skip
 LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 
@@ -49,6 +49,30 @@ def bars(panels: dict[str, dict[str, float | None]], path: Path, note: str) -> N
         panel.margins(x=0.15)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
+    finish(figure, path, note)
+
+
+def lines(
+    panels: dict[str, dict[str, tuple[list[float], list[float]]]],
+    path: Path,
+    along: str | list[str],
+    up: str,
+    note: str,
+) -> None:
+    """A panel each of lines (x, y) on logarithmic axes, with one legend; ``along`` is for all or one for each."""
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(5 * len(panels) + 3, 4.5), dpi=150, layout="constrained", squeeze=False
+    )
+    style = styles(dict.fromkeys(name for curves in panels.values() for name in curves))
+    names = [along] * len(panels) if isinstance(along, str) else along
+    shown: dict[str, Any] = {}
+    for panel, (heading, curves), xlabel in zip(axes[0], panels.items(), names, strict=True):
+        for solver, (x, y) in curves.items():
+            shown[solver] = panel.plot(x, y, marker="o", markersize=3, **style[solver])[0]
+        panel.set(xscale="log", yscale="log", xlabel=xlabel, title=heading)
+        panel.grid(alpha=0.3)
+    axes[0][0].set_ylabel(up)
+    figure.legend(shown.values(), shown, fontsize=8, loc="outside right center")
     finish(figure, path, note)
 
 

@@ -44,18 +44,18 @@ def by_hand(rate: float, tested: bool = True) -> Program:
 
     def program(loss: Any, x0: Any, tol: Any, limit: Any) -> Answer:
         def unfinished(carry: Any) -> jax.Array:
-            _, norm, evals = carry
+            _, _, norm, evals = carry
             return (norm > tol) & (evals < limit) if tested else evals < limit
 
         def step(carry: Any) -> Any:
-            x, norm, evals = carry
-            _, grad = jax.value_and_grad(loss)(x)
+            x, _, norm, evals = carry
+            value, grad = jax.value_and_grad(loss)(x)
             norm = optax.tree.norm(grad, ord=jnp.inf) if tested else norm
-            return jax.tree.map(lambda a, g: a - rate * g, x, grad), norm, evals + 1
+            return jax.tree.map(lambda a, g: a - rate * g, x, grad), value, norm, evals + 1
 
-        start = x0, jnp.asarray(jnp.inf, jax.tree.leaves(x0)[0].dtype), jnp.asarray(0, jnp.int32)
-        x, norm, evals = jax.lax.while_loop(unfinished, step, start)
-        return Answer(x, norm <= tol, evals, evals)
+        inf = jnp.asarray(jnp.inf, jax.tree.leaves(x0)[0].dtype)
+        x, value, norm, evals = jax.lax.while_loop(unfinished, step, (x0, inf, inf, jnp.asarray(0, jnp.int32)))
+        return Answer(x, (norm <= tol) & jnp.isfinite(value), evals, evals)
 
     return program
 
