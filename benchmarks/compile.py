@@ -1,14 +1,13 @@
 """`python -m benchmarks compile`: what it costs to compile a whole minimisation, gdjax against its peers.
 
 Seconds of `jax.jit(solve).trace(x).lower().compile()` in one process, before each of which all of JAX's caches are
-cleared and the loss is a new function; CPU seconds of the process, which other work on the machine hardly moves, beside
-wall-clock seconds. Kernels are the fusions of the compiled program. Copies of the loss are counted in the traced
-program by the network's tanh, of which one value with its gradient has two.
+cleared and the loss is a new function: CPU seconds of the process, which other work on the machine hardly moves, beside
+wall-clock seconds, the least of the rounds. Kernels are the fusions of the compiled program. Copies of the loss are
+counted in the traced program by the network's tanh, of which one value with its gradient has two.
 """
 
 import argparse
 import gc
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import gdjax
 from benchmarks import losses
-from benchmarks.measuring import Record, chosen, progress, ratio, run_or_load, table, title
+from benchmarks.measuring import Record, chosen, progress, run_or_load, table, title
 from benchmarks.measuring import add_arguments as add_common
 from benchmarks.pictures import bars
 from benchmarks.programs import PEERS, Program, by_hand
@@ -104,13 +103,13 @@ def report(header: Record, records: list[Record], path: Path) -> None:
         reference = next((r for r in of_problem if r["solver"] == REFERENCE), None)
         rows = [[problem, "CPU s", "of it tracing", "wall s", f"ratio to {REFERENCE}", "kernels", "copies of the loss"]]
         for r in of_problem:
-            seconds = [f"{statistics.median(r[key]):.2f}" for key in ("cpu", "tracing", "wall")]
-            compared = f"{ratio(r['cpu'], reference['cpu']):.2f}" if reference else ""
+            seconds = [f"{min(r[key]):.2f}" for key in ("cpu", "tracing", "wall")]
+            compared = f"{min(r['cpu']) / min(reference['cpu']):.2f}" if reference else ""
             rows.append([r["solver"], *seconds, compared, r["kernels"], f"{r['copies']:g}" if r["copies"] else ""])
         print("\n" + table(rows))
     bars(
         {f"{problem}: CPU seconds to compile": {
-            r["solver"]: statistics.median(r["cpu"]) for r in records if r["problem"] == problem
+            r["solver"]: min(r["cpu"]) for r in records if r["problem"] == problem
         } for problem in dict.fromkeys(r["problem"] for r in records)},
         path, note=title(header),
     )  # fmt: skip

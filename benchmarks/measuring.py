@@ -1,7 +1,8 @@
 """What the benchmarks of speed share: options, where they run, how they time, what they write.
 
-Other work on a machine comes and goes, so everything is timed in rounds (A, B, C, A, B, C, ...): the seconds of a call
-are the median over the rounds, a ratio is the median of the rounds' own ratios.
+A program does the same work in every call and other work on the machine only adds to its seconds: the figure is the
+least of all calls. They are made in rounds (A, B, C, A, B, C, ...), for what else runs comes and goes. All rounds are
+in the records.
 """
 
 import argparse
@@ -11,7 +12,6 @@ import json
 import math
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -96,25 +96,15 @@ def timed(call: Callable[..., Any], *args: Any) -> tuple[float, Any]:
 
 
 def interleaved(calls: dict[str, Callable[[], Any]], repeats: int, least: float = ROUND) -> dict[str, list[float]]:
-    """Seconds of one call of each, round by round; a first call, which may compile, is not counted."""
+    """Seconds of the fastest call of each, round by round; a first call, which may compile, is not counted."""
     counts = {}
     for name, call in calls.items():
         timed(call)
         counts[name] = math.ceil(least / max(timed(call)[0], 1e-9))
 
-    def block(name: str) -> float:
-        began = time.perf_counter()
-        for _ in range(counts[name]):
-            jax.block_until_ready(calls[name]())
-        return (time.perf_counter() - began) / counts[name]
-
-    rounds = [{name: block(name) for name in calls} for _ in range(repeats)]
+    fastest = lambda name: min(timed(calls[name])[0] for _ in range(counts[name]))
+    rounds = [{name: fastest(name) for name in calls} for _ in range(repeats)]
     return {name: [times[name] for times in rounds] for name in calls}
-
-
-def ratio(a: Iterable[float], b: Iterable[float]) -> float:
-    """The median of a / b, round by round."""
-    return statistics.median(x / y for x, y in zip(a, b, strict=True))
 
 
 def title(header: Record) -> str:

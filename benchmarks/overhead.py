@@ -11,7 +11,6 @@ for each accepted step, two products with W, the 2 m x n matrix of its pairs (on
 
 import argparse
 import functools
-import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 
 import gdjax
 from benchmarks import losses
-from benchmarks.measuring import Record, chosen, interleaved, progress, ratio, run_or_load, table, title
+from benchmarks.measuring import Record, chosen, interleaved, progress, run_or_load, table, title
 from benchmarks.measuring import add_arguments as add_common
 from benchmarks.pictures import lines
 from benchmarks.programs import PEERS, Answer, Program, by_hand, of_gdjax
@@ -112,17 +111,16 @@ def run(options: argparse.Namespace) -> Iterator[Record]:
         seconds = interleaved(calls, options.repeats)
         for name in dict.fromkeys(name for name, _ in calls):
             evals, steps = (b - a for a, b in zip(counts[name, 0], counts[name, 1], strict=True))
-            each = [(b - a) / evals for a, b in zip(seconds[name, 0], seconds[name, 1], strict=True)]
-            yield dict(solver=name, n=n, evals=evals, steps=steps, seconds=each)
+            both = dict(short=seconds[name, 0], long=seconds[name, 1])
+            yield dict(solver=name, n=n, evals=evals, steps=steps, **both)
 
 
 def report(header: Record, records: list[Record], path: Path) -> None:
     """Three tables and the picture."""
     found = {(r["solver"], r["n"]): r for r in records}
     names, sizes = (list(dict.fromkeys(r[key] for r in records)) for key in ("solver", "n"))
-    each = lambda name, n: found[name, n]["seconds"]
-    middle = lambda name, n: 1e6 * statistics.median(each(name, n))
-    above = lambda name, n: middle(name, n) - (middle(BARE, n) if name != BARE else 0)
+    each = lambda name, n: 1e6 * seconds(found[name, n])
+    above = lambda name, n: each(name, n) - (each(BARE, n) if name != BARE else 0)
     heading = [f"n = {n:g}" for n in sizes]
     print(title(header))
     if BARE in names:
@@ -131,16 +129,20 @@ def report(header: Record, records: list[Record], path: Path) -> None:
     by_hands = [name for name in names if name.startswith("hand-written")]
     if "gdjax.GradientDescent" in names and by_hands:
         rows = [
-            [name, *(f"{ratio(each('gdjax.GradientDescent', n), each(name, n)):.2f}" for n in sizes)]
-            for name in by_hands
+            [name, *(f"{each('gdjax.GradientDescent', n) / each(name, n):.2f}" for n in sizes)] for name in by_hands
         ]
         print("\ngdjax.GradientDescent, its evaluations over those of\n" + table([["", *heading], *rows]))
     with_memory = [name for name in names if "LBFGS" in name or "lbfgs" in name if "20" not in name]
     if {BARE, PRODUCTS} <= set(names) and with_memory:
         rows = [[name, *(f"{distance(found, name, n):.2f}" for n in sizes)] for name in with_memory]
         print(f"\nL-BFGS, memory {MEMORY}, over its evaluations and products\n" + table([["", *heading], *rows]))
-    curves = {name: ([*sizes], [middle(name, n) for n in sizes]) for name in names}
+    curves = {name: ([*sizes], [each(name, n) for n in sizes]) for name in names}
     lines({"": curves}, path, "n", "microseconds an evaluation", note=title(header))
+
+
+def seconds(r: Record) -> float:
+    """Of an evaluation."""
+    return (min(r["long"]) - min(r["short"])) / r["evals"]
 
 
 def distance(found: dict[tuple[str, int], Record], name: str, n: int) -> float:
@@ -149,9 +151,8 @@ def distance(found: dict[tuple[str, int], Record], name: str, n: int) -> float:
     optimistix does not say which trips were accepted: all are counted as steps.
     """
     r = found[name, n]
-    share = r["steps"] / r["evals"]
-    both = zip(found[BARE, n]["seconds"], found[PRODUCTS, n]["seconds"], strict=True)
-    return ratio(r["seconds"], [evaluation + share * two for evaluation, two in both])
+    work = seconds(found[BARE, n]) + r["steps"] / r["evals"] * seconds(found[PRODUCTS, n])
+    return seconds(r) / work
 
 
 def main(options: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from benchmarks import losses
-from benchmarks.measuring import Record, chosen, interleaved, progress, ratio, run_or_load, table, title
+from benchmarks.measuring import Record, chosen, interleaved, progress, run_or_load, table, title
 from benchmarks.measuring import add_arguments as add_common
 from benchmarks.pictures import bars
 from benchmarks.programs import GDJAX, PEERS
@@ -106,23 +106,23 @@ def report(header: Record, records: list[Record], path: Path) -> None:
     for problem in names:
         of_problem = {r["solver"]: r for r in records if r["problem"] == problem}
         timed = {name: r for name, r in of_problem.items() if r["tol"] is not None}
-        middle = {name: statistics.median(r["seconds"]) for name, r in timed.items()}
+        least = {name: min(r["seconds"]) for name, r in timed.items()}
         peers = [name for name in timed if not name.startswith("gdjax")]
-        best = min(peers, key=middle.__getitem__, default=None)
+        best = min(peers, key=least.__getitem__, default=None)
         rows = [[problem, "ms", f"ratio to {best}", "us/eval", "evals", "tolerance", "|g|", "value"]]
         for name, r in of_problem.items():
             if name not in timed:
                 rows.append([name, "not reached", *[""] * 6])
                 continue
-            compared = f"{ratio(r['seconds'], timed[best]['seconds']):.2f}" if best else ""
+            compared = f"{least[name] / least[best]:.2f}" if best else ""
             rows.append([
-                name, f"{1e3 * middle[name]:.3f}", compared, f"{1e6 * middle[name] / r['evals']:.2f}", r["evals"],
+                name, f"{1e3 * least[name]:.3f}", compared, f"{1e6 * least[name] / r['evals']:.2f}", r["evals"],
                 f"{r['tol']:g}", f"{r['gradient']:.1e}", f"{r['value']:.6g}",
             ])  # fmt: skip
         print("\n" + table(rows))
-        panels[f"{problem}: ms"] = {name: middle.get(name) and 1e3 * middle[name] for name in of_problem}
+        panels[f"{problem}: ms"] = {name: least.get(name) and 1e3 * least[name] for name in of_problem}
         if best and MAIN in timed:
-            distances.append(ratio(timed[MAIN]["seconds"], timed[best]["seconds"]))
+            distances.append(least[MAIN] / least[best])
     if distances:
         mean = statistics.geometric_mean(distances)
         print(f"\n{MAIN} over the best peer of each: geometric mean {mean:.2f} of {len(distances)} problems")
