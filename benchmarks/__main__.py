@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-SUBCOMMANDS = ("cutest", "composite", "sharding", "compile", "solve", "overhead")
+SUBCOMMANDS = ("cutest", "composite", "sharding", "compile", "solve", "overhead", "batch")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)

@@ -52,3 +52,35 @@ def logistic_regression(strength: float = 1e-3) -> tuple[Any, Any]:
         return jnp.mean(jax.nn.softplus(-signs * (x @ w[1:] + w[0]))) + 0.5 * strength * jnp.sum(w[1:] ** 2)
 
     return loss, jnp.zeros(x.shape[1] + 1)
+
+
+def rosenbrock_starts(count: int, n: int = 10) -> jax.Array:
+    """Standard normal around the standard start, shape (count, n)."""
+    noise = np.random.default_rng(0).normal(size=(count, n))
+    return rosenbrock_start(n) + jnp.asarray(noise)
+
+
+TIMES = np.linspace(0, 10, 25)
+
+
+def curve(p: Any, times: Any) -> Any:
+    """a exp(-b t) + c exp(-d t) with p = (a, log b, c, log d)."""
+    return p[0] * jnp.exp(-jnp.exp(p[1]) * times) + p[2] * jnp.exp(-jnp.exp(p[3]) * times)
+
+
+def curve_misfit(p: jax.Array, data: jax.Array, noise: jax.Array) -> jax.Array:
+    """Half the mean squared distance of the curve to data at `TIMES`, in units of the noise."""
+    return 0.5 * jnp.mean(((curve(p, jnp.asarray(TIMES)) - data) / noise) ** 2)
+
+
+def curves(count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Starts, all the same, data (count, 25) and their noise.
+
+    The nearer the two rates and the smaller the noise, the harder a curve is to fit.
+    """
+    rng = np.random.default_rng(0)
+    slow, apart = rng.uniform(-2.5, -0.5, count), rng.uniform(0.5, 3.5, count)
+    heights, noise = rng.uniform(0.3, 2.0, (2, count)), 10 ** rng.uniform(-3, -1, count)
+    truth = np.stack([heights[0], slow, heights[1], slow + apart])
+    data = np.asarray(curve(truth[:, :, None], TIMES)) + noise[:, None] * rng.normal(size=(count, TIMES.size))
+    return jnp.tile(jnp.asarray([1.0, -1.5, 1.0, 0.5]), (count, 1)), jnp.asarray(data), jnp.asarray(noise)

@@ -53,13 +53,9 @@ def bars(panels: dict[str, dict[str, float | None]], path: Path, note: str) -> N
 
 
 def lines(
-    panels: dict[str, dict[str, tuple[list[float], list[float]]]],
-    path: Path,
-    along: str | list[str],
-    up: str,
-    note: str,
+    panels: dict[str, dict[str, Any]], path: Path, along: str | list[str], up: str, note: str, yscale: str = "log"
 ) -> None:
-    """A panel each of lines (x, y) on logarithmic axes, with one legend; ``along`` is for all or one for each."""
+    """A panel each of lines (x, y) over a logarithmic axis, with one legend; ``along`` is for all or one for each."""
     figure, axes = plt.subplots(
         1, len(panels), figsize=(5 * len(panels) + 3, 4.5), dpi=150, layout="constrained", squeeze=False
     )
@@ -69,7 +65,7 @@ def lines(
     for panel, (heading, curves), xlabel in zip(axes[0], panels.items(), names, strict=True):
         for solver, (x, y) in curves.items():
             shown[solver] = panel.plot(x, y, marker="o", markersize=3, **style[solver])[0]
-        panel.set(xscale="log", yscale="log", xlabel=xlabel, title=heading)
+        panel.set(xscale="log", yscale=yscale, xlabel=xlabel, title=heading)
         panel.grid(alpha=0.3)
     axes[0][0].set_ylabel(up)
     figure.legend(shown.values(), shown, fontsize=8, loc="outside right center")
