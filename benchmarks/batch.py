@@ -1,10 +1,10 @@
 """`python -m benchmarks batch`: thousands of small problems at once, gdjax against its peers under jax.vmap.
 
-Rosenbrock-10 from normal starts around the standard one, and fits of two exponentials (four parameters, 25 points)
-whose difficulty differs by two powers of ten. Seconds of a compiled call until all lanes have ended; for the share done
-by a time each solver is run again with lower limits on evaluations. A lane is solved if the infinity norm of its
-gradient, computed anew, is at most tol (1 + |f|): tol is what gdjax, optax and jaxopt are asked for (optimistix: rtol =
-atol = 1e-8). It is lowest if no solver found a value lower by more than tol (1 + |f|).
+Rosenbrock-10 from normal starts around the standard one, and fits of two exponentials (four parameters, 25 points) of
+very different difficulty. Seconds of a compiled call until all lanes have ended; for the share done by a time each
+solver is run again with the limits on evaluations at which a tenth, a quarter, ... of its lanes end. A lane is solved
+if the infinity norm of its gradient, computed anew, is at most tol (1 + |f|): tol is what gdjax, optax and jaxopt are
+asked for (optimistix: rtol = atol = 1e-8). It is lowest if no solver found a value lower by more than tol (1 + |f|).
 """
 
 import argparse
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> Iterator[Record]:
                 solver=name, problem=problem, count=options.count, max_evals=options.max_evals, tol=tol,
                 first=first[name][0], seconds=seconds[name], solved=judge(params)[1], claimed=share(claimed),
                 lowest=share(low), evals=np.quantile(evals, [0.5, 0.9, 1]).tolist(),
-                curve=[*curve(runs[name], judge, int(np.max(evals))), (min(seconds[name]), judge(params)[1])],
+                curve=[*curve(runs[name], judge, evals, options.repeats), (min(seconds[name]), judge(params)[1])],
             )  # fmt: skip
 
 
@@ -124,14 +124,11 @@ def share(flags: Any) -> float:
     return float(np.mean(np.asarray(flags)))
 
 
-def curve(run: Run, judge: Judge, most: int) -> Iterator[tuple[float, float]]:
-    """Seconds and the share solved, for limits that double until all lanes would have ended."""
-    limit = 8
-    while limit < most:
-        run(limit)
-        seconds, (params, _, _) = timed(run, limit)
-        yield seconds, judge(params)[1]
-        limit *= 2
+def curve(run: Run, judge: Judge, evals: Any, repeats: int) -> Iterator[tuple[float, float]]:
+    """Seconds and the share solved, with limits on evaluations at which these shares of the lanes end."""
+    for limit in sorted({int(np.quantile(evals, q)) for q in (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)}):
+        _, (params, _, _) = timed(run, limit)
+        yield min(timed(run, limit)[0] for _ in range(repeats)), judge(params)[1]
 
 
 def report(header: Record, records: list[Record], path: Path) -> None:
@@ -144,9 +141,8 @@ def report(header: Record, records: list[Record], path: Path) -> None:
         best = min((s for s in least if not s.startswith("gdjax")), key=least.__getitem__, default=None)
         r = of_problem[0]
         print(f"\n{problem}: {r['count']} lanes, at most {r['max_evals']} evaluations each, tol {r['tol']:g}")
-        rows = [
-            ["", "seconds", f"ratio to {best}", "first call", "solved", "claimed", "lowest", "evals", "90 %", "most"]
-        ]
+        judged = ("solved", "claimed", "lowest")
+        rows = [["", "seconds", f"ratio to {best}", "first call", *judged, "evals", "90 %", "most"]]
         for r in of_problem:
             shares = [f"{r[key]:.2%}" for key in judged]
             compared = f"{least[r['solver']] / least[best]:.2f}" if best else ""
@@ -158,6 +154,12 @@ def report(header: Record, records: list[Record], path: Path) -> None:
         }
     print("\nevals: of the median lane")
     lines(panels, path, "seconds", "share solved", note=title(header), yscale="linear")
+
+
+def done_by(curve: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Seconds and shares to draw: a run with a higher limit that took no longer shows what the lower one needs."""
+    seconds, shares = zip(*curve, strict=True)
+    return np.minimum.accumulate(seconds[::-1])[::-1].tolist(), list(shares)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -79,8 +79,8 @@ def curves(count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     The nearer the two rates and the smaller the noise, the harder a curve is to fit.
     """
     rng = np.random.default_rng(0)
-    slow, apart = rng.uniform(-2.5, -0.5, count), rng.uniform(0.5, 3.5, count)
-    heights, noise = rng.uniform(0.3, 2.0, (2, count)), 10 ** rng.uniform(-3, -1, count)
+    slow, apart = rng.uniform(-2.5, -0.5, count), rng.uniform(0.4, 2.5, count)
+    heights, noise = rng.uniform(0.5, 2.0, (2, count)), 10 ** rng.uniform(-4, -2, count)
     truth = np.stack([heights[0], slow, heights[1], slow + apart])
     data = np.asarray(curve(truth[:, :, None], TIMES)) + noise[:, None] * rng.normal(size=(count, TIMES.size))
     return jnp.tile(jnp.asarray([1.0, -1.5, 1.0, 0.5]), (count, 1)), jnp.asarray(data), jnp.asarray(noise)

@@ -130,7 +130,7 @@ def report(header: Record, records: list[Record], path: Path) -> None:
     if distances:
         mean = statistics.geometric_mean(distances)
         print(f"\n{MAIN} over the best peer of each: geometric mean {mean:.2f} of {len(distances)} problems")
-    bars(panels, path, note=title(header))
+    bars(panels, path, note=title(header), scale="log")
 
 
 def main(options: argparse.Namespace) -> None:
