@@ -149,9 +149,7 @@ def report(header: Record, records: list[Record], path: Path) -> None:
             seconds = [f"{least[r['solver']]:.3f}", compared, f"{r['first']:.2f}"]
             rows.append([r["solver"], *seconds, *shares, *(f"{e:.0f}" for e in r["evals"])])
         print(table(rows))
-        panels[f"{r['count']} {problem}"] = {
-            r["solver"]: tuple(zip(*sorted(r["curve"]), strict=True)) for r in of_problem
-        }
+        panels[f"{r['count']} {problem}"] = {r["solver"]: done_by(r["curve"]) for r in of_problem}
     print("\nevals: of the median lane")
     lines(panels, path, "seconds", "share solved", note=title(header), yscale="linear")
 
