@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-SUBCOMMANDS = ("cutest", "composite", "sharding", "compile", "solve", "overhead", "batch")
+SUBCOMMANDS = ("cutest", "composite", "sharding", "compile", "solve", "overhead", "batch", "memory", "scale")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)

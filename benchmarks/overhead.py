@@ -97,22 +97,26 @@ def limits(name: str, n: int, trips: int) -> tuple[int, int]:
     return 1, trips if searches else max(trips, min(25 * trips, 1_000_000 // n))
 
 
+def measure(solvers: dict[str, Program], n: int, trips: int, repeats: int) -> Iterator[Record]:
+    """The two runs of every solver, in rounds."""
+    calls: dict[tuple[str, int], Callable[[], Answer]] = {}
+    counts: dict[tuple[str, int], tuple[int, int]] = {}
+    for name in progress(f"n = {n}", solvers):
+        program = runner(name, solvers[name], start_of(name, n))
+        for end, limit in enumerate(limits(name, n, trips)):
+            calls[name, end] = functools.partial(program, limit)
+            answer = calls[name, end]()
+            counts[name, end] = int(answer.evals), int(answer.steps)
+    times = interleaved(calls, repeats)
+    for name in solvers:
+        evals, steps = (b - a for a, b in zip(counts[name, 0], counts[name, 1], strict=True))
+        yield dict(solver=name, n=n, evals=evals, steps=steps, short=times[name, 0], long=times[name, 1])
+
+
 def run(options: argparse.Namespace) -> Iterator[Record]:
-    """Every solver at every size, in rounds."""
+    """Every solver at every size."""
     for n in options.sizes:
-        calls: dict[tuple[str, int], Callable[[], Answer]] = {}
-        counts: dict[tuple[str, int], tuple[int, int]] = {}
-        for name in progress(f"n = {n}", chosen(options, SOLVERS)):
-            program = runner(name, SOLVERS[name], start_of(name, n))
-            for end, limit in enumerate(limits(name, n, options.trips)):
-                calls[name, end] = functools.partial(program, limit)
-                answer = calls[name, end]()
-                counts[name, end] = int(answer.evals), int(answer.steps)
-        seconds = interleaved(calls, options.repeats)
-        for name in dict.fromkeys(name for name, _ in calls):
-            evals, steps = (b - a for a, b in zip(counts[name, 0], counts[name, 1], strict=True))
-            both = dict(short=seconds[name, 0], long=seconds[name, 1])
-            yield dict(solver=name, n=n, evals=evals, steps=steps, **both)
+        yield from measure(chosen(options, SOLVERS), n, options.trips, options.repeats)
 
 
 def report(header: Record, records: list[Record], path: Path) -> None:

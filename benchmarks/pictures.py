@@ -7,6 +7,7 @@ import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 
 # A colour a library, from Okabe and Ito's, which the colour-blind tell apart; a line style a method.
 COLOURS = {
@@ -70,6 +71,11 @@ def lines(
         for solver, (x, y) in curves.items():
             shown[solver] = panel.plot(x, y, marker="o", markersize=3, **style[solver])[0]
         panel.set(xscale="log", yscale=yscale, xlabel=xlabel, title=heading)
+        panel.xaxis.set_minor_formatter("")
+        xs = [value for x, _ in curves.values() for value in x]
+        if max(xs) < 100 * min(xs):
+            panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.grid(alpha=0.3)
     axes[0][0].set_ylabel(up)
     figure.legend(shown.values(), shown, fontsize=8, loc="outside right center")
