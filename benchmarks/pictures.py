@@ -71,15 +71,22 @@ def lines(
         for solver, (x, y) in curves.items():
             shown[solver] = panel.plot(x, y, marker="o", markersize=3, **style[solver])[0]
         panel.set(xscale="log", yscale=yscale, xlabel=xlabel, title=heading)
-        panel.xaxis.set_minor_formatter("")
-        xs = [value for x, _ in curves.values() for value in x]
-        if max(xs) < 100 * min(xs):
-            panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter("{x:g}")
+        readable(panel.xaxis, [value for x, _ in curves.values() for value in x])
+        if yscale == "log":
+            readable(panel.yaxis, [value for _, y in curves.values() for value in y])
         panel.grid(alpha=0.3)
     axes[0][0].set_ylabel(up)
     figure.legend(shown.values(), shown, fontsize=8, loc="outside right center")
     finish(figure, path, note)
+
+
+def readable(axis: Any, values: list[float]) -> None:
+    """Plain numbers along a logarithmic axis, enough of them."""
+    positive = [value for value in values if value > 0]
+    if max(positive) < 100 * min(positive):
+        axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def finish(figure: Any, path: Path, note: str) -> None:

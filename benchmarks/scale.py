@@ -1,8 +1,8 @@
 """`python -m benchmarks scale`: what an evaluation costs as n, the batch and the memory of L-BFGS grow.
 
 The chained Rosenbrock function with no tolerance. Over n and over the memory an evaluation costs what it does in
-`overhead`; over the batch it is the compiled call of so many Rosenbrock-10 problems with a limit on evaluations, over
-the evaluations of all lanes.
+`overhead`, over n with ten pairs for all. Over the batch it is a compiled call of so many Rosenbrock-10 problems, each
+method with its defaults, with a limit on evaluations, over the evaluations of all lanes.
 """
 
 import argparse
@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def of_size() -> dict[str, Program]:
     """What is run over n."""
-    names = (overhead.BARE, "gdjax.LBFGS, memory 10", "optax.lbfgs", "jaxopt.LBFGS", "optimistix.LBFGS")
-    return {name: overhead.SOLVERS[name] for name in (*names, "gdjax.GradientDescent")}
+    names = (overhead.BARE, "optax.lbfgs", "jaxopt.LBFGS", "optimistix.LBFGS", "gdjax.GradientDescent")
+    return {"gdjax.LBFGS": of_gdjax(gdjax.LBFGS(memory=10)), **{name: overhead.SOLVERS[name] for name in names}}
 
 
 def of_memory(m: int) -> dict[str, Program]:
-    """What is run over the memory, with the names of the other parts."""
+    """What is run over the memory."""
     return {
-        "gdjax.LBFGS, memory 10": of_gdjax(gdjax.LBFGS(memory=m)),
+        "gdjax.LBFGS": of_gdjax(gdjax.LBFGS(memory=m)),
         "optax.lbfgs": of_optax(functools.partial(optax.lbfgs, memory_size=m)),
         "jaxopt.LBFGS": of_jaxopt("LBFGS", history_size=m),
         "optimistix.LBFGS": of_optimistix("LBFGS", history_length=m),
