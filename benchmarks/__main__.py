@@ -3,9 +3,13 @@
 import argparse
 import importlib
 
-SUBCOMMANDS = ("cutest", "composite", "sharding", "compile", "solve", "overhead", "batch", "memory", "scale")
+SUBCOMMANDS = (
+    "cutest", "composite", "sharding", "compile", "solve", "overhead", "batch", "memory", "scale",
+)  # fmt: skip
 
-if __name__ == "__main__":
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
     for name in SUBCOMMANDS:
@@ -13,5 +17,9 @@ if __name__ == "__main__":
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(main=module.main)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.main(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -84,9 +84,9 @@ SOLVERS: dict[str, Callable[..., Run]] = {
 
 def run(options: argparse.Namespace) -> Iterator[Record]:
     """Every solver on every problem, in rounds; then with lower limits."""
-    solvers = {n: s for n, s in chosen(options, SOLVERS).items() if options.slow or not n.startswith(SLOW)}
+    solvers = {n: s for n, s in chosen(options.solvers, SOLVERS).items() if options.slow or not n.startswith(SLOW)}
     tol = TOLERANCES[options.dtype]
-    for problem, (loss, starts, data) in problems(options.count).items():
+    for problem, (loss, starts, data) in chosen(options.problems, problems(options.count)).items():
         judge = Judge(loss, data, tol)
         runs = {
             name: make(loss, starts, data, claimed_tol(name, starts.dtype) or tol) for name, make in solvers.items()

@@ -80,9 +80,9 @@ def compile_once(program: Program, loss: Any, start: Any) -> Record:
 
 def run(options: argparse.Namespace) -> Iterator[Record]:
     """Every solver on every problem, in rounds."""
-    solvers = chosen(options, SOLVERS)
+    solvers = chosen(options.solvers, SOLVERS)
     jax.jit(lambda x: x + 1).lower(1.0).compile()  # the compiler's own start
-    for problem, (loss, start) in problems().items():
+    for problem, (loss, start) in chosen(options.problems, problems()).items():
         rounds = [
             {name: compile_once(solvers[name], loss, start) for name in progress(problem, solvers)}
             for _ in range(options.repeats)

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, repeats: int = 5) 
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     parser.add_argument("--repeats", type=int, default=repeats, help=f"rounds (default {repeats})")
     parser.add_argument("--solvers", nargs="+", metavar="SOLVER", help="those whose names begin so (default all)")
+    parser.add_argument("--problems", nargs="+", metavar="PROBLEM", help="likewise, where there are several")
     parser.add_argument("--json", type=Path, default=RESULTS / f"{name}.jsonl", help="records; the picture lies beside")
     parser.add_argument("--report", type=Path, metavar="FILE", help="show saved records and run nothing")
 
@@ -75,10 +76,10 @@ def begin(options: argparse.Namespace) -> Record:
     return dict(device=device.platform, device_kind=device.device_kind, dtype=options.dtype, repeats=options.repeats)
 
 
-def chosen(options: argparse.Namespace, solvers: dict[str, Any]) -> dict[str, Any]:
-    """Those that were asked for by the beginnings of their names."""
-    wanted = tuple(options.solvers or [""])
-    return {name: solver for name, solver in solvers.items() if name.startswith(wanted)}
+def chosen(beginnings: list[str] | None, things: dict[str, Any]) -> dict[str, Any]:
+    """Those whose names have one of the beginnings; all if none are given."""
+    wanted = tuple(beginnings or [""])
+    return {name: thing for name, thing in things.items() if name.startswith(wanted)}
 
 
 def progress(what: str, names: Iterable[str]) -> Iterator[str]:

@@ -66,7 +66,7 @@ def peak(program: Program, n: int) -> dict[str, int]:
 
 def run(options: argparse.Namespace) -> Iterator[Record]:
     """Every solver."""
-    cases = chosen(options, SOLVERS)
+    cases = chosen(options.solvers, SOLVERS)
     for name in progress("memory", cases):
         case = cases[name]
         n = options.dense if case.dense else options.size

@@ -116,7 +116,7 @@ def measure(solvers: dict[str, Program], n: int, trips: int, repeats: int) -> It
 def run(options: argparse.Namespace) -> Iterator[Record]:
     """Every solver at every size."""
     for n in options.sizes:
-        yield from measure(chosen(options, SOLVERS), n, options.trips, options.repeats)
+        yield from measure(chosen(options.solvers, SOLVERS), n, options.trips, options.repeats)
 
 
 def report(header: Record, records: list[Record], path: Path) -> None:

@@ -56,18 +56,18 @@ def powers(most: int, least: int) -> list[int]:
 def run(options: argparse.Namespace) -> Iterator[Record]:
     """The three parts."""
     for n in powers(options.max_n, 10):
-        for r in overhead.measure(chosen(options, of_size()), n, TRIPS, options.repeats):
+        for r in overhead.measure(chosen(options.solvers, of_size()), n, TRIPS, options.repeats):
             yield dict(part="n", at=n, solver=r["solver"], seconds=overhead.seconds(r))
     for count in powers(options.max_batch, 1):
         yield from over_batch(options, count)
     for m in MEMORIES:
-        for r in overhead.measure(chosen(options, of_memory(m)), options.memory_n, TRIPS, options.repeats):
+        for r in overhead.measure(chosen(options.solvers, of_memory(m)), options.memory_n, TRIPS, options.repeats):
             yield dict(part="memory", at=m, solver=r["solver"], seconds=overhead.seconds(r))
 
 
 def over_batch(options: argparse.Namespace, count: int) -> Iterator[Record]:
     """A call of so many lanes."""
-    solvers = {name: make for name, make in chosen(options, OF_BATCH).items() if "jaxopt" not in name}
+    solvers = {name: make for name, make in chosen(options.solvers, OF_BATCH).items() if "jaxopt" not in name}
     starts = losses.rosenbrock_starts(count)
     calls, evals = {}, {}
     for name in progress(f"batch of {count}", solvers):

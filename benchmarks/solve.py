@@ -83,9 +83,9 @@ def loosest(run: Run, norm_of: Callable[[Any], float], gradient: float) -> float
 def run(options: argparse.Namespace) -> Iterator[Record]:
     """Every solver on every problem."""
     gradient = options.gradient or (1e-5 if options.dtype == "float64" else 1e-3)
-    for problem, (loss, start) in problems().items():
+    for problem, (loss, start) in chosen(options.problems, problems()).items():
         size = sum(leaf.size for leaf in jax.tree.leaves(start))
-        wanted = chosen(options, dict.fromkeys([*TRACED, *EAGER]))
+        wanted = chosen(options.solvers, dict.fromkeys([*TRACED, *EAGER]))
         solvers = [name for name in wanted if size <= DENSE or not name.endswith(".BFGS")]
         slope = jax.jit(lambda x, loss=loss: optax.tree.norm(jax.grad(loss)(x), ord=jnp.inf))
         norm_of = lambda x, slope=slope: float(slope(x))
