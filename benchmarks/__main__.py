@@ -1,16 +1,25 @@
 """`python -m benchmarks SUBCOMMAND`; each has --help."""
 
 import argparse
+import importlib
 
-from benchmarks import composite, cutest, sharding
+SUBCOMMANDS = (
+    "cutest", "composite", "sharding", "compile", "solve", "overhead", "batch", "memory", "scale",
+)  # fmt: skip
 
-if __name__ == "__main__":
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
-    for module in (cutest, composite, sharding):
-        name, summary = module.__name__.split(".")[-1], module.__doc__.splitlines()[0]
-        command = commands.add_parser(name, help=summary, description=module.__doc__)
+    for name in SUBCOMMANDS:
+        module = importlib.import_module(f"benchmarks.{name}")
+        command = commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(main=module.main)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.main(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,6 @@ gaps below 1e-6 or as near as they come; seconds are the least of several second
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import lasso_path
 
 import gdjax
+from benchmarks.measuring import timed
 
 RESULTS = Path(__file__).with_name("results") / "composite.json"
 GAP = 1e-6  # what counts as solved
@@ -115,10 +115,3 @@ def main(options: argparse.Namespace) -> None:
     print(f"solved: gap <= {GAP:g}; median, most: evaluations of gdjax, steps of jaxopt, sweeps of scikit-learn")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(records, indent=1) + "\n")
-
-
-def timed(solve: Callable[..., Any], *args: Any) -> tuple[float, Any]:
-    """Seconds of a call and what it returned."""
-    began = time.perf_counter()
-    out = jax.block_until_ready(solve(*args))
-    return time.perf_counter() - began, out

@@ -6,25 +6,20 @@ success claimed at a point that is neither solved nor as low as the lowest found
 """
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bounded import BOUNDED
+from benchmarks.measuring import RESULTS, machine
 from benchmarks.problems import DEVELOPMENT, DEVELOPMENT_BOUNDED, all_names, read_names
 from benchmarks.report import load, profile, table
 from benchmarks.solvers import SOLVERS
 from benchmarks.worker import Task, records
 
-RESULTS = Path(__file__).with_name("results")
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
-PACKAGES = ("gdjax", "jax", "optax", "jaxopt", "optimistix", "scipy", "sif2jax", "numpy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,15 +72,6 @@ def run(options: argparse.Namespace, path: Path) -> None:
 
         write(machine() | task._asdict())
         list(pool.map(all_of, solvers))
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured with."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    date = datetime.date.today().isoformat()
-    return dict(
-        date=date, cores=os.cpu_count(), machine=platform.machine(), python=platform.python_version(), **versions
-    )
 
 
 def progress(record: dict[str, Any]) -> str:

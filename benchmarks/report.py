@@ -6,21 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 
 from benchmarks.bounded import BOUNDED
+from benchmarks.pictures import plt, styles
 from benchmarks.solvers import SECOND_ORDER, SOLVERS
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
 
 Record = dict[str, Any]
 Judged = dict[str, dict[str, Record]]  # solver -> problem -> record
-
-# A colour a library, from Okabe and Ito's, which the colour-blind tell apart; a line style a method.
-COLOURS = dict(gdjax="#000000", optax="#D55E00", jaxopt="#0072B2", optimistix="#009E73", scipy="#CC79A7")
-LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 
 
 def load(paths: Iterable[Path]) -> tuple[Record, Judged]:
@@ -115,16 +108,11 @@ def profile(header: Record, found: Judged, path: Path) -> None:
     least = costs.min(axis=0)
     ratios = np.where(np.isfinite(costs), costs / np.where(np.isfinite(least), least, 1), np.inf)
     figure, axes = plt.subplots(figsize=(9, 5), dpi=150, layout="constrained")
-    methods: dict[str, int] = {}
-    for solver, row in zip(found, ratios, strict=True):
-        library = solver.split(".")[0]
-        style = LINES[methods.setdefault(library, 0) % len(LINES)]
-        methods[library] += 1
+    for (solver, style), row in zip(styles(found).items(), ratios, strict=True):
         steps = np.sort(row[np.isfinite(row)])
         share = np.arange(steps.size + 1) / len(problems)
-        label, width = f"{solver}  {share[-1]:.0%}", 2.5 if library == "gdjax" else 1.5
         x, y = [0.9, *steps, 1e9], [*share, share[-1]]
-        axes.step(x, y, where="post", label=label, color=COLOURS[library], linestyle=style, linewidth=width)
+        axes.step(x, y, where="post", label=f"{solver}  {share[-1]:.0%}", **style)
     axes.set(xscale="log", xlim=(1, 100), ylim=(0, 1.01), ylabel="share of problems solved")
     axes.set_xlabel("evaluations, as a multiple of the fewest that any solver needed")
     axes.set_title(f"{len(problems)} CUTEst problems, {header['dtype']}, |g| <= {header['tol']:g} (1 + |f|)")

@@ -10,21 +10,17 @@ import tempfile
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import optax
 
 import gdjax
+from benchmarks.losses import rosenbrock, rosenbrock_start
 
 STOP = gdjax.Stop(tol=0.0, max_steps=2**31 - 1, patience=2**31 - 1)
 
 
-def rosenbrock(x):
-    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
-
-
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
-    start = jnp.tile(jnp.array([-1.2, 1.0]), 50)
+    start = rosenbrock_start(100)
     methods = {"gradient descent": gdjax.GradientDescent(2e-4, momentum=0.5), "Adam": optax.adam(1e-4)}
     with tempfile.TemporaryDirectory() as folder:
         save = dict(checkpoint=Path(folder) / "descent.npz", checkpoint_seconds=1.0)

@@ -8,14 +8,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import jaxopt
 import numpy as np
-import optax
-import optimistix
 import scipy.optimize
 
 import gdjax
+from benchmarks.programs import PEERS, claimed_tol
 
 Loss = Callable[[jax.Array], jax.Array]
 
@@ -40,70 +37,13 @@ def of_gdjax(method: Any) -> Callable[..., Outcome]:
     return solve
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def optax_loop(loss: Loss, x0: jax.Array, tol: float, max_evals: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The loop of optax's L-BFGS example, with the infinity norm."""
-    optimiser = optax.lbfgs()
-    value_and_grad = optax.value_and_grad_from_state(loss)
-    norm = lambda state: jnp.max(jnp.abs(optax.tree.get(state, "grad")))
-
-    def unfinished(carry):
-        _, state, evals = carry
-        return (evals == 0) | ((evals < max_evals) & (norm(state) > tol))
-
-    def step(carry):
-        x, state, evals = carry
-        fresh = ~jnp.isfinite(optax.tree.get(state, "value"))
-        value, grad = value_and_grad(x, state=state)
-        updates, state = optimiser.update(grad, state, x, value=value, grad=grad, value_fn=loss)
-        evals += fresh + optax.tree.get(state, "num_linesearch_steps")
-        return optax.apply_updates(x, updates), state, evals
-
-    x, state, evals = jax.lax.while_loop(unfinished, step, (x0, optimiser.init(x0), 0))
-    return x, norm(state) <= tol, evals
-
-
-def optax_lbfgs(loss: Loss, x0: jax.Array, tol: float, max_evals: int) -> Outcome:
-    """optax.lbfgs with its zoom line search."""
-    x, claimed, evals = optax_loop(loss, x0, tol, max_evals)
-    return Outcome(x, bool(claimed), int(evals), "gradient" if claimed else "limit or NaN")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 3, 4))
-def jaxopt_run(solver: Any, loss: Loss, x0: jax.Array, tol: float, limit: int) -> tuple[jax.Array, ...]:
-    """To the 2-norm of the gradient, which is what jaxopt tests; it has a limit on steps alone.
-
-    Its own count has one evaluation a step that is never made (call-backs in the loss show it).
-    """
-    x, state = solver(loss, tol=tol, maxiter=limit).run(x0)
-    return x, state.error <= tol, state.num_fun_eval - state.iter_num
-
-
-def of_jaxopt(name: str) -> Callable[..., Outcome]:
-    """A solver of jaxopt with its defaults."""
+def of_peer(name: str) -> Callable[..., Outcome]:
+    """A peer with its defaults."""
+    run = jax.jit(PEERS[name], static_argnums=(0, 3))
 
     def solve(loss: Loss, x0: jax.Array, tol: float, max_evals: int) -> Outcome:
-        x, claimed, evals = jaxopt_run(getattr(jaxopt, name), loss, x0, tol, max_evals)
-        return Outcome(x, bool(claimed), int(evals), "gradient" if claimed else "limit or NaN")
-
-    return solve
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 3))
-def optimistix_run(solver: Any, loss: Loss, x0: jax.Array, limit: int) -> tuple[jax.Array, ...]:
-    """To rtol = atol = 1e-8 (1e-5 in float32) on the changes of value and parameters: it has no gradient test."""
-    tol = 1e-8 if x0.dtype == jnp.float64 else 1e-5
-    solution = optimistix.minimise(lambda x, _: loss(x), solver(tol, tol), x0, max_steps=limit, throw=False)
-    claimed = solution.result == optimistix.RESULTS.successful
-    return solution.value, claimed, solution.stats["num_steps"]
-
-
-def of_optimistix(name: str) -> Callable[..., Outcome]:
-    """A solver of optimistix with its defaults; one evaluation a step."""
-
-    def solve(loss: Loss, x0: jax.Array, tol: float, max_evals: int) -> Outcome:
-        x, claimed, evals = optimistix_run(getattr(optimistix, name), loss, x0, max_evals)
-        return Outcome(x, bool(claimed), int(evals), "successful" if claimed else "not successful")
+        x, claimed, evals, _ = run(loss, x0, claimed_tol(name, x0.dtype) or tol, max_evals)
+        return Outcome(x, bool(claimed), int(evals), "success" if claimed else "limit or NaN")
 
     return solve
 
@@ -152,11 +92,7 @@ GDJAX = {
 }
 SOLVERS: dict[str, Callable[..., Outcome]] = {
     **{f"gdjax.{name}": of_gdjax(method) for name, method in GDJAX.items()},
-    "optax.lbfgs": optax_lbfgs,
-    "jaxopt.LBFGS": of_jaxopt("LBFGS"),
-    "jaxopt.BFGS": of_jaxopt("BFGS"),
-    "optimistix.LBFGS": of_optimistix("LBFGS"),
-    "optimistix.BFGS": of_optimistix("BFGS"),
+    **{name: of_peer(name) for name in PEERS},
     "scipy.L-BFGS-B": of_scipy("L-BFGS-B"),
     "scipy.L-BFGS-B ftol=0": of_scipy("L-BFGS-B", ftol=0.0),
     "scipy.BFGS": of_scipy("BFGS"),

@@ -2,7 +2,6 @@
 
 import math
 import multiprocessing
-import os
 import signal
 import time
 import warnings
@@ -51,8 +50,6 @@ class Worker:
     """A process with one solver in it."""
 
     def __init__(self, solver: str, task: Task) -> None:
-        # Two pools of threads fight: SciPy's L-BFGS-B takes 5000 us an evaluation beside XLA's, 150 us without its own.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, solver, task), daemon=True)
