@@ -28,22 +28,28 @@ def two_loop(pairs, gamma, g):
 def test_compact_form_is_the_two_loop_recursion_through_all_turns_of_the_ring(x64):
     m, n, rng = 4, 7, np.random.default_rng(0)
     dtype = jnp.float64 if x64 else jnp.float32
-    square = jnp.zeros((m, m), dtype)
+    square, row = jnp.zeros((m, m), dtype), jnp.zeros(m, dtype)
     memory = Memory(
-        jnp.zeros((2 * m, n), dtype), square, square, jnp.zeros(m, dtype), jnp.ones((), dtype), jnp.asarray(0)
+        jnp.zeros((2 * m, n), dtype),
+        jnp.zeros(2 * m, dtype),
+        square,
+        square,
+        row,
+        jnp.ones((), dtype),
+        jnp.asarray(0, jnp.int32),
     )
-    pairs, hessian = [], np.diag(np.arange(1.0, n + 1))
+    pairs, hessian, g = [], np.diag(np.arange(1.0, n + 1)), rng.standard_normal(n)
     for k in range(11):
-        s, g = rng.standard_normal(n), rng.standard_normal(n)
+        s = rng.standard_normal(n)
         y = -hessian @ s if k == 5 else hessian @ s + 0.1 * rng.standard_normal(n)  # the sixth is refused
-        memory, products = remember(memory, *(jnp.asarray(v, dtype) for v in (s, y, g)))
-        if s @ y > 0:
-            pairs = [*pairs, (s, y)][-m:]
+        g = g + y
+        memory = remember(memory, *(jnp.asarray(v, dtype) for v in (s, y, g)))
+        pairs = [*pairs, (s, y)][-m:] if s @ y > 0 else pairs[-m + 1 :]  # and has cost the oldest its place
         gamma = pairs[-1][0] @ pairs[-1][1] / (pairs[-1][1] @ pairs[-1][1])
         want = two_loop(pairs, gamma, g)
-        np.testing.assert_allclose(descend(memory, products, jnp.asarray(g, dtype)), want, rtol=1e-9 if x64 else 2e-3)
-    emptied = LBFGS().forget(memory)
-    np.testing.assert_allclose(descend(emptied, products, jnp.asarray(g, dtype)), -gamma * g, rtol=1e-5)
+        np.testing.assert_allclose(descend(memory, jnp.asarray(g, dtype)), want, rtol=1e-9 if x64 else 2e-3)
+    emptied = remember(LBFGS(m).forget(memory), *(jnp.asarray(v, dtype) for v in (0 * s, 0 * y, g)))
+    np.testing.assert_allclose(descend(emptied, jnp.asarray(g, dtype)), -gamma * g, rtol=1e-5)
 
 
 @pytest.mark.parametrize("start", [np.zeros(10), np.tile([-1.2, 1.0], 5)], ids=["zeros", "standard"])

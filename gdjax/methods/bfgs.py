@@ -56,7 +56,7 @@ class BFGS(Searching):
         s, y, g = move.after.x - move.before.x, move.after.grad - move.before.grad, move.after.grad
         ss, sy, yy = vector.dots((s, s), (s, y), (y, y))
         good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
-        updates = memory.updates + good
+        updates = memory.updates + good.astype(jnp.int32)
         scale = jnp.where(good, sy / yy, 1)
         h = jnp.where(memory.updates == 0, scale * jnp.eye(s.size, dtype=s.dtype), memory.h)
         hy = h @ y

@@ -43,8 +43,8 @@ class LBFGS(Searching):
 
     ``H = gamma I + [S, gamma Y] [[R^-T (D + gamma Y'Y) R^-1, -R^-T], [-R^-1, 0]] [S, gamma Y]'``
 
-    A pair enters the memory if ``s'y > eps |s| |y|``, which does not depend on the scale of loss or
-    parameters. When the search fails, the memory is dropped (gamma kept) and the descent begins anew along
+    A pair takes the place of the oldest; it is used if ``s'y > eps |s| |y|``, which does not depend on the scale of
+    loss or parameters. When the search fails, the memory is dropped (gamma kept) and the descent begins anew along
     the gradient; if that fails too, it ends with LINE_SEARCH_FAILED.
 
     Args:
@@ -102,7 +102,7 @@ def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> Memory
     def count(scalars: tuple[Scalar, jax.Array]) -> tuple[tuple[Scalar, jax.Array], tuple[jax.Array, jax.Array]]:
         gamma, stored = scalars
         good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
-        return (jnp.where(good, sy / yy, gamma), stored + good), (good, stored % m)
+        return (jnp.where(good, sy / yy, gamma), stored + good.astype(jnp.int32)), (good, stored % m)
 
     (gamma, stored), (good, slot) = one_kernel(count, (memory.gamma, memory.stored))
     # The slot is written in any case, and left empty unless the pair is good: to choose would read it, and copy W.
