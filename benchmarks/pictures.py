@@ -37,7 +37,7 @@ def styles(solvers: Any) -> dict[str, dict[str, Any]]:
 def bars(panels: dict[str, dict[str, float | None]], path: Path, note: str, scale: str = "linear") -> None:
     """A panel each of horizontal bars, with their numbers; None is what did not get there."""
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(5.2 * len(panels), 1.2 + 0.32 * max(map(len, panels.values()))),
+        1, len(panels), figsize=(1 + 5.2 * len(panels), 1.2 + 0.32 * max(map(len, panels.values()))),
         dpi=150, layout="constrained", squeeze=False,
     )  # fmt: skip
     for panel, (heading, lengths) in zip(axes[0], panels.items(), strict=True):
@@ -49,6 +49,7 @@ def bars(panels: dict[str, dict[str, float | None]], path: Path, note: str, scal
         panel.set_title(heading, fontsize=10)
         panel.set_xscale(scale)
         if scale == "log":
+            readable(panel.xaxis, widths)
             panel.set_xlim(min(width for width in widths if width) / 2, 5 * max(widths))
         else:
             panel.margins(x=0.15)
