@@ -44,7 +44,7 @@ def bars(panels: dict[str, dict[str, float | None]], path: Path, note: str, scal
         names = list(lengths)[::-1]
         widths = [lengths[name] or 0 for name in names]
         drawn = panel.barh(names, widths, color=[COLOURS[library(name)] for name in names])
-        labels = ["not reached" if lengths[name] is None else f"{lengths[name]:,.3g}" for name in names]
+        labels = [number(lengths[name]) for name in names]
         panel.bar_label(drawn, labels, padding=3, fontsize=8)
         panel.set_title(heading, fontsize=10)
         panel.set_xscale(scale)
@@ -56,6 +56,11 @@ def bars(panels: dict[str, dict[str, float | None]], path: Path, note: str, scal
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     finish(figure, path, note)
+
+
+def number(length: float | None) -> str:
+    """Three digits at least."""
+    return "not reached" if length is None else f"{length:,.0f}" if length >= 1000 else f"{length:.3g}"
 
 
 def lines(
