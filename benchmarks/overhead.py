@@ -126,9 +126,8 @@ def report(header: Record, records: list[Record], path: Path) -> None:
     print(title(header))
     if BARE in names:
         rows = [[name, *(f"{above(name, n):.3g}" for n in sizes)] for name in names]
-        print(
-            "\nmicroseconds an evaluation and two products; above a bare evaluation\n" + table([["", *heading], *rows])
-        )
+        print("\nmicroseconds: a bare evaluation, two products; of all others an evaluation above the bare one")
+        print(table([["", *heading], *rows]))
     by_hands = [name for name in names if name.startswith("hand-written")]
     if "gdjax.GradientDescent" in names and by_hands:
         rows = [
