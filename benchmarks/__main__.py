@@ -4,7 +4,7 @@ import argparse
 import importlib
 
 SUBCOMMANDS = (
-    "cutest", "composite", "sharding", "compile", "solve", "overhead", "batch", "memory", "scale",
+    "cutest", "composite", "sharding", "compile", "solve", "overhead", "batch", "memory", "scale", "again",
 )  # fmt: skip
 
 

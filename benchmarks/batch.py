@@ -77,7 +77,7 @@ def many(method: Any) -> Callable[..., Run]:
 MANY = {"gdjax.minimize_many, LBFGS": gdjax.LBFGS(), "gdjax.minimize_many, BFGS": gdjax.BFGS()}
 LANES = (*GDJAX, "optax.lbfgs", "optimistix.LBFGS", "optimistix.BFGS", *SLOW)
 SOLVERS: dict[str, Callable[..., Run]] = {
-    **({name: many(method) for name, method in MANY.items()} if hasattr(gdjax, "minimize_many") else {}),
+    **{name: many(method) for name, method in MANY.items()},
     **{f"{name}, vmap": vmapped(name, (GDJAX | PEERS)[name]) for name in LANES},
 }
 

@@ -37,24 +37,30 @@ def styles(solvers: Any) -> dict[str, dict[str, Any]]:
 def bars(panels: dict[str, dict[str, float | None]], path: Path, note: str, scale: str = "linear") -> None:
     """A panel each of horizontal bars, with their numbers; None is what did not get there."""
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(5.2 * len(panels), 1.2 + 0.32 * max(map(len, panels.values()))),
+        1, len(panels), figsize=(1 + 5.2 * len(panels), 1.2 + 0.32 * max(map(len, panels.values()))),
         dpi=150, layout="constrained", squeeze=False,
     )  # fmt: skip
     for panel, (heading, lengths) in zip(axes[0], panels.items(), strict=True):
         names = list(lengths)[::-1]
         widths = [lengths[name] or 0 for name in names]
         drawn = panel.barh(names, widths, color=[COLOURS[library(name)] for name in names])
-        labels = ["not reached" if lengths[name] is None else f"{lengths[name]:,.3g}" for name in names]
+        labels = [number(lengths[name]) for name in names]
         panel.bar_label(drawn, labels, padding=3, fontsize=8)
         panel.set_title(heading, fontsize=10)
         panel.set_xscale(scale)
         if scale == "log":
+            readable(panel.xaxis, widths)
             panel.set_xlim(min(width for width in widths if width) / 2, 5 * max(widths))
         else:
             panel.margins(x=0.15)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     finish(figure, path, note)
+
+
+def number(length: float | None) -> str:
+    """Three digits at least."""
+    return "not reached" if length is None else f"{length:,.0f}" if length >= 1000 else f"{length:.3g}"
 
 
 def lines(

@@ -13,6 +13,7 @@ SMALL = {
     "overhead": ["--solvers", "value", "hand", "--sizes", "10", "--trips", "10"],
     "batch": ["--solvers", "optimistix.BFGS", "--problems", "curve", "--count", "4", "--max-evals", "50"],
     "memory": ["--solvers", "value", "hand", "--size", "100"],
+    "again": ["--solvers", "gdjax"],
     "scale": ["--solvers", "value", "--max-n", "100", "--max-batch", "1"],
 }
 
