@@ -2,8 +2,9 @@
 
 Seconds of `jax.jit(solve).trace(x).lower().compile()` in one process, before each of which all of JAX's caches are
 cleared and the loss is a new function: CPU seconds of the process, which other work on the machine hardly moves, beside
-wall-clock seconds, the least of the rounds. Kernels are the fusions of the compiled program. Copies of the loss are
-counted in the traced program by the network's tanh, of which one value with its gradient has two.
+wall-clock seconds, the least of the rounds. Kernels are functions that are launched by themselves
+(`benchmarks.kernels`). Copies of the loss are counted in the traced program by the network's tanh, of which one value
+with its gradient has two.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import gdjax
 from benchmarks import losses
+from benchmarks.kernels import count_kernels
 from benchmarks.measuring import Record, chosen, progress, run_or_load, table, title
 from benchmarks.measuring import add_arguments as add_common
 from benchmarks.pictures import bars
@@ -74,7 +76,7 @@ def compile_once(program: Program, loss: Any, start: Any) -> Record:
     compiled = lowered.compile()
     return dict(
         cpu=time.process_time() - cpu, tracing=front, wall=time.perf_counter() - wall,
-        kernels=compiled.as_text().count(" fusion("), tanh=copies(traced.jaxpr, "tanh"),
+        kernels=count_kernels(compiled.as_text()), tanh=copies(traced.jaxpr, "tanh"),
     )  # fmt: skip
 
 
