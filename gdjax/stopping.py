@@ -1,7 +1,7 @@
 """When to stop, and what to call it: every way out has a name, two numbers and a sentence."""
 
 import enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp

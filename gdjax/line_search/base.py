@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
 
 @runtime_checkable
 class LineSearch(Protocol):
-    """A frozen dataclass of constants: `start` opens a search, `satisfied` takes a trial at once, `feed` digests another.
+    """A frozen dataclass of constants: `start` opens a search, `satisfied` takes a trial at once, `feed` digests one.
 
     Its state is a NamedTuple with at least ``step_size``, the next trial's alpha, and ``start``, the `Trial` at 0.
     """
@@ -37,7 +37,7 @@ class LineSearch(Protocol):
         """Open a search: value and slope (negative) at alpha = 0, and the first alpha to try."""
 
     def satisfied(self, search: Any, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
-        """Whether the trial can be taken without a further look: almost every one can. Of few scalars, in one kernel."""
+        """Whether the trial can be taken without a further look, as almost every one can: of scalars, in one kernel."""
 
     def feed(self, search: Any, value: Scalar, slope: Scalar, noise: Scalar) -> tuple[Any, Verdict]:
         """Digest value and slope at ``search.step_size``, which are not satisfactory, or not known to be.

@@ -186,8 +186,8 @@ class Searching:
         memory = vector.where(anew & ~decision.noisier, self.forget(state.memory), state.memory)
         memory, direction, first = self.learn(memory, move)
         products = vector.dots((direction, point.grad), (direction, direction))
-        slope, square = (z.astype(objective.dtype) for z in products)
-        opened = functools.partial(self.open, memory, move, trial, decision, first, slope, square)
+        products = [z.astype(objective.dtype) for z in products]
+        opened = functools.partial(self.open, memory, move, trial, decision, first, products)
         figures, astray = one_kernel(opened, state.figures)
         # A direction that does not descend, by rounding or overflow, is replaced by the gradient's.
         memory = vector.where(astray, self.forget(memory), memory)
@@ -195,12 +195,13 @@ class Searching:
         return SearchState(point, direction, figures, memory)
 
     def open(
-        self, memory: Any, move: Move, trial: Measured, decision: Decision, first: Scalar, slope: Scalar, square: Scalar,
+        self, memory: Any, move: Move, trial: Measured, decision: Decision, first: Scalar, products: list[Scalar],
         old: Figures,
     ) -> tuple[Figures, jax.Array]:  # fmt: skip
         """A search along the new direction, and whether that does not descend: nothing but scalars."""
         anew, value = decision.anew, move.after.value
         gg, rounding = jnp.where(anew, old.square, trial.square), jnp.where(anew, old.rounding, trial.rounding)
+        slope, square = products
         astray = ~(slope < 0)
         slope, square = jnp.where(astray, -gg, slope), jnp.where(astray, gg, square)
         # Without a first alpha from the method the step has length 1 at most; where it was accepted, it grows.
