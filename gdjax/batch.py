@@ -38,8 +38,8 @@ def minimize_many(
 
     (Up to rounding, which differs between programs: hundreds of evaluations may become some more or fewer.)
     Faster than `jax.vmap` of `minimize`, whose problems all wait for the slowest: here a problem that is done gives its
-    place to the next that waits. On a CPU each core works on some lanes (128 for four parameters, say) that stay in
-    its cache, on a GPU there is one large block. A few stragglers go on by themselves in the end. As with `minimize`,
+    place to the next that waits. On a CPU each core works on a block of lanes that stay in its cache (up to 256 of
+    them), on a GPU there is one large block. A few stragglers go on by themselves in the end. As with `minimize`,
     new numbers compile nothing, nor does another number of problems (beyond some hundred; of fewer the next power
     of two counts); stragglers may need a second program.
 
