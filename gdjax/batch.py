@@ -98,14 +98,16 @@ def minimize_many(
     static, capacity, arrays = prepare(loss, params, tuple(args_of_one), maximize=maximize, **options)
     program = Program(static, capacity, which_are_own(static, len(arrays), inputs))
     shared = [x for x, is_own in zip(arrays, program.batched, strict=True) if not is_own]
-    devices = {d for x in [*own, *shared] if is_concrete(x) and isinstance(x, jax.Array) for d in x.devices()}
+    given = [x for x in [*(x.leaf for x in inputs), *shared] if is_concrete(x) and isinstance(x, jax.Array)]
+    devices = {device for x in given for device in x.devices()}
     if is_traced([*own, *shared]) or len(devices) > 1 or any(is_opaque(x) for x in own):
         if max_seconds is not None:
             require_concrete([*own, *shared], "max_seconds: the clock is read in Python")
         return vmapped(program, shared, own, min(batch_size or problems, problems))
 
     interrupt = Interrupt()
-    device = devices.pop() if devices else jnp.zeros(()).devices().pop()
+    default = jnp.zeros(()).devices().pop()
+    device = devices.pop() if devices else default
 
     def ending() -> Status:
         late = max_seconds is not None and time.perf_counter() - began >= max_seconds
@@ -113,7 +115,8 @@ def minimize_many(
 
     with interrupt.listening(), jax.default_device(device):
         crew = Crew(program, shared, [canonical(x) for x in own], ending)
-        return jax.device_put(crew.solve(plan(problems, crew.lane_bytes, batch_size, device.platform)))
+        result = crew.solve(plan(problems, crew.lane_bytes, batch_size, device.platform))
+    return jax.device_put(result, None if device == default else device)
 
 
 class Input(NamedTuple):
