@@ -74,11 +74,9 @@ def minimize_many(
 
     >>> import jax.numpy as jnp
     >>> parabola = lambda p, center: jnp.sum((p - center) ** 2)
-    >>> result = minimize_many(parabola, jnp.zeros((3, 2)), jnp.arange(3.0), in_axes=(0, 0))
+    >>> result = minimize_many(parabola, jnp.zeros(2), jnp.arange(3.0), in_axes=(None, 0))
     >>> print(result.params[:, 0].round(3))
     [0. 1. 2.]
-    >>> minimize_many(parabola, jnp.zeros(2), jnp.arange(1000.0), in_axes=(None, 0)).converged.all()
-    Array(True, dtype=bool)
     """
     began = time.perf_counter()
     for name in options:
