@@ -7,7 +7,7 @@ done: its answers come back as one matrix for each dtype, which is a kernel for 
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -106,12 +106,21 @@ def choose(condition: jax.Array, a: Any, b: Any) -> Any:
     return jax.tree.map(lambda x, y: jnp.where(condition.reshape(-1, *[1] * (x.ndim - 1)), x, y), a, b)
 
 
+def what_is_read(answer: Callable[..., Any], own: list[Any], carry: Any) -> Any:
+    """Of which leaves of the carry the answer is made: no other need be kept for a lane that has ended."""
+    jaxpr = jax.make_jaxpr(answer)(own, carry).jaxpr
+    used = {id(v) for eqn in jaxpr.eqns for v in eqn.invars} | {id(v) for v in jaxpr.outvars}
+    leaves, treedef = jax.tree.flatten(carry)
+    return jax.tree.unflatten(treedef, [id(v) in used for v in jaxpr.invars[-len(leaves) :]])
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders: Orders) -> tuple[Lanes, Log, Report]:
     """Work on the lanes and the page until the orders say to come back."""
     start = jax.vmap(lambda own: program.loop(own, shared).start())
     trip = jax.vmap(lambda own, carry: program.loop(own, shared).trip(carry))
     answer = jax.vmap(lambda own, carry: pack(program.loop(own, shared).answer(carry)))
+    read = what_is_read(answer, lanes.own, lanes.carry)
     width, ending = lanes.ids.size, jnp.asarray(orders.ending, jnp.int32)
     running = lambda lanes: jnp.sum(lanes.carry.status == Status.RUNNING, dtype=jnp.int32)
     finished = lambda lanes: (lanes.ids != NONE) & (lanes.carry.status != Status.RUNNING)
@@ -129,8 +138,10 @@ def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders:
         place = first - 1 + jnp.cumsum(free, dtype=jnp.int32)
         filled = free & (place < orders.count)
         taken = jax.tree.map(lambda rows: rows[jnp.minimum(place, rows.shape[0] - 1)], page)
-        own = choose(filled, taken.own, lanes.own)
-        carry = choose(filled, start(own), lanes.carry)
+        # A lane that stays free is given a problem, too, and never its number: so it evaluates no odd points.
+        own = choose(free, taken.own, lanes.own)
+        carry = choose(free, start(own), lanes.carry)
+        carry = carry._replace(status=jnp.where(free & ~filled, Status.CONVERGED, carry.status))
         ids = jnp.where(filled, taken.ids, jnp.where(done, NONE, lanes.ids))
         return Lanes(carry, own, ids), log, first + jnp.sum(filled, dtype=jnp.int32)
 
@@ -141,7 +152,9 @@ def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders:
             lanes, trips = turn
             new = trip(lanes.own, lanes.carry)
             status = jnp.where((new.status == Status.RUNNING) & (ending != Status.RUNNING), ending, new.status)
-            carry = choose(lanes.carry.status == Status.RUNNING, new._replace(status=status), lanes.carry)
+            live = lanes.carry.status == Status.RUNNING
+            freeze = lambda read, new, old: choose(live, new, old) if read else new
+            carry = jax.tree.map(freeze, read, new._replace(status=status), lanes.carry)
             return lanes._replace(carry=carry), trips + 1
 
         goes_on = lambda turn: (running(turn[0]) > least) & (turn[1] < orders.trips)

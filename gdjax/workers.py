@@ -16,9 +16,9 @@ from gdjax.lanes import NONE, Lanes, Log, Orders, Page, Program, Report, idle, s
 from gdjax.observers import NEVER
 from gdjax.stopping import Status
 
-# What the lanes of a worker carry should stay in a core's cache of the second level: Rosenbrock-10 by BFGS (1.4 kB a
-# lane) costs as much an evaluation with 128 lanes as with 512, a fifth more with 64: the kernels' fixed cost.
-CACHE = 2**19
+# What the lanes of a worker carry should stay well inside a core's cache of the second level (1 MB where this was
+# measured): Rosenbrock-10 by BFGS (1.4 kB a lane) or L-BFGS with 5 pairs costs a fifth more with 256 lanes than 128.
+CACHE = 2**18
 LANES = 256  # at most, on a CPU
 # On a GPU a trip costs the same up to some thousand lanes: what bounds them is memory.
 GPU_MEMORY, GPU_LANES = 2**30, 2**14

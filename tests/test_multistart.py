@@ -51,9 +51,9 @@ def test_the_best_is_the_lowest_and_minima_are_sorted():
 @pytest.mark.parametrize(("length", "height"), [(1e-6, 1e9), (1e6, 1e-9)])
 def test_in_other_units_the_same_minima(length, height):
     starts = np.random.default_rng(0).uniform(-5, 5, (60, 2))
-    options = dict(method=gdjax.BFGS(), tol=1e-8)
-    one = gdjax.multistart(lambda p: himmelblau(p, 1.0) + 7, starts, **options)
-    other = gdjax.multistart(lambda p, h: h * himmelblau(p / length, 1.0), starts * length, height, **options)
+    scaled = lambda p, length, height: height * himmelblau(p / length, 1.0)
+    one = gdjax.multistart(scaled, starts, 1.0, 1.0, method=gdjax.BFGS(), tol=1e-8)
+    other = gdjax.multistart(scaled, starts * length, length, height, method=gdjax.BFGS(), tol=1e-8)
     assert len(one.minima.value) == len(other.minima.value) == 4
     np.testing.assert_allclose(other.minima.params / length, one.minima.params, rtol=1e-4)
     assert one.minima.count.sum() == other.minima.count.sum() == 60

@@ -55,6 +55,23 @@ print(json.dumps(report))
 """
 
 
+# Prints, for problems on the second device, and spread over both, where the results are and what they are.
+MANY = """
+import jax, jax.numpy as jnp, numpy as np
+import gdjax
+from jax.sharding import NamedSharding, PartitionSpec
+
+mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+loss = lambda p, center: jnp.sum((p - center) ** 2)
+for place in (jax.devices()[1], NamedSharding(mesh, PartitionSpec("x"))):
+    centers = jax.device_put(jnp.arange(8.0), place)
+    axes, method = (None, 0), gdjax.GradientDescent(0.4)
+    result = gdjax.minimize_many(loss, np.zeros(2), centers, in_axes=axes, method=method)
+    error = abs(result.params - np.arange(8.0)[:, None]).max()
+    print(sorted(d.id for d in result.params.devices()), bool(result.converged.all()), float(error) < 1e-3)
+"""
+
+
 def run(arguments, devices=1):
     flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
@@ -109,3 +126,7 @@ def test_parameters_over_four_devices_stay_there_with_the_memory():
     for name in ("lbfgs", "conjugate gradients", "optax, two leaves"):
         assert report[name]["largest_sent"] <= 20, name  # scalars and products with the memory, no vector of 128
     assert report["lbfgs, two leaves"]["largest_sent"] == 64  # to be joined, leaves change devices: one leaf at a time
+
+
+def test_many_problems_are_solved_where_they_are():
+    assert output(run(["-c", MANY], devices=2)).splitlines() == ["[1] True True", "[0, 1] True True"]
