@@ -61,8 +61,8 @@ class BFGS(Searching):
         h = jnp.where(memory.updates == 0, scale * jnp.eye(s.size, dtype=s.dtype), memory.h)
         hy = h @ y
         # The product written out, symmetric: H + (1 + y'Hy / s'y) s s' / s'y - (s (Hy)' + (Hy) s') / s'y.
-        cross = jnp.outer(s, hy) / sy
-        update = (1 + y @ hy / sy) * jnp.outer(s, s) / sy - cross - cross.T
+        cross = jnp.outer(s, hy) + jnp.outer(hy, s)
+        update = (1 + y @ hy / sy) * jnp.outer(s, s) / sy - cross / sy
         h = jnp.where(good, h + update, h)
         return Metric(h, updates), -h @ g, jnp.where(updates > 0, 1, jnp.nan).astype(move.slope.dtype)
 
