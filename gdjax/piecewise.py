@@ -49,7 +49,8 @@ def by_jacobian(function: Callable[[Arrays], Any]) -> Callable[[Arrays], Any]:
         arrays = [jnp.asarray(x) for x in arrays]
         moving = [i for i, dot in enumerate(dots) if dot.dtype != jax.dtypes.float0]
         rows = by_jacobian(lambda arrays: jacobian(function, arrays, moving))(arrays)
-        return differentiable(arrays), along(rows, [dots[i] for i in moving], differentiable(arrays))
+        out = differentiable(arrays)
+        return out, along(rows, [dots[i] for i in moving], out)
 
     differentiable.defjvp(rule)
     return differentiable
@@ -60,6 +61,7 @@ def jacobian(function: Callable[[Arrays], Any], arrays: Arrays, moving: list[int
 
     Arrays of the result that are not floating have None.
     """
+    arrays = [jnp.asarray(x) for x in arrays]
 
     def column(k: jax.Array) -> Any:
         def moved(floats: Arrays) -> Any:

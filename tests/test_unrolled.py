@@ -137,7 +137,7 @@ def test_second_derivatives_of_what_chooses_between_pieces():
     def broken(x, n):  # sqrt(x) x^n where x > 0
         return {"value": jnp.where(x > 0, jnp.sqrt(x) * x**n, 0), "count": n + 1}
 
-    value = lambda x: piecewise(broken)(jnp.asarray(x), jnp.asarray(1, jnp.int32))["value"]
+    value = lambda x: piecewise(broken)(x, jnp.asarray(1, jnp.int32))["value"]
     smooth = lambda x: x**1.5
     for derive in (jax.grad, lambda f: jax.grad(jax.grad(f)), jax.hessian, lambda f: jax.jacfwd(jax.jacfwd(f))):
         np.testing.assert_allclose(derive(value)(0.3), derive(smooth)(0.3), rtol=1e-12)
