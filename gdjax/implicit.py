@@ -16,19 +16,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gdjax import linear
 from gdjax.objective import Objective
+from gdjax.piecewise import along, jacobian, replaced, zero_tangent
 from gdjax.result import Result
 
 Arrays = list[Any]
 
+# Up to so many numbers of a penalty, the derivatives of its prox by them are computed forward, one by one, so that the
+# reverse mode needs no transpose of the prox: one with a loop has none.
+FEW = 8
+
 
 def differentiable(
-    descend: Callable[[Arrays], Result], objective: Callable[[Arrays], Objective]
+    descend: Callable[[Arrays], Result], objective: Callable[[Arrays], Objective], numbers: list[int]
 ) -> Callable[[Arrays], Result]:
     """``descend`` with the implicit derivative; ``objective`` traces the problem that it solves, with a flat layout.
+
+    ``numbers`` says which of the arrays belong to the penalty.
 
     The rule is traced only where somebody differentiates. It is linear in the tangents, so that JAX gets the
     reverse mode from it by transposition, and calls the function itself for the result, so that it has
@@ -39,13 +45,15 @@ def differentiable(
     def rule(primals: tuple[Arrays], tangents: tuple[Arrays]) -> tuple[Result, Result]:
         (arrays,), (dots,) = primals, tangents
         result = solution(arrays)
-        return result, tangent(result, objective, arrays, dots)
+        return result, tangent(result, objective, arrays, dots, numbers)
 
     solution.defjvp(rule, symbolic_zeros=True)
     return solution
 
 
-def tangent(result: Result, objective: Callable[[Arrays], Objective], arrays: Arrays, dots: Arrays) -> Result:
+def tangent(
+    result: Result, objective: Callable[[Arrays], Objective], arrays: Arrays, dots: Arrays, numbers: list[int]
+) -> Result:
     """What ``dots``, changes of the arrays (or symbolic zeros), do to the result.
 
     ``params``, ``value`` and ``aux`` change; the gradient stays zero, unless there is a penalty; the rest tells of
@@ -58,10 +66,7 @@ def tangent(result: Result, objective: Callable[[Arrays], Objective], arrays: Ar
         return zeros
 
     def at(theta: Arrays) -> Objective:
-        filled = list(arrays)
-        for i, array in zip(moving, theta, strict=True):
-            filled[i] = array
-        return objective(filled)
+        return objective(replaced(arrays, moving, theta))
 
     frame, trusted = objective(arrays), is_stationary(result)
     x, theta, changes = frame.layout.ravel(result.params), [arrays[i] for i in moving], [dots[i] for i in moving]
@@ -75,7 +80,8 @@ def tangent(result: Result, objective: Callable[[Arrays], Objective], arrays: Ar
         if result.aux is not None:
             aux = add(explicit.aux, jax.jvp(lambda u: at(theta).evaluate(u).aux, (x,), (dx,))[1])
         return dataclasses.replace(zeros, params=frame.layout.unravel(dx), value=sign * value, aux=aux)
-    dx = follow(at, (x, theta), changes, (grad, explicit.grad), product, trusted)
+    penal = [k for k, i in enumerate(moving) if i in numbers]
+    dx = follow(at, (x, theta), (changes, penal), (grad, explicit.grad), product, trusted)
     user = jax.jvp(lambda t, u: at(t).to_user(at(t).evaluate(u)), (theta, x), (changes, dx))[1]
     changed = {name: user[name] for name in ("value", "grad", "aux", "loss_value", "penalty_value", "penalty")}
     return dataclasses.replace(zeros, params=frame.layout.unravel(dx), **changed)
@@ -84,7 +90,7 @@ def tangent(result: Result, objective: Callable[[Arrays], Objective], arrays: Ar
 def follow(
     at: Callable[[Arrays], Objective],
     where: tuple[jax.Array, Arrays],
-    changes: Arrays,
+    changes: tuple[Arrays, list[int]],
     grads: tuple[jax.Array, jax.Array],
     product: linear.Product,
     trusted: jax.Array,
@@ -97,26 +103,31 @@ def follow(
     Args:
         at: the objective at other numbers.
         where: x and these numbers, theta.
-        changes: of theta.
+        changes: of theta, and which of these belong to the penalty.
         grads: the gradient and its change.
         product: with the Hessian.
         trusted: whether x is stationary; NaN otherwise.
     """
-    (x, theta), (grad, moved) = where, grads
+    (x, theta), (dots, penal), (grad, moved) = where, changes, grads
     v = product(jnp.cos(jnp.arange(x.size).astype(x.dtype)))
     v, size = product(v), jnp.linalg.norm(v)
     largest = jnp.linalg.norm(v) / jnp.where(size > 0, size, 1)
     step = jax.lax.stop_gradient(jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 1).astype(x.dtype))
 
     def prox(z: jax.Array, t: Arrays) -> jax.Array:
-        composite = at(t).composite
+        composite = at(replaced(theta, penal, t)).composite
         assert composite is not None
         return composite.prox(z, step)
 
-    _, change = jax.linearize(prox, x - step * grad, theta)
-    fixed = [jnp.zeros_like(dot) for dot in changes]
-    projection = lambda v: change(v, fixed)
-    return linear.solve_proximal(product, projection, step, change(-step * moved, changes), trusted)
+    z, own, turns = x - step * grad, [theta[i] for i in penal], [dots[i] for i in penal]
+    projection = jax.linearize(lambda z: prox(z, own), z)[1]
+    if not own:
+        dprox = jnp.zeros_like(x)
+    elif sum(a.size for a in own) <= FEW:
+        dprox = along(jacobian(lambda t: prox(z, t), own, list(range(len(own)))), turns, x)
+    else:
+        dprox = jax.jvp(lambda t: prox(z, t), (own,), (turns,))[1]
+    return linear.solve_proximal(product, projection, step, dprox, -step * moved, trusted)
 
 
 def add(a: Any, b: Any) -> Any:
@@ -133,10 +144,3 @@ def is_stationary(result: Result) -> jax.Array:
 def is_zero(dot: Any) -> bool:
     """Whether a tangent is known to be zero: it was not asked for, or belongs to integers."""
     return isinstance(dot, jax.custom_derivatives.SymbolicZero) or dot.dtype == jax.dtypes.float0
-
-
-def zero_tangent(x: jax.Array) -> Any:
-    """The tangent of what does not change."""
-    if jnp.issubdtype(x.dtype, jnp.inexact):
-        return jnp.zeros_like(x)
-    return np.zeros(x.shape, jax.dtypes.float0)

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec, reshard
 
-from gdjax.vector import Vector, real_dtype
+from gdjax.vector import Vector, explicit_place, real_dtype
 
 
 class Layout(Protocol):
@@ -25,19 +26,22 @@ class Flat:
     """One flat real vector; a complex entry is a pair of reals.
 
     A method on six leaves then compiles and runs like a method on one. Its dtype is the widest of the
-    leaves, at least float32, so bfloat16 leaves are optimised through a float32 copy.
+    leaves, at least float32, so bfloat16 leaves are optimised through a float32 copy. On a mesh with explicit axes
+    the vector is on every device: leaves that are not are gathered, and cut up again.
     """
 
     treedef: Any
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[Any, ...]
     dtype: Any
+    places: tuple[NamedSharding | None, ...]  # of leaves in pieces over explicit axes
 
     @classmethod
     def of(cls, tree: Any) -> "Flat":
         """The layout of a pytree of float or complex arrays."""
         leaves, treedef = jax.tree.flatten(tree)
-        return cls(treedef, tuple(x.shape for x in leaves), tuple(x.dtype for x in leaves), real_dtype(tree))
+        shapes, dtypes = tuple(x.shape for x in leaves), tuple(x.dtype for x in leaves)
+        return cls(treedef, shapes, dtypes, real_dtype(tree), tuple(map(explicit_place, leaves)))
 
     @property
     def size(self) -> int:
@@ -50,7 +54,8 @@ class Flat:
     def ravel(self, tree: Any) -> jax.Array:
         """Concatenate the leaves: shape (number of reals,)."""
         parts = []
-        for x in jax.tree.leaves(tree):
+        for x, place in zip(jax.tree.leaves(tree), self.places, strict=True):
+            x = x if place is None else reshard(x, NamedSharding(place.mesh, PartitionSpec()))
             reals = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
             parts += [part.reshape(-1).astype(self.dtype) for part in reals]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
@@ -58,7 +63,7 @@ class Flat:
     def unravel(self, vector: jax.Array) -> Any:
         """Cut the vector into leaves."""
         leaves, start = [], 0
-        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
+        for shape, dtype, place in zip(self.shapes, self.dtypes, self.places, strict=True):
             count = int(np.prod(shape, dtype=np.int64))
             is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
             parts = []
@@ -66,13 +71,41 @@ class Flat:
                 part = vector if count == vector.size else jax.lax.slice(vector, (start,), (start + count,))
                 parts.append(part.astype(jnp.finfo(dtype).dtype).reshape(shape))
                 start += count
-            leaves.append(jax.lax.complex(*parts) if is_complex else parts[0])
+            leaf = jax.lax.complex(*parts) if is_complex else parts[0]
+            leaves.append(leaf if place is None else reshard(leaf, place))
         return jax.tree.unflatten(self.treedef, leaves)
 
 
 @dataclasses.dataclass(frozen=True)
+class Apart:
+    """The leaves one by one, each in its shape and where it is: for parameters that are spread over devices.
+
+    To make one vector of them, most of their entries would have to move to another device. Half precision is
+    optimised through a float32 copy, as by `Flat`; complex leaves are left complex.
+    """
+
+    treedef: Any
+    dtypes: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, tree: Any) -> "Apart":
+        """The layout of a pytree of float or complex arrays."""
+        leaves, treedef = jax.tree.flatten(tree)
+        return cls(treedef, tuple(x.dtype for x in leaves))
+
+    def ravel(self, tree: Any) -> tuple[jax.Array, ...]:
+        """The leaves."""
+        wide = lambda x: x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+        return tuple(map(wide, jax.tree.leaves(tree)))
+
+    def unravel(self, vector: tuple[jax.Array, ...]) -> Any:
+        """The leaves in their place."""
+        return jax.tree.unflatten(self.treedef, [x.astype(t) for x, t in zip(vector, self.dtypes, strict=True)])
+
+
+@dataclasses.dataclass(frozen=True)
 class Leaves:
-    """The parameters as they are, for methods that look at the leaves (optax) or keep them sharded."""
+    """The parameters as they are, for methods that look at the leaves (optax)."""
 
     @classmethod
     def of(cls, tree: Any) -> "Leaves":

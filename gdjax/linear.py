@@ -53,20 +53,28 @@ def solve(product: Product, b: jax.Array, trusted: jax.Array | bool = True) -> j
 
 
 def solve_proximal(
-    product: Product, projection: Product, step: jax.Array, b: jax.Array, trusted: jax.Array | bool = True
+    product: Product,
+    projection: Product,
+    step: jax.Array,
+    moved: jax.Array,
+    pushed: jax.Array,
+    trusted: jax.Array | bool = True,
 ) -> jax.Array:
-    """The x with ``M x = b, M = I - P (I - t H)``: how a prox-gradient fixed point follows a change b.
+    """The x with ``x = P u + moved, u = (I - t H) x + pushed``: how a prox-gradient fixed point follows changes.
 
-    H is the Hessian of the loss, P the derivative of the prox (``projection``), t its ``step``. Both are symmetric, P a
+    H is the Hessian of the loss, P the derivative of the prox (``projection``), t its ``step``; ``moved`` is the change
+    of the prox at a fixed argument u, ``pushed`` that of its argument at a fixed x. In (u, x) the system is symmetric,
+    so that its transpose needs no transpose of P, which a prox with a loop would not have. P and H are symmetric, P a
     gradient's derivative by Moreau, and its eigenvalues are not negative, so that with R = P^(1/2)
-    ``M^-1 = I + R K^-1 R (I - t H), K = I - P + t R H R``. K is positive definite just where the point is a
-    strict minimum of second order: H plus the curvature of the penalty, along the directions that P lets through.
+    ``[I - P (I - t H)]^-1 = I + R K^-1 R (I - t H), K = I - P + t R H R``. K is positive definite just where the point
+    is a strict minimum of second order: H plus the curvature of the penalty, along what P lets through.
     NaN otherwise, as in `solve`: K is formed and factorised up to DENSE unknowns; beyond, conjugate gradients solve
-    ``R K R = P (I - P + t H P)`` within the range of P. NaN also where x does not satisfy the equation.
+    ``R K R = P (I - P + t H P)`` within the range of P. NaN also where x does not satisfy the equations.
     """
 
-    def matvec(v: jax.Array) -> jax.Array:
-        return v - projection(v - step * product(v))
+    def system(ux: jax.Array) -> jax.Array:
+        u, x = ux
+        return jnp.stack([x - projection(u), u - x + step * product(x)])
 
     def inner(d: jax.Array) -> tuple[jax.Array, jax.Array]:
         """``R K^-1 R d``, and whether it is sound."""
@@ -87,19 +95,22 @@ def solve_proximal(
         u, sound = conjugate_gradients(within, jnp.where(nothing, 0, pd))
         return projection(u), sound
 
-    def accept(matvec: Product, b: jax.Array, x: jax.Array, sound: jax.Array) -> jax.Array:
-        allowed = float(jnp.finfo(b.dtype).eps) ** 0.5 * (jnp.linalg.norm(b) + jnp.linalg.norm(x))
-        return jnp.where(sound & trusted & (jnp.linalg.norm(matvec(x) - b) <= allowed), x, jnp.nan)
-
-    def checked(matvec: Product, b: jax.Array) -> jax.Array:
+    def checked(_: Product, changes: jax.Array) -> jax.Array:
+        moved, pushed = changes
+        b = moved + projection(pushed)
         y, sound = inner(b - step * product(b))
-        return accept(matvec, b, b + y, sound)
+        x = b + y
+        u = x - step * product(x) + pushed
+        wrong = jnp.linalg.norm(x - projection(u) - moved)
+        allowed = float(jnp.finfo(b.dtype).eps) ** 0.5 * (jnp.linalg.norm(b) + jnp.linalg.norm(x))
+        sound &= trusted & (wrong <= allowed)
+        return jnp.where(sound, jnp.stack([u, x]), jnp.nan)
 
-    def asked(matvec: Product, b: jax.Array) -> jax.Array:
-        y, sound = inner(b)
-        return jnp.where(jnp.all(b == 0), 0, accept(matvec, b, b + y - step * product(y), sound))
+    def asked(matvec: Product, changes: jax.Array) -> jax.Array:
+        return jnp.where(jnp.all(changes == 0), 0, checked(matvec, changes))
 
-    return jax.lax.custom_linear_solve(matvec, b, checked, transpose_solve=asked)
+    changes = jnp.stack([moved, pushed])
+    return jax.lax.custom_linear_solve(system, changes, checked, transpose_solve=asked, symmetric=True)[1]
 
 
 def matrix(product: Product, size: int, dtype: jnp.dtype) -> jax.Array:

@@ -80,11 +80,14 @@ def minimize(
     or the Hessian is not positive definite (see `gdjax.linear.solve` for how that is noticed). The derivative with
     respect to the start, the method's numbers and the tolerances is zero. History and counts have none.
     With a penalty they are those of the prox-gradient fixed point, by the penalty's numbers too: of a lasso on its
-    nonzero entries, of a box off the bounds that hold, where params follow the bound. They need a prox that JAX can
-    differentiate. Just where an entry leaves its zero or bound there is none: what comes lies between both sides'.
+    nonzero entries, of a box off the bounds that hold, where params follow the bound. The prox must be
+    differentiable; it may contain loops of variable length (but not for the reverse mode by more than eight of the
+    penalty's numbers). Just where an entry leaves its zero or bound there is none: what comes lies between both sides'.
     With ``implicit=False`` the loop has a fixed length and is differentiated itself, as for a truncated inner
-    problem: the start and the learning rate then have derivatives. Memory grows with the evaluations. (Methods that
-    search have these in forward mode; in reverse they give NaN.)
+    problem: the start and the learning rate then have derivatives. Memory grows with the evaluations. Both modes, any
+    method: it is the derivative of the numbers returned, as finite differences would find it, so the step sizes that a
+    search or a rule computes are differentiated too. What is decided (which trial is accepted, when to stop) has none:
+    where a decision changes, the result jumps.
 
     Returns:
         The best point found, with a `Status` that says how the descent ended; ``print`` it.

@@ -44,6 +44,7 @@ class Problem:
     has_aux: bool
     maximize: bool
     penalty: Any = None
+    spread: bool = static_field(False)  # whether params are in pieces on several devices
     trips: int | None = static_field(None)  # unrolled: run so many and differentiate them; None: implicit
 
 

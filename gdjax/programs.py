@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gdjax.driver import compiled
 from gdjax.implicit import differentiable
-from gdjax.layout import Flat
+from gdjax.layout import Apart, Flat
 from gdjax.loop import Carry, Loop, Until
 from gdjax.methods.base import is_monotone
 from gdjax.methods.optax import Optax
@@ -25,7 +25,8 @@ def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
     for name, leaf in named_leaves("stop", stop) + named_leaves("method", hyperparameters):
         if is_traceable(leaf) and jnp.ndim(leaf) != 0:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
-    objective = trace(problem, method.layout.of)
+    apart = problem.spread and problem.penalty is None and getattr(method, "leafwise", False)
+    objective = trace(problem, (Apart if apart else method.layout).of)
     limits = stop.resolve(objective, is_monotone(method), getattr(method, "settles", True))
     return Loop(objective, method, limits, capacity, warm, problem.trips)
 
@@ -44,7 +45,8 @@ def descend(static: Static, capacity: int, arrays: list[Any]) -> Result:
     problem = lambda arrays: merge(arrays, static)[0]
     if problem(arrays).trips is not None:
         return solve(arrays)
-    return differentiable(solve, lambda arrays: trace(problem(arrays), Flat.of))(arrays)
+    numbers = [i for i in jax.tree.leaves(problem(list(range(len(arrays)))).penalty) if type(i) is int]
+    return differentiable(solve, lambda arrays: trace(problem(arrays), Flat.of), numbers)(arrays)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

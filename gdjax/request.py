@@ -22,6 +22,7 @@ from gdjax.pytrees import Static, split
 from gdjax.result import Result
 from gdjax.services import Services
 from gdjax.stopping import Stop
+from gdjax.vector import is_spread
 
 
 class Options(TypedDict, total=False):
@@ -83,8 +84,8 @@ def prepare(
     check_penalty(penalty)
     stop, method = dataclasses.replace(stop or Stop(), **given), as_method(method, penalty)
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
-    trips = None if implicit else unrolled_trips(method, stop)
-    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty, trips)
+    ways: Any = dict(spread=is_spread(params), trips=None if implicit else unrolled_trips(method, stop))
+    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty, **ways)
     arrays, static = split((hoist(problem), method, stop, None if warm is None else warm.state))
     if check_grad:
         require_concrete(arrays, "check_grad=True compares numbers")

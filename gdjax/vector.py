@@ -1,7 +1,7 @@
-"""The vector algebra: a vector is a pytree of float arrays, real or complex; a flat vector is one leaf.
+"""The vector algebra: a vector is a pytree of float arrays, real or complex; a flat vector is one array.
 
 Methods are written against these few functions, so that the same lines serve one flat vector (the
-default), the user's own pytree (optax) and leaves that are sharded over devices.
+default), the user's own pytree (optax) and leaves that are spread over devices, of which sums alone are exchanged.
 """
 
 import functools
@@ -10,6 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+# Entries from which several inner products are faster one by one, each a vectorised kernel, than in one that is not:
+# of four, a million entries each, 0.44 ms against 1.6 (2 cores); below, the 18 ms that each kernel takes to compile.
+LARGE = 2**18
 
 Vector = Any  # a pytree of float or complex arrays
 Scalar = jax.Array  # a real scalar array, shape ()
@@ -36,19 +41,38 @@ def zeros_like(tree: Vector) -> Vector:
 
 def dot(a: Vector, b: Vector) -> Scalar:
     """Inner product of ``a`` and ``b`` as real vectors: the real part of sum(conj(a) * b)."""
-    dtype = real_dtype(a)
-
-    def leaf_dot(x: jax.Array, y: jax.Array) -> jax.Array:
-        if jnp.finfo(x.dtype).bits < 32:
-            x, y = x.astype(dtype), y.astype(dtype)
-        return jnp.vdot(x, y).real.astype(dtype)
-
-    return functools.reduce(operator.add, jax.tree.leaves(jax.tree.map(leaf_dot, a, b)))
+    if is_flat(a) and not is_spread(a):
+        dtype = real_dtype(a)
+        a, b = (x.astype(dtype) if jnp.finfo(x.dtype).bits < 32 else x for x in (a, b))
+        return jnp.vdot(a, b).real.astype(dtype)
+    return dots((a, b))[0]
 
 
 def abs_dot(a: Vector, b: Vector) -> Scalar:
     """Inner product of the moduli: sum(|a| |b|)."""
     return dot(jax.tree.map(jnp.abs, a), jax.tree.map(jnp.abs, b))
+
+
+def is_flat(a: Vector) -> bool:
+    """Whether a vector is one array with one axis."""
+    return isinstance(a, jax.Array) and a.ndim == 1
+
+
+def is_spread(tree: Any) -> bool:
+    """Whether some array of a pytree is known to be in pieces on several devices.
+
+    It is of arrays; of what a `jax.jit` around traces only on a mesh with explicit axes, whose types tell.
+    """
+
+    arrays = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array)]
+    traced = lambda x: isinstance(x, jax.core.Tracer)
+    return any(explicit_place(x) if traced(x) else not x.sharding.is_fully_replicated for x in arrays)
+
+
+def explicit_place(x: jax.Array) -> NamedSharding | None:
+    """The sharding that the type of an array tells, if it is in pieces over explicit axes of a mesh."""
+    sharding = jax.typeof(x).sharding
+    return sharding if any(axis is not None for axis in sharding.spec) else None
 
 
 @jax.custom_jvp
@@ -65,17 +89,54 @@ def _sums_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def dots(*pairs: tuple[Vector, Vector]) -> list[Scalar]:
-    """The inner products of some pairs in one pass (a single kernel for a flat vector, no temporaries)."""
+    """The inner products of some pairs.
+
+    Of a flat vector as one reduction, a single kernel; otherwise, and from LARGE on, where single sums run faster, one
+    by one. Over several devices each is a sum of partial sums, and XLA exchanges all of them at once.
+    """
     dtype = real_dtype(pairs)
+    at_once = all(is_flat(v) and v.size < LARGE and not is_spread(v) for pair in pairs for v in pair)
 
     def leaf_products(*leaves: jax.Array) -> list[jax.Array]:
         wide = [x.astype(dtype) if jnp.finfo(x.dtype).bits < 32 else x for x in leaves]
-        products = [(a.conj() * b).real.reshape(-1) for a, b in zip(wide[::2], wide[1::2], strict=True)]
-        return [s.astype(dtype) for s in sums(products)]
+        products = [(a.conj() * b).real for a, b in zip(wide[::2], wide[1::2], strict=True)]
+        return [s.astype(dtype) for s in (sums(products) if at_once else map(jnp.sum, products))]
 
     flat = [jax.tree.leaves(v) for pair in pairs for v in pair]
     per_leaf = [leaf_products(*leaves) for leaves in zip(*flat, strict=True)]
     return [functools.reduce(operator.add, parts) for parts in zip(*per_leaf, strict=True)]
+
+
+def zero_rows(a: Vector, count: int) -> Vector:
+    """A memory for so many vectors like ``a``: each leaf with a new first axis of this length, and spread alike."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(jnp.zeros_like(x), (count, *x.shape)), a)
+
+
+def with_row(memory: Vector, row: jax.Array, a: Vector) -> Vector:
+    """The memory with ``a`` in one row."""
+    return jax.tree.map(lambda rows, x: jax.lax.dynamic_update_index_in_dim(rows, x, row, 0), memory, a)
+
+
+def products(memory: Vector, a: Vector) -> jax.Array:
+    """Inner products of the rows of a memory with a vector: shape (rows,)."""
+    dtype = real_dtype(a)
+
+    def leaf_products(rows: jax.Array, x: jax.Array) -> jax.Array:
+        place = explicit_place(x)
+        out = None if place is None else NamedSharding(place.mesh, PartitionSpec())
+        return jnp.tensordot(rows.conj(), x, x.ndim, out_sharding=out).real.astype(dtype)
+
+    return functools.reduce(operator.add, jax.tree.leaves(jax.tree.map(leaf_products, memory, a)))
+
+
+def combine(coefficients: jax.Array, memory: Vector) -> Vector:
+    """The sum of the rows of a memory, each with its coefficient."""
+    return jax.tree.map(lambda rows: jnp.tensordot(coefficients.astype(rows.dtype), rows, 1), memory)
+
+
+def root(square: Scalar) -> Scalar:
+    """The square root, with derivative 0 at 0."""
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
 def max_abs(a: Vector) -> Scalar:

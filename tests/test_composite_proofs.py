@@ -29,13 +29,6 @@ METHODS = [PANOC(), ProximalGradient(), ProximalGradient(Backtracking()), Accele
 NAMES = ["PANOC", "adaptive", "backtracking", "FISTA"]
 
 
-@pytest.fixture(autouse=True)
-def double(x64):
-    """Double precision alone: the gaps are below what single precision can tell."""
-    if not x64:
-        pytest.skip("proofs are in double precision")
-
-
 def diabetes():
     x, y = load_diabetes(return_X_y=True)
     return (x - x.mean(0)) / x.std(0), y - y.mean()

@@ -1,5 +1,7 @@
 """Derivatives of a solution with a penalty, through the prox-gradient fixed point; NaN where there are none."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ from gdjax.penalties import (
     TotalVariation1D,
     by_leaf,
 )
+from gdjax.pytrees import pytree_dataclass
 
 MODES = [True]  # finite differences
 
@@ -43,9 +46,9 @@ def score(w):
 
 
 @pytest.fixture
-def point(x64):
+def point():
     """Data, tolerance of the fit and of the comparison."""
-    return jnp.asarray(Y), dict(tol=1e-12 if x64 else 1e-6, method=METHOD), 1e-7 if x64 else 1e-3
+    return jnp.asarray(Y), dict(tol=1e-12, method=METHOD), 1e-7
 
 
 def active_set(w, strength, y):
@@ -71,6 +74,17 @@ def test_lasso_is_differentiated_on_its_active_set(mode, point):
         assert not np.asarray(a)[np.asarray(w == 0)].any()
 
 
+def test_in_single_precision(point):
+    y, options, _ = point
+    w = fit(L1(jnp.asarray(4.0)), y, **options).params
+    expected = jax.grad(lambda s: score(active_set(w, s, y)))(4.0)
+    with jax.enable_x64(False):
+        small = jnp.asarray(Y)
+        ours = jax.grad(lambda s: score(fit(L1(s), small, tol=1e-5, method=METHOD).params))(4.0)
+    assert ours.dtype == jnp.float32
+    np.testing.assert_allclose(ours, expected, rtol=1e-3)
+
+
 def test_value_loss_penalty_and_gradient_follow(point):
     y, options, rtol = point
     strength = jnp.asarray(4.0)
@@ -83,6 +97,20 @@ def test_value_loss_penalty_and_gradient_follow(point):
     assert dot.penalty.strength == 1
     ours = jax.grad(lambda s: fit(L1(s), y, **options).value)(strength)
     np.testing.assert_allclose(ours, jnp.sum(jnp.abs(w)), rtol=rtol)
+
+
+def in_both_modes(function):
+    """Of t and weights: outputs, aux, their derivative by t forward, and that of weights @ outputs in reverse.
+
+    One program, in which the problem is solved once.
+    """
+
+    @jax.jit
+    def derive(t, weights):
+        outputs, push, aux = jax.linearize(function, t, has_aux=True)
+        return outputs, aux, push(jnp.ones_like(t)), jax.linear_transpose(push, t)(weights)[0]
+
+    return derive
 
 
 PENALTIES = {
@@ -98,27 +126,22 @@ PENALTIES = {
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_by_strength_and_bound_and_data_against_finite_differences(name, x64):
-    if not x64:
-        pytest.skip("finite differences need float64")
+def test_by_strength_and_bound_and_data_against_finite_differences(name):
     shape = (2, 2) if "groups" in name or "matrix" in name else (4,)
 
-    def solve(t):
-        loss = lambda w: halves(w.reshape(4), (1 + t) * jnp.asarray(Y))
-        return gdjax.minimize(loss, jnp.zeros(shape), penalty=PENALTIES[name](t), method=METHOD, tol=1e-12)
-
-    @jax.jit
     def outputs(t):
-        result = solve(t)
-        return jnp.append(result.params.reshape(4), result.value)
+        loss = lambda w: halves(w.reshape(4), (1 + t) * jnp.asarray(Y))
+        result = gdjax.minimize(loss, jnp.zeros(shape), penalty=PENALTIES[name](t), method=METHOD, tol=1e-12)
+        return jnp.append(result.params.reshape(4), result.value), result.converged
 
-    t, h = jnp.asarray(1.0), 1e-5
-    assert solve(t).converged
-    slopes = (outputs(t + h) - outputs(t - h)) / (2 * h)
+    t, h, weights = jnp.asarray(1.0), 1e-5, jnp.arange(1.0, 6.0)
+    both = in_both_modes(outputs)
+    _, converged, forward, reverse = both(t, weights)
+    assert converged
+    slopes = (both(t + h, weights)[0] - both(t - h, weights)[0]) / (2 * h)
     assert np.abs(slopes).max() > 1e-2
-    np.testing.assert_allclose(jax.jvp(outputs, (t,), (1.0,))[1], slopes, rtol=1e-6, atol=1e-6)
-    weights = jnp.arange(1.0, 6.0)
-    np.testing.assert_allclose(jax.grad(lambda t: weights @ outputs(t))(t), weights @ slopes, rtol=1e-6)
+    np.testing.assert_allclose(forward, slopes, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(reverse, weights @ slopes, rtol=1e-6)
 
 
 def test_at_active_bounds_the_data_do_nothing_and_the_bound_is_followed(point):
@@ -173,6 +196,38 @@ def test_a_maximum_over_a_pytree_with_a_penalty_for_each_leaf(point):
     np.testing.assert_allclose(slope, -jnp.sum(jnp.abs(result.params["w"])), rtol=rtol)
 
 
+@pytree_dataclass
+class Bisected:
+    """The simplex; its prox halves an interval for the threshold, in a loop that JAX cannot transpose."""
+
+    total: Any
+
+    def value(self, x):
+        return jnp.where(jnp.all(x >= 0) & (jnp.abs(jnp.sum(x) - self.total) < 1e-9), 0, jnp.inf)
+
+    def prox(self, x, step):
+        def body(ends):
+            middle = 0.5 * (ends[0] + ends[1])
+            below = jnp.sum(jnp.maximum(x - middle, 0)) > self.total
+            return jnp.where(below, middle, ends[0]), jnp.where(below, ends[1], middle)
+
+        low, _ = jax.lax.while_loop(lambda e: e[1] - e[0] > 1e-6, body, (jnp.min(x) - self.total, jnp.max(x)))
+        on = x > low  # the threshold itself from what it leaves
+        return jnp.maximum(x - (jnp.sum(jnp.where(on, x, 0)) - self.total) / jnp.sum(on).astype(x.dtype), 0)
+
+
+def test_a_prox_that_cannot_be_transposed_has_derivatives_in_both_modes(point):
+    y, options, rtol = point
+    score_of = lambda penalty: lambda s, t: score(fit(penalty(s), t * y, **options).params)
+    ours, theirs = (jax.jit(score_of(penalty)) for penalty in (Bisected, Simplex))
+    at = jnp.asarray(1.5), jnp.asarray(1.0)
+    expected = jax.grad(theirs, (0, 1))(*at)
+    assert np.abs(expected).min() > 1e-3
+    np.testing.assert_allclose(jax.grad(ours, (0, 1))(*at), expected, rtol=rtol)
+    forward = jax.jvp(ours, at, (jnp.asarray(1.0), jnp.asarray(2.0)))[1]
+    np.testing.assert_allclose(forward, expected[0] + 2 * expected[1], rtol=rtol)
+
+
 def test_no_fixed_point_no_derivative(point):
     y, _, _ = point
     cut = lambda s: fit(L1(s), y, max_steps=1, method=METHOD)
@@ -190,7 +245,7 @@ def test_a_valley_has_none_unless_a_bound_closes_it():
     assert np.isnan(jax.jacfwd(lambda t: gdjax.minimize(flat, jnp.ones(2), t, penalty=NonNegative()).params)(3.0)).all()
 
 
-def test_more_unknowns_than_are_factorised(x64):
+def test_more_unknowns_than_are_factorised():
     n = 100
     assert n > linear.DENSE
     scale, target = jnp.linspace(1.0, 5.0, n), jnp.sin(jnp.arange(1.0, n + 1.0))
@@ -199,30 +254,30 @@ def test_more_unknowns_than_are_factorised(x64):
     both = lambda p, t: loss(p[0], t) + loss(p[1], t)
 
     def solve(t):
-        start, tol = [jnp.zeros(n), jnp.zeros(n)], 1e-13 if x64 else 1e-5
-        return gdjax.minimize(both, start, t, penalty=groups, method=METHOD, tol=tol).params
+        start = [jnp.zeros(n), jnp.zeros(n)]
+        return gdjax.minimize(both, start, t, penalty=groups, method=METHOD, tol=1e-13).params
 
-    t, h = jnp.asarray(1.0), 1e-4 if x64 else 1e-2
+    t, h = jnp.asarray(1.0), 1e-4
     dot = jax.jvp(solve, (t,), (jnp.ones_like(t),))[1]
     on = jnp.abs(target * scale) > 0.5
-    np.testing.assert_allclose(dot[0], jnp.where(on, target, 0), atol=1e-8 if x64 else 1e-3)
+    np.testing.assert_allclose(dot[0], jnp.where(on, target, 0), atol=1e-8)
     numbers = (solve(t + h)[1] - solve(t - h)[1]) / (2 * h)
-    np.testing.assert_allclose(dot[1], numbers, atol=1e-6 if x64 else 1e-2)
+    np.testing.assert_allclose(dot[1], numbers, atol=1e-6)
     grad = jax.grad(lambda t: jnp.sum(solve(t)[1] * target))(t)
-    np.testing.assert_allclose(grad, dot[1] @ target, rtol=1e-6 if x64 else 1e-3)
+    np.testing.assert_allclose(grad, dot[1] @ target, rtol=1e-6)
 
 
-def test_whatever_the_step_the_fixed_point_moves_alike_also_matrix_free(monkeypatch, x64):
+def test_whatever_the_step_the_fixed_point_moves_alike_also_matrix_free(monkeypatch):
     h = A.T @ A
     p = np.asarray(RNG.standard_normal((4, 2)))
     p = p @ np.linalg.solve(p.T @ p, p.T) @ np.eye(4)
     h, p, b = jnp.asarray(h), jnp.asarray(0.8 * p), jnp.asarray(W)
-    expected = jnp.linalg.solve(jnp.eye(4) - p @ (jnp.eye(4) - 0.1 * h), b)
-    solve = lambda b: linear.solve_proximal(lambda v: h @ v, lambda v: p @ v, jnp.asarray(0.1), b)
-    rtol = 1e-9 if x64 else 1e-4
-    np.testing.assert_allclose(solve(b), expected, rtol=rtol)
-    transposed = jax.jacrev(solve)(b)
-    monkeypatch.setattr(linear, "DENSE", 0)
-    np.testing.assert_allclose(solve(b), expected, rtol=rtol)
-    np.testing.assert_allclose(jax.jacrev(solve)(b), transposed, rtol=rtol, atol=rtol)
-    assert np.isnan(linear.solve_proximal(lambda v: -(h @ v), lambda v: p @ v, jnp.asarray(0.1), b)).all()
+    inverse = jnp.linalg.inv(jnp.eye(4) - p @ (jnp.eye(4) - 0.1 * h))
+    solve = lambda h, *b: linear.solve_proximal(lambda v: h @ v, lambda v: p @ v, jnp.asarray(0.1), *b)
+    for dense in (linear.DENSE, 0):
+        monkeypatch.setattr(linear, "DENSE", dense)
+        np.testing.assert_allclose(solve(h, b, 2 * b), inverse @ (b + 2 * p @ b), rtol=1e-9)
+        by_moved, by_pushed = jax.jacrev(solve, (1, 2))(h, b, b)
+        np.testing.assert_allclose(by_moved, inverse, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(by_pushed, inverse @ p, rtol=1e-9, atol=1e-9)
+        assert np.isnan(solve(-h, b, b)).all()

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.layout import Flat, Leaves
+from gdjax.layout import Apart, Flat, Leaves
 
 
 def tree(x64):
@@ -38,6 +38,19 @@ def test_one_real_leaf_costs_no_operation():
     layout = Flat.of(jnp.ones(5, jnp.float32))
     program = jax.make_jaxpr(lambda v: layout.unravel(layout.ravel(v)))(jnp.ones(5, jnp.float32))
     assert len(program.eqns) == 0
+
+
+def test_apart_keeps_the_leaves_but_not_half_precision(x64):
+    params = tree(x64)
+    layout = Apart.of(params)
+    leaves = layout.ravel(params)
+    assert [x.shape for x in leaves] == [x.shape for x in jax.tree.leaves(params)]
+    assert all(jnp.finfo(x.dtype).bits >= 32 for x in leaves)
+    back = layout.unravel(leaves)
+    assert jax.tree.structure(back) == jax.tree.structure(params)
+    for x, y in zip(jax.tree.leaves(back), jax.tree.leaves(params), strict=True):
+        assert (x.dtype, x.shape) == (y.dtype, y.shape)
+        np.testing.assert_array_equal(x, y)
 
 
 def test_leaves_are_left_alone():

@@ -1,5 +1,6 @@
 """The vector algebra on flat vectors and on trees, real, complex and of mixed dtypes."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -45,3 +46,32 @@ def test_arithmetic_keeps_each_leafs_dtype():
     np.testing.assert_allclose(vector.negative(a)["x"], [-3, 4])
     assert float(vector.max_abs(vector.zeros_like(a))) == 0
     assert vector.size(a) == 3
+
+
+def test_products_of_long_vectors_are_those_of_short_ones(monkeypatch):
+    a, b = jnp.arange(7.0), jnp.linspace(-1.0, 1.0, 7)
+    short = vector.dots((a, b), (b, b))
+    monkeypatch.setattr(vector, "LARGE", 1)
+    np.testing.assert_allclose(vector.dots((a, b), (b, b)), short, rtol=1e-6)
+
+
+def test_a_memory_of_vectors_is_a_matrix_whatever_the_leaves():
+    a, b = as_jax(A), as_jax(B)
+    memory = vector.with_row(vector.zero_rows(a, 3), jnp.asarray(1), a)
+    memory = vector.with_row(memory, jnp.asarray(2), b)
+    np.testing.assert_allclose(vector.products(memory, b), [0, vector.dot(a, b), vector.dot(b, b)])
+    both = vector.combine(jnp.asarray([5.0, 1.0, -2.0]), memory)
+    for name in a:
+        np.testing.assert_allclose(both[name], a[name] - 2 * b[name])
+        assert both[name].dtype == a[name].dtype
+
+
+def test_a_root_has_derivative_zero_at_zero():
+    assert jax.grad(vector.root)(0.0) == 0
+    assert jax.grad(vector.root)(4.0) == 0.25
+    assert np.isnan(vector.root(jnp.nan))
+
+
+def test_what_is_on_one_device_is_not_spread():
+    assert not vector.is_spread({"x": jnp.ones(3), "y": 1.0, "z": np.ones(2)})
+    assert vector.explicit_place(jnp.ones(3)) is None

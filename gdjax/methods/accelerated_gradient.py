@@ -72,6 +72,7 @@ class AcceleratedGradient:
     grow: float | jax.Array = 1.01
 
     layout: ClassVar[Any] = Flat
+    leafwise: ClassVar[bool] = True
     searches: ClassVar[bool] = True
     monotone: ClassVar[bool] = False
 
@@ -94,11 +95,11 @@ class AcceleratedGradient:
         iterate, x = vector.where(taken, (point, state.descended), (state.iterate, state.x))
 
         dtype = objective.dtype
-        grad_norm = jnp.sqrt(vector.dot(iterate.grad, iterate.grad)).astype(dtype)
-        initial = jnp.minimum(1, 1 / grad_norm) if self.initial is None else jnp.asarray(self.initial).astype(dtype)
+        gg = vector.dot(iterate.grad, iterate.grad).astype(dtype)
+        initial = jax.lax.rsqrt(jnp.maximum(gg, 1)) if self.initial is None else jnp.asarray(self.initial).astype(dtype)
         probing = state.probing & (first | (finite & (smoothness < FAR_TOO_SHORT)))
         longer = jnp.where(probing & ~first, 10, jnp.asarray(self.grow).astype(dtype))
-        factor = jnp.where(taken, longer, jnp.where(finite, jnp.maximum(CUT / smoothness, 0.1), 0.1))
+        factor = jnp.where(taken, longer, jnp.where(finite, CUT / jnp.clip(smoothness, CUT, 10 * CUT), 0.1))
         rate = jnp.where(first, initial, state.rate * factor)
 
         # The sequence for the coming step; a step made again keeps its momentum.
@@ -120,4 +121,6 @@ def lipschitz(objective: Objective, before: Point, after: Point) -> Scalar:
     noise = 10 * objective.noise(before.value)
     value = denoise(before.value, slope, jnp.ones_like(slope), after.value, slope_after, noise)
     bregman = before.value - value + slope_after
-    return jnp.where(bregman > 0, 0.5 * yy / bregman, jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf)))
+    convex, known = bregman > 0, (ss > 0) & (yy > 0)
+    ratio = jnp.where(known, yy, 1) / jnp.where(known, ss, 1)
+    return jnp.where(convex, 0.5 * yy / jnp.where(convex, bregman, 1), jnp.where(known, jnp.sqrt(ratio), 0))

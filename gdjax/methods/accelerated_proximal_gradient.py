@@ -13,8 +13,9 @@ from gdjax import vector
 from gdjax.composite import step_norm
 from gdjax.layout import Flat
 from gdjax.methods.base import Outcome, usable
-from gdjax.methods.proximal_gradient import PROBE
+from gdjax.methods.proximal_gradient import probe
 from gdjax.objective import Objective, Point
+from gdjax.piecewise import piecewise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, Vector
 
@@ -113,14 +114,13 @@ class AcceleratedProximalGradient:
         if self.learning_rate is not None:
             return jnp.asarray(self.learning_rate).astype(objective.dtype)
         gg, xx = (v.astype(objective.dtype) for v in vector.dots((point.grad, point.grad), (point.x, point.x)))
-        probe = PROBE * (1 + jnp.sqrt(xx)) / jnp.sqrt(jnp.where(gg > 0, gg, 1))
         found = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), jnp.inf)
         found = jnp.clip(found, 0.1 * state.rate, LEAP * state.rate)
         flat = (state.points == 1) | (state.rate * curvature < 1 / LEAP)
         kept = jnp.where(state.theta == 1, GROW, 1) * state.rate
         longer = jnp.where(flat, found, kept)
         shorter = jnp.where(jnp.isfinite(curvature), jnp.minimum(found, 0.5 * state.rate), 0.1 * state.rate)
-        return jnp.where(state.points == 0, probe, jnp.where(taken, longer, shorter))
+        return jnp.where(state.points == 0, probe(gg, xx), jnp.where(taken, longer, shorter))
 
 
 def momentum(theta: Scalar) -> Scalar:
@@ -141,5 +141,8 @@ def steepness(objective: Objective, before: Point, point: Point) -> Scalar:
     pairs = (s, s), (s, y), (y, y), (point.grad, point.grad)
     ss, sy, yy, gg = (v.astype(objective.dtype) for v in vector.dots(*pairs))
     known = (ss > 0) & (yy > (100 * objective.eps) ** 2 * gg)
-    steep = jnp.where(sy > 0, yy / sy, jnp.sqrt(yy / jnp.where(ss > 0, ss, 1)))
-    return jnp.where(known, steep, 0)
+
+    def steep(ss: Scalar, sy: Scalar, yy: Scalar, known: jax.Array) -> Scalar:
+        return jnp.where(known, jnp.where(sy > 0, yy / sy, jnp.sqrt(yy / ss)), 0)
+
+    return piecewise(steep)(ss, sy, yy, known)

@@ -14,6 +14,7 @@ from gdjax import vector
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.methods.searching import Move, Searching
 from gdjax.objective import Objective
+from gdjax.piecewise import piecewise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, Vector
 
@@ -75,13 +76,8 @@ class SecantDescent(Searching):
         """The next step from the last two gradients."""
         s, y = vector.subtract(move.after.x, move.before.x), vector.subtract(move.after.grad, move.before.grad)
         dtype = move.slope.dtype
-        ss, sy, yy = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y)))
-        long, short = ss / sy, sy / yy
-        curved = (move.step_size > 0) & (sy > 0)
-        shorts = jnp.where(curved, memory.short.at[memory.steps % REMEMBERED].set(short), memory.short)
-        alpha = jnp.where(short < SWITCH * long, jnp.min(shorts), long)
-        alpha = jnp.where(curved, alpha, 10 * move.step_size)  # no curvature: as far as ever
-        first = jnp.where(move.step_size > 0, jnp.clip(alpha, SHORTEST, LONGEST), jnp.nan)
+        products = [z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y))]
+        shorts, first = piecewise(first_trial)(memory.short, memory.steps, move.step_size, *products)
 
         eta, value = jnp.asarray(self.rule.memory).astype(dtype), move.after.value
         weight = jnp.where(memory.steps > 0, eta * memory.weight + 1, 1)
@@ -99,3 +95,15 @@ class SecantDescent(Searching):
     def has_learnt(self, memory: Steps) -> jax.Array:
         """Whether a step was taken."""
         return memory.steps > 1
+
+
+def first_trial(
+    shorts: jax.Array, steps: jax.Array, step_size: Scalar, ss: Scalar, sy: Scalar, yy: Scalar
+) -> tuple[jax.Array, Scalar]:
+    """The short steps to remember, and the step to try."""
+    long, short = ss / sy, sy / yy
+    curved = (step_size > 0) & (sy > 0)
+    shorts = jnp.where(curved, shorts.at[steps % REMEMBERED].set(short), shorts)
+    alpha = jnp.where(short < SWITCH * long, jnp.min(shorts), long)
+    alpha = jnp.where(curved, alpha, 10 * step_size)  # no curvature: as far as ever
+    return shorts, jnp.where(step_size > 0, jnp.clip(alpha, SHORTEST, LONGEST), jnp.nan)

@@ -78,6 +78,9 @@ class Method(Protocol):
     takes a penalty (``objective.composite``) has ``accepts_penalty = True`` and puts the norm of the prox-gradient
     step into the ``grad_norm`` of its iterates.
 
+    One that is written against `gdjax.vector` alone has ``leafwise = True``: parameters that are spread over devices
+    then come as `layout.Apart`, a tuple of leaves.
+
     A method with a class attribute ``second_order = True`` may ask for Hessian products too: when its state's
     ``wants_product`` is true, the trip is a product with ``tangent`` at the iterate, handed over in ``point.grad``.
     """

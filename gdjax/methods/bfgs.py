@@ -4,7 +4,7 @@ J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed. (2006), section 6.1
 update) and 6.20 (the scale of the first matrix).
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,8 @@ class BFGS(Searching):
 
     line_search: LineSearch = MoreThuente()
 
+    leafwise: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         check_line_search(self.line_search)
 
@@ -57,7 +59,8 @@ class BFGS(Searching):
         ss, sy, yy = vector.dots((s, s), (s, y), (y, y))
         good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
         updates = memory.updates + good.astype(jnp.int32)
-        scale = jnp.where(good, sy / yy, 1)
+        sy = jnp.where(good, sy, 1)
+        scale = sy / jnp.where(good, yy, sy)
         h = jnp.where(memory.updates == 0, scale * jnp.eye(s.size, dtype=s.dtype), memory.h)
         hy = h @ y
         # The product written out, symmetric: H + (1 + y'Hy / s'y) s s' / s'y - (s (Hy)' + (Hy) s') / s'y.

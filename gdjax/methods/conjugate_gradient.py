@@ -62,14 +62,14 @@ class ConjugateGradient(Searching):
         g, d, dtype = move.after.grad, move.direction, move.slope.dtype
         y = vector.subtract(g, move.before.grad)
         dy, yg, yy, gd, dd, gg = (z.astype(dtype) for z in vector.dots((d, y), (y, g), (y, y), (g, d), (d, d), (g, g)))
-        theta = jnp.asarray(self.theta).astype(dtype)
-        beta = (yg - theta * yy * gd / dy) / dy
-        beta = jnp.maximum(beta, LOWER_BOUND * move.slope / dd)
         conjugate = (move.step_size > 0) & (dy > 0) & (memory.steps < self.restart * vector.size(g))
-        beta = jnp.where(conjugate, beta, 0)
+        theta, (dy, dd) = jnp.asarray(self.theta).astype(dtype), vector.where(conjugate, (dy, dd), (1, 1))
+        beta = (yg - theta * yy * gd / dy) / dy
+        beta = jnp.where(conjugate, jnp.maximum(beta, LOWER_BOUND * move.slope / dd), 0)
         direction = vector.add_scaled(vector.negative(g), beta, d)
         slope = -gg + beta * gd
-        first = jnp.where(move.step_size > 0, move.step_size * move.slope / slope, jnp.nan)
+        known = (move.step_size > 0) & (slope < 0)
+        first = jnp.where(known, move.step_size * move.slope / jnp.where(known, slope, 1), jnp.nan)
         return Run(jnp.where(conjugate, memory.steps + 1, 0)), direction, first
 
     def forget(self, memory: Run) -> Run:

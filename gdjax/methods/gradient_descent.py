@@ -72,6 +72,7 @@ class GradientDescent:
     nesterov: bool = static_field(False)
 
     layout: ClassVar[Any] = Flat
+    leafwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         rate = self.learning_rate

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
-from gdjax.in_place import one_kernel
+from gdjax.in_place import in_loops, one_kernel
 from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
 from gdjax.objective import Objective
 from gdjax.pytrees import pytree_dataclass, static_field
-from gdjax.vector import Scalar
+from gdjax.vector import Scalar, Vector
 
 
 class Memory(NamedTuple):
@@ -28,7 +28,7 @@ class Memory(NamedTuple):
     changes nothing in what follows.
     """
 
-    pairs: jax.Array  # W = [S; Y], shape (2 m, n)
+    pairs: Vector  # W = [S; Y], shape (2 m, n); of leaves that are spread over devices, each (2 m, ...)
     wg: jax.Array  # W g at the iterate, shape (2 m,)
     inverse_r: jax.Array  # R^-1, shape (m, m)
     yy: jax.Array  # Y'Y, shape (m, m)
@@ -43,8 +43,8 @@ class LBFGS(Searching):
 
     ``H = gamma I + [S, gamma Y] [[R^-T (D + gamma Y'Y) R^-1, -R^-T], [-R^-1, 0]] [S, gamma Y]'``
 
-    A pair takes the place of the oldest; it is used if ``s'y > eps |s| |y|``, which does not depend on the scale of
-    loss or parameters. When the search fails, the memory is dropped (gamma kept) and the descent begins anew along
+    A pair enters the memory if ``s'y > eps |s| |y|``, which does not depend on the scale of loss or
+    parameters. When the search fails, the memory is dropped (gamma kept) and the descent begins anew along
     the gradient; if that fails too, it ends with LINE_SEARCH_FAILED.
 
     Args:
@@ -68,7 +68,7 @@ class LBFGS(Searching):
     def empty(self, objective: Objective) -> Memory:
         """No pairs, and the unit matrix."""
         x, m, dtype = objective.start, self.memory, objective.dtype
-        pairs, square = jnp.zeros((2 * m, x.size), x.dtype), jnp.zeros((m, m), dtype)
+        pairs, square = vector.zero_rows(x, 2 * m), jnp.zeros((m, m), dtype)
         return Memory(
             pairs,
             jnp.zeros(2 * m, dtype),
@@ -79,9 +79,10 @@ class LBFGS(Searching):
             jnp.asarray(0, jnp.int32),
         )
 
-    def learn(self, memory: Memory, move: Move) -> tuple[Memory, jax.Array, Scalar]:
+    def learn(self, memory: Memory, move: Move) -> tuple[Memory, Vector, Scalar]:
         """Remember the step; d = -H g, of which alpha = 1 is the length to try."""
-        s, y, g = move.after.x - move.before.x, move.after.grad - move.before.grad, move.after.grad
+        before, after, g = move.before, move.after, move.after.grad
+        s, y = vector.subtract(after.x, before.x), vector.subtract(g, before.grad)
         memory = remember(memory, s, y, g)
         return memory, descend(memory, g), jnp.where(memory.stored > 0, 1, jnp.nan).astype(memory.d.dtype)
 
@@ -94,22 +95,25 @@ class LBFGS(Searching):
         return memory.stored > 0
 
 
-def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> Memory:
+def remember(memory: Memory, s: Vector, y: Vector, g: Vector) -> Memory:
     """Store a pair in place of the oldest, if its curvature is positive."""
     m, dtype = memory.d.size, memory.d.dtype
+    # The slot is written in any case, and left empty unless the pair is good: to choose would read it, and copy W.
+    slot = memory.stored % m
+    pairs = vector.with_row(vector.with_row(memory.pairs, slot, s), slot + m, y)
+    # Over devices these products are one exchange: none waits for another.
+    wg = vector.products(pairs, g).astype(dtype)
     ss, sy, yy = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y)))
 
-    def count(scalars: tuple[Scalar, jax.Array]) -> tuple[tuple[Scalar, jax.Array], tuple[jax.Array, jax.Array]]:
+    def count(scalars: tuple[Scalar, jax.Array]) -> tuple[tuple[Scalar, jax.Array], jax.Array]:
         gamma, stored = scalars
-        good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
-        return (jnp.where(good, sy / yy, gamma), stored + good.astype(jnp.int32)), (good, stored % m)
+        eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(s))
+        good = sy > eps * jnp.sqrt(ss) * jnp.sqrt(yy)
+        ratio = jnp.where(good, sy, gamma) / jnp.where(good, yy, 1)
+        return (ratio, stored + good.astype(stored.dtype)), good
 
-    (gamma, stored), (good, slot) = one_kernel(count, (memory.gamma, memory.stored))
-    # The slot is written in any case, and left empty unless the pair is good: to choose would read it, and copy W.
-    zero = jnp.zeros_like(slot)
-    pairs = jax.lax.dynamic_update_slice(memory.pairs, s[None], (slot, zero))
-    pairs = jax.lax.dynamic_update_slice(pairs, y[None], (slot + m, zero))
-    wg = (pairs @ g).astype(dtype)
+    (gamma, stored), good = one_kernel(count, (memory.gamma, memory.stored))
+    divisor = sy if in_loops() else jnp.where(good, sy, 1)  # 0 / 0 is not chosen below, but would be differentiated
     wy = wg - memory.wg  # W y, but for the pair's own entries: another product would read all of W again
 
     # The new pair is the youngest: a last column [S'y; s'y] of R, an empty last row but for the corner. The
@@ -118,20 +122,19 @@ def remember(memory: Memory, s: jax.Array, y: jax.Array, g: jax.Array) -> Memory
     new, kept = good & (slots == slot), (slots != slot) & (slots < memory.stored)
     wy = jnp.where(jnp.concatenate([new, new]), jnp.where(jnp.arange(2 * m) < m, sy, yy), wy)
     column = times(memory.inverse_r, jnp.where(kept, wy[:m], 0))
-    column = jnp.where(new, 1, jnp.where(kept, -column, 0)) / sy
+    column = jnp.where(new, 1, jnp.where(kept, -column, 0)) / divisor
     inverse_r = jnp.where(kept[:, None] & kept, memory.inverse_r, 0)
     inverse_r = jnp.where(new, column[:, None], inverse_r)
     gram = jnp.where(new[:, None], wy[m:], jnp.where(new, wy[m:][:, None], memory.yy))
     return Memory(pairs, wg, inverse_r, gram, jnp.where(new, sy, memory.d), gamma, stored)
 
 
-def descend(memory: Memory, g: jax.Array) -> jax.Array:
+def descend(memory: Memory, g: Vector) -> Vector:
     """d = -H g."""
     m, gamma = memory.d.size, memory.gamma
     u = times(memory.inverse_r, memory.wg[:m])
     v = times(memory.inverse_r.T, memory.d * u + gamma * (times(memory.yy, u) - memory.wg[m:]))
-    coefficients = jnp.concatenate([-v, gamma * u]).astype(g.dtype)
-    return coefficients @ memory.pairs - gamma.astype(g.dtype) * g
+    return vector.add_scaled(vector.combine(jnp.concatenate([-v, gamma * u]), memory.pairs), -gamma, g)
 
 
 def times(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from gdjax.layout import Flat
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Outcome, usable
 from gdjax.methods.projected_lbfgs import Pairs, empty, remember, solve
-from gdjax.methods.proximal_gradient import PROBE
+from gdjax.methods.proximal_gradient import probe
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, static_field
 from gdjax.vector import Scalar
@@ -110,7 +110,7 @@ class PANOC:
         first = state.gamma == 0
         finite, _ = usable(w, state.base.point)
         gg, xx = (v.astype(dtype) for v in vector.dots((w.grad, w.grad), (w.x, w.x)))
-        gamma = jnp.where(first, PROBE * (1 + jnp.sqrt(xx)) / jnp.sqrt(jnp.where(gg > 0, gg, 1)), state.gamma)
+        gamma = jnp.where(first, probe(gg, xx), state.gamma)
         candidate = envelope(objective, w, gamma)
         r = vector.subtract(state.base.point.x, state.base.z)
         sure = BETA * (1 - ALPHA) / (2 * gamma) * vector.dot(r, r).astype(dtype)

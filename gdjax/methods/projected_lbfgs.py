@@ -15,7 +15,9 @@ from gdjax.layout import Flat
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Outcome, usable
 from gdjax.methods.lbfgs import LBFGS
+from gdjax.methods.proximal_gradient import parabola
 from gdjax.objective import Objective, Point
+from gdjax.piecewise import piecewise
 from gdjax.pytrees import pytree_dataclass, static_field
 from gdjax.vector import Scalar
 
@@ -99,8 +101,7 @@ class ProjectedLBFGS:
         falls = (slope < 0) & (value <= before.value + DECREASE * slope)
         taken = keep & (first | falls)
 
-        parabola = -0.5 * slope / (value - before.value - slope)
-        shorter = alpha * jnp.where(jnp.isfinite(parabola) & (slope < 0), jnp.clip(parabola, 0.1, 0.5), 0.1)
+        shorter = alpha * piecewise(parabola)(slope, value - before.value, slope < 0)
         spent = (state.trials + 1 >= MAX_TRIALS) | jnp.all(s == 0)
         anew = ~taken & spent & (state.pairs.stored > 0)
         failed = ~taken & spent & ~anew
@@ -119,8 +120,8 @@ class ProjectedLBFGS:
         first = before.value == jnp.inf
         pairs, good = remember(state.pairs, point.x - before.x, point.grad - before.grad)
         pairs = vector.where(anew, forget(state.pairs), pairs)
-        length = jnp.sqrt(vector.dot(point.grad, point.grad)).astype(dtype)
-        scale = jnp.where(first, jnp.maximum(1, length), pairs.theta)
+        squared = vector.dot(point.grad, point.grad).astype(dtype)
+        scale = jnp.where(first, jnp.sqrt(jnp.maximum(1, squared)), pairs.theta)
         pairs = pairs._replace(theta=scale)
         direction, norm = descend(objective, pairs, point)
         grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
@@ -175,7 +176,7 @@ def remember(pairs: Pairs, s: jax.Array, y: jax.Array) -> tuple[Pairs, jax.Array
     here = jnp.arange(m, dtype=jnp.int32) == slot
     column = (w[m:] @ y).astype(dtype)
     r = jnp.where(here[None, :], jnp.where(here, 1, column)[:, None], jnp.where(here[:, None], 0, pairs.r))
-    new = Pairs(w, r, yy / sy, pairs.stored + 1)
+    new = Pairs(w, r, yy / jnp.where(good, sy, 1), pairs.stored + 1)
     return vector.where(good, new, pairs), good
 
 

@@ -19,6 +19,7 @@ from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.base import LineSearch, denoise
 from gdjax.methods.base import Outcome, usable
 from gdjax.objective import Objective, Point
+from gdjax.piecewise import piecewise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, Vector
 
@@ -129,8 +130,7 @@ class ProximalGradient:
         descends = (gain <= decrease * promised) | ((dd <= state.rate * rounding) & (jnp.abs(gain) <= rounding))
         taken = keep & (first | (finite & descends))
         trials = jnp.where(taken, 0, state.points + 1)
-        parabola = -0.5 * slope / (value - old - slope)
-        shorter = state.rate * jnp.where(finite & jnp.isfinite(parabola), jnp.clip(parabola, 0.1, 0.5), 0.1)
+        shorter = state.rate * piecewise(parabola)(slope, value - old, finite)
         rate = jnp.where(first, initial, jnp.where(taken, grow * state.rate, shorter))
         measured, trial = ahead(objective, state, vector.where(taken, point, before), rate)
         iterate = vector.where(taken, measured, before)
@@ -139,6 +139,17 @@ class ProximalGradient:
         return ProximalState(iterate, trial, rate, state.rate, trials), Outcome(
             taken & finite, state.rate, failed, left
         )
+
+
+def probe(gg: Scalar, xx: Scalar) -> Scalar:
+    """The first step, from the squared norms of gradient and x."""
+    return PROBE * (1 + vector.root(xx)) / jnp.sqrt(jnp.where(gg > 0, gg, 1))
+
+
+def parabola(slope: Scalar, rise: Scalar, finite: jax.Array) -> Scalar:
+    """Where the parabola with this slope and rise over a step is least, as a share of it between 0.1 and 0.5."""
+    least = -0.5 * slope / (rise - slope)
+    return jnp.where(finite & jnp.isfinite(least), jnp.clip(least, 0.1, 0.5), 0.1)
 
 
 def parts(before: Point, point: Point) -> tuple[Scalar, Scalar, Scalar]:
@@ -166,7 +177,6 @@ def adapt(objective: Objective, state: ProximalState, point: Point) -> Scalar:
     ss, sy, yy, gg, xx = (
         v.astype(dtype) for v in vector.dots((s, s), (s, y), (y, y), (point.grad, point.grad), (point.x, point.x))
     )
-    probe = PROBE * (1 + jnp.sqrt(xx)) / jnp.sqrt(jnp.where(gg > 0, gg, 1))
     t, before = state.rate, state.rate_before
     moved = ss > 0
     ss = jnp.where(moved, ss, 1)
@@ -176,5 +186,5 @@ def adapt(objective: Objective, state: ProximalState, point: Point) -> Scalar:
     bounded = t * jnp.sqrt((1 - R / Q) / jnp.where(bracket > 0, bracket, 1))
     adapted = jnp.where(bracket > 0, jnp.minimum(grown, bounded), grown)
     after_probe = jnp.where(sy > 0, sy / jnp.where(yy > 0, yy, 1), 10 * t)
-    rate = jnp.where(state.points == 0, probe, jnp.where(state.points == 1, after_probe, adapted))
+    rate = jnp.where(state.points == 0, probe(gg, xx), jnp.where(state.points == 1, after_probe, adapted))
     return jnp.where(moved | (state.points == 0), rate, t)

@@ -15,6 +15,7 @@ from gdjax.layout import Flat
 from gdjax.line_search.base import LineSearch, believable, noise_shown
 from gdjax.methods.base import Outcome, Secant, usable
 from gdjax.objective import Objective, Point
+from gdjax.piecewise import piecewise
 from gdjax.vector import Scalar, Vector
 
 NOISE = 1e-10  # share of the value that a search takes for noise: anything from 1e-12 to 1e-6 does as well
@@ -95,6 +96,7 @@ class Searching:
     line_search: LineSearch
     layout: ClassVar[Any] = Flat
     searches: ClassVar[bool] = True
+    leafwise: ClassVar[bool] = True
 
     def empty(self, objective: Objective) -> Any:
         """What is remembered before the first step."""
@@ -162,7 +164,8 @@ class Searching:
     ) -> tuple[Any, Scalar, Decision]:
         """Another step, or the end of the search."""
         start, alpha = search.start.slope, search.step_size
-        search, verdict = self.line_search.feed(search, trial.value, trial.slope, trial.noise)
+        feed = piecewise(lambda rule, *given: rule.feed(*given))
+        search, verdict = feed(self.line_search, search, trial.value, trial.slope, trial.noise)
 
         def decide(old: tuple[Scalar, Decision]) -> tuple[tuple[Scalar, Decision], None]:
             shown, decision = old
@@ -206,7 +209,7 @@ class Searching:
         slope, square = jnp.where(astray, -gg, slope), jnp.where(astray, gg, square)
         # Without a first alpha from the method the step has length 1 at most; where it was accepted, it grows.
         unknown = anew | astray | (move.before.value == jnp.inf)
-        default = jnp.where(unknown, jnp.minimum(1, 1 / jnp.sqrt(square)), GROW * move.step_size)
+        default = jnp.where(unknown, 1 / jnp.sqrt(jnp.maximum(square, 1)), GROW * move.step_size)
         alpha = jnp.where(jnp.isnan(first) | astray, default, first)
         lowest = jnp.minimum(old.search.start.value, value)  # noise that was accepted must not add up
         search = self.line_search.start(self.reference(memory, lowest), slope, alpha)

@@ -75,15 +75,17 @@ class AdaptiveStep:
         ss, sy, yy, gg = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y), (point.grad, point.grad)))
         finite = jnp.isfinite(point.value) & jnp.isfinite(yy)
         at_start, probing = before.value == jnp.inf, memory.before == 0
-        initial = jnp.minimum(1, jax.lax.rsqrt(gg)) if self.initial is None else jnp.asarray(self.initial).astype(dtype)
+        initial = jax.lax.rsqrt(jnp.maximum(gg, 1)) if self.initial is None else jnp.asarray(self.initial).astype(dtype)
 
-        lipschitz, curvature = rate * jnp.sqrt(yy / ss), rate * sy / ss  # in units of 1 / rate
-        fits = (lipschitz >= 0.1) & (lipschitz <= 2) | (memory.probes >= PROBES) | (ss == 0)
+        moved = ss > 0
+        ss = jnp.where(moved, ss, 1)
+        lipschitz, curvature = yy / ss * rate * rate, sy / ss * rate  # L squared and l, in units of 1 / rate
+        fits = (lipschitz >= 0.01) & (lipschitz <= 4) | (memory.probes >= PROBES) | ~moved
         accepted = finite & (fits | ~probing)
-        grown = jnp.sqrt(jnp.where(probing, 1, 2 / 3 + rate / memory.before))  # no history: 2/3 + 1/3 (M. & M.)
-        margin = jnp.maximum(2 * lipschitz**2 - curvature - 1, 0)
-        new = rate * jnp.where(ss > 0, jnp.minimum(grown, jax.lax.rsqrt(margin)), 1)
-        retry = rate * jnp.where(finite, jnp.clip(1 / lipschitz, 0.1, 10), 0.1)
+        grown = 2 / 3 + jnp.where(probing, 1 / 3, rate / jnp.where(probing, 1, memory.before))  # 1 / 3: M. & M.
+        margin = 2 * lipschitz - curvature - 1  # the new rate is the least of sqrt(grown) and 1 / sqrt(margin)
+        new = rate * jnp.where(moved, jax.lax.rsqrt(jnp.maximum(1 / grown, margin)), 1)
+        retry = rate * jnp.where(finite, jax.lax.rsqrt(jnp.clip(lipschitz, 0.01, 100)), 0.1)
         new = jnp.where(at_start, initial, jnp.where(accepted, new, retry))
         probes = jnp.where(at_start, 0, memory.probes + 1)
         last = jnp.where(at_start, 0, jnp.where(accepted, rate, memory.before))

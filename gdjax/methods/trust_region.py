@@ -89,6 +89,7 @@ class TrustRegion:
     grow: float | jax.Array = 3.0
 
     layout: ClassVar[Any] = Flat
+    leafwise: ClassVar[bool] = True
     searches: ClassVar[bool] = True
     second_order: ClassVar[bool] = True
 
@@ -117,7 +118,7 @@ class TrustRegion:
         z, r, p, rr, products = state.inner
         dtype = objective.dtype
         php, zz, zp, pp = (v.astype(dtype) for v in vector.dots((p, hp), (z, z), (z, p), (p, p)))
-        alpha = rr / php
+        alpha = rr / jnp.where(php > 0, php, 1)
         length_squared = zz + 2 * alpha * zp + alpha**2 * pp
         leaves = ~(php > 0) | ~(length_squared < state.radius**2)
         # Where the line z + tau p leaves the region; written so that nothing cancels for z'p >= 0.
@@ -152,14 +153,14 @@ class TrustRegion:
         before = state.iterate
         pairs = (z, z), (z, before.grad), (z, state.inner.r), (z, point.grad)
         zz, slope, zr, slope_new = (v.astype(dtype) for v in vector.dots(*pairs))
-        length = jnp.sqrt(zz)
+        first = before.value == jnp.inf
+        length = jnp.sqrt(jnp.where(first, 1, zz))
         promised = -0.5 * (slope - zr)  # -m(z), since Hz = -g - r
         # Values within their rounding tell nothing: then the slopes at both ends do (the trapezoid rule).
         rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(dtype)
         noise = 10 * objective.noise(state.lowest) + rounding + state.noise
         gained = state.lowest - point.value  # from the lowest value: noise that was accepted must not add up
         gained = jnp.where(jnp.abs(gained) <= noise, -0.5 * (slope + slope_new), gained)
-        first = before.value == jnp.inf
         ratio = jnp.where(finite, gained / promised, -jnp.inf)
         taken = keep & (first | (ratio >= jnp.asarray(self.accept).astype(dtype)))
 
@@ -168,7 +169,7 @@ class TrustRegion:
         radius = jnp.where(taken, radius, shrink * length)
         iterate = vector.where(taken, point, before)
         gg = vector.dot(iterate.grad, iterate.grad).astype(dtype)
-        g_norm = jnp.sqrt(gg)
+        g_norm = jnp.sqrt(jax.lax.stop_gradient(gg))  # compared with, no more
         r = vector.negative(iterate.grad)
         # A radius that vanishes has met noise that is larger than that, or there is no decrease to be had.
         one = jnp.ones((), dtype)
@@ -176,7 +177,7 @@ class TrustRegion:
         size = jnp.sqrt(vector.dot(iterate.x, iterate.x)).astype(dtype)
         vanished = ~taken & (radius <= objective.eps * size)
         noisier = vanished & believable(shown, noise, state.largest)
-        radius = jnp.where(noisier | first, jnp.clip(g_norm / 10, 1, 100), radius)
+        radius = jnp.where(noisier | first, jnp.sqrt(jnp.clip(gg, 1e2, 1e6)) / 10, radius)
         afresh = Inner(vector.zeros_like(z), r, r, gg, jnp.zeros_like(state.inner.products))
         shorter = shorten(state.inner, iterate.grad, shrink)
         again = taken | noisier
