@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +27,7 @@ PAGE = 4  # problems on a page for each lane: Python is entered once a page
 # that is a second program to compile.
 STRAGGLERS, PATIENCE = 32, 256
 VISIT = 0.2  # seconds in the compiled program at most, about: what Ctrl-C and a time limit have to wait
+LISTEN = 0.05  # seconds between two looks of the main thread for signals
 
 Compiled = Callable[[list[Any], Lanes, Page, Orders], tuple[Lanes, Log, Report]]
 
@@ -113,7 +114,9 @@ class Crew:
         with ThreadPoolExecutor(workers) as pool:
             futures = [pool.submit(work, lanes) for lanes in begun]
             try:
-                wait(futures, return_when="FIRST_EXCEPTION")
+                # A wait without end may sleep through Ctrl-C: the signal can reach another thread.
+                while wait(futures, LISTEN, "FIRST_EXCEPTION").not_done and not any(failed(f) for f in futures):
+                    pass
             finally:
                 self.abandoned = not all(f.done() and f.exception() is None for f in futures)
             return [f.result() for f in futures]
@@ -145,6 +148,11 @@ class Crew:
         chosen = np.flatnonzero(taken(lanes))
         fill = lambda new, old: np.concatenate([np.asarray(old)[chosen], new[chosen.size :]])
         return jax.tree.map(fill, idle(self.carry, self.own, few), lanes)
+
+
+def failed(future: Future[Any]) -> bool:
+    """Whether a worker has raised."""
+    return future.done() and future.exception() is not None
 
 
 def taken(lanes: Lanes) -> np.ndarray:
