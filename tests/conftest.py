@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 import zlib
 
 # Most of the time of these tests is XLA's: without its optimiser programs compile in four fifths of the time.
@@ -11,6 +12,11 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# A shell lets what it starts in the background ignore Ctrl-C, and then Python does not listen either: tests that press
+# it would wait forever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc):
