@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--names", nargs="+", metavar="NAME", help="problems by name, or all")
+    which.add_argument("--acceptance", action="store_true", help="all but those of cutest_dev.txt, used for tuning")
     which.add_argument("--problems", type=Path, help="a file of names, one a line (default: cutest_dev.txt)")
     parser.add_argument("--bounded", action="store_true", help="problems with bounds (default: cutest_bounded_dev.txt)")
     parser.add_argument("--max-n", type=int, default=5000, help="largest number of variables (default 5000)")
@@ -54,7 +55,9 @@ def run(options: argparse.Namespace, path: Path) -> None:
     development = DEVELOPMENT_BOUNDED if options.bounded else DEVELOPMENT
     names = options.names or read_names(options.problems or development)
     solvers = options.solvers or list(BOUNDED if options.bounded else SOLVERS)
-    names = all_names() if names == ["all"] else names
+    names = all_names() if names == ["all"] or options.acceptance else names
+    if options.acceptance:
+        names = [name for name in names if name not in read_names(DEVELOPMENT)]
     tol = 1e-5 if options.bounded and options.dtype == "float64" else TOLERANCES[options.dtype]
     task = Task(options.dtype, tol, options.max_evals, options.max_n, options.time_limit, options.bounded)
     path.parent.mkdir(parents=True, exist_ok=True)
