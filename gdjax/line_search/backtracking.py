@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.line_search.base import Trial, Verdict, denoise
+from gdjax.line_search.base import Trial, Verdict, decreases, denoise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar
 
@@ -65,10 +65,7 @@ class Backtracking:
 
     def satisfied(self, search: BacktrackingState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
         """Armijo's condition; not for a trial where nothing has changed although the slope promised a decrease."""
-        alpha, (_, f0, slope0), trials = search
-        stuck = (trials > 0) & (slope == slope0) & (jnp.abs(value - f0) <= noise)
-        f = denoise(f0, slope0, alpha, value, slope, noise)
-        return ~stuck & (f <= f0 + jnp.asarray(self.decrease).astype(alpha.dtype) * alpha * slope0)
+        return ~stuck(search, value, slope, noise) & decreases(self.decrease, search, value, slope, noise)
 
     def feed(
         self, search: BacktrackingState, value: Scalar, slope: Scalar, noise: Scalar
@@ -79,8 +76,12 @@ class Backtracking:
         accepted = self.satisfied(search, value, slope, noise)
         parabola = -0.5 * alpha * (alpha * slope0) / (f - f0 - alpha * slope0)
         shorter = jnp.where(jnp.isfinite(f), jnp.clip(parabola, 0.1 * alpha, 0.5 * alpha), 0.1 * alpha)
-        # Shortened until nothing changes any more.
-        stuck = (trials > 0) & (slope == slope0) & (jnp.abs(value - f0) <= noise)
-        failed = stuck | (~accepted & (trials + 1 >= self.max_trials))
+        failed = stuck(search, value, slope, noise) | (~accepted & (trials + 1 >= self.max_trials))
         new = BacktrackingState(jnp.where(accepted, alpha, shorter), search.start, jnp.where(accepted, 0, trials + 1))
         return new, Verdict(accepted, failed)
+
+
+def stuck(search: BacktrackingState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
+    """Whether the step was shortened until nothing changes any more."""
+    start = search.start
+    return (search.trials > 0) & (slope == start.slope) & (jnp.abs(value - start.value) <= noise)

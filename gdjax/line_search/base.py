@@ -59,6 +59,19 @@ def denoise(
     return jnp.where(jnp.abs(value - start_value) <= noise, trapezoid, value)
 
 
+def decreases(decrease: Any, search: Any, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
+    """Armijo's condition ``f <= f0 + decrease * alpha * slope0``, on the denoised value of a finite trial."""
+    alpha, (_, f0, slope0) = search.step_size, search.start
+    f = denoise(f0, slope0, alpha, value, slope, noise)
+    finite = jnp.isfinite(value) & jnp.isfinite(slope)
+    return finite & (f <= f0 + jnp.asarray(decrease).astype(alpha.dtype) * alpha * slope0)
+
+
+def flattens(curvature: Any, search: Any, slope: Scalar) -> jax.Array:
+    """The second weak Wolfe condition ``slope >= curvature * slope0``."""
+    return slope >= jnp.asarray(curvature).astype(slope.dtype) * search.start.slope
+
+
 def noise_shown(
     start_value: Scalar, start_slope: Scalar, alpha: Scalar, value: Scalar, slope: Scalar, otherwise: Scalar
 ) -> Scalar:

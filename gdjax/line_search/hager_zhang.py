@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.line_search.base import Trial, Verdict, conclude, denoise
+from gdjax.line_search.base import Trial, Verdict, conclude, decreases, flattens
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, where
 
@@ -72,15 +72,7 @@ class HagerZhang:
 
     def satisfied(self, search: HagerZhangState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
         """The weak Wolfe conditions, on the denoised value."""
-        curvature = jnp.asarray(self.curvature).astype(slope.dtype)
-        return self.falls(search, value, slope, noise) & (slope >= curvature * search.start.slope)
-
-    def falls(self, search: HagerZhangState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
-        """Armijo's condition, at a finite point."""
-        alpha, (_, f0, slope0) = search.step_size, search.start
-        f = denoise(f0, slope0, alpha, value, slope, noise)
-        decrease = jnp.asarray(self.decrease).astype(alpha.dtype)
-        return jnp.isfinite(value) & jnp.isfinite(slope) & (f <= f0 + decrease * alpha * slope0)
+        return decreases(self.decrease, search, value, slope, noise) & flattens(self.curvature, search, slope)
 
     def feed(
         self, search: HagerZhangState, value: Scalar, slope: Scalar, noise: Scalar
@@ -88,7 +80,8 @@ class HagerZhang:
         """Digest one trial."""
         alpha, f0 = search.step_size, search.start.value
         finite = jnp.isfinite(value) & jnp.isfinite(slope)
-        armijo, accepted = (test(search, value, slope, noise) for test in (self.falls, self.satisfied))
+        armijo = decreases(self.decrease, search, value, slope, noise)
+        accepted = armijo & flattens(self.curvature, search, slope)
         new = update(search, Trial(alpha, value, slope), f0 + noise, finite)
         width = new.high.alpha - new.low.alpha
         tight = (new.high.alpha < jnp.inf) & (width <= 4 * float(jnp.finfo(alpha.dtype).eps) * new.high.alpha)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.line_search.base import Trial, Verdict, conclude, denoise
+from gdjax.line_search.base import Trial, Verdict, conclude, decreases, flattens
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar
 
@@ -67,23 +67,16 @@ class WeakWolfe:
         )
 
     def satisfied(self, search: WeakWolfeState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
-        """The weak Wolfe conditions."""
-        curvature = jnp.asarray(self.curvature).astype(slope.dtype)
-        return self.falls(search, value, slope, noise) & (slope >= curvature * search.start.slope)
-
-    def falls(self, search: WeakWolfeState, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
-        """Armijo's condition, at a finite point."""
-        alpha, (_, f0, slope0) = search.step_size, search.start
-        f = denoise(f0, slope0, alpha, value, slope, noise)
-        decrease = jnp.asarray(self.decrease).astype(alpha.dtype)
-        return jnp.isfinite(value) & jnp.isfinite(slope) & (f <= f0 + decrease * alpha * slope0)
+        """The weak Wolfe conditions, on the denoised value."""
+        return decreases(self.decrease, search, value, slope, noise) & flattens(self.curvature, search, slope)
 
     def feed(
         self, search: WeakWolfeState, value: Scalar, slope: Scalar, noise: Scalar
     ) -> tuple[WeakWolfeState, Verdict]:
         """Digest one trial."""
         alpha, f0 = search.step_size, search.start.value
-        armijo, accepted = (test(search, value, slope, noise) for test in (self.falls, self.satisfied))
+        armijo = decreases(self.decrease, search, value, slope, noise)
+        accepted = armijo & flattens(self.curvature, search, slope)
         low, high = jnp.where(armijo, alpha, search.low), jnp.where(armijo, search.high, alpha)
         middle = jnp.where(high == jnp.inf, 2 * low, 0.5 * (low + high))
         trials = search.trials + 1
