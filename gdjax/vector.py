@@ -151,6 +151,16 @@ def add_scaled(a: Vector, scale: Scalar, b: Vector) -> Vector:
     return jax.tree.map(lambda x, y: x + scale.astype(x.dtype) * y, a, b)
 
 
+def multiply(a: Vector, b: Vector) -> Vector:
+    """Entry by entry."""
+    return jax.tree.map(operator.mul, a, b)
+
+
+def divide(a: Vector, b: Vector) -> Vector:
+    """Entry by entry."""
+    return jax.tree.map(operator.truediv, a, b)
+
+
 def subtract(a: Vector, b: Vector) -> Vector:
     """``a - b``."""
     return jax.tree.map(operator.sub, a, b)

@@ -70,11 +70,21 @@ def test_other_ends():
     assert (limit.status, int(limit.num_evals)) == (Status.MAX_EVALS, 10)
 
 
+def test_parameters_of_very_different_scale(x64):
+    # Without a diagonal that learns the scales, conjugate gradients need some hundred products a step.
+    scales = jnp.logspace(0, 3, 40)
+    loss = lambda p: jnp.sum((scales * p - 1) ** 2 + 0.1 * (scales * p - 1) ** 4)
+    result = gdjax.minimize(loss, np.zeros(40), method=METHOD)
+    assert result.status == Status.CONVERGED
+    assert int(result.num_evals) <= 250
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_the_scale_of_the_loss_changes_nothing(scale, x64):
-    result = gdjax.minimize(lambda p: scale * rosenbrock(p), np.array([-1.2, 1.0]), method=METHOD)
+    tol = 1e-6 if x64 else 1e-5  # float32's default allows a gradient of 0.08, which the valley has at (0.9, 0.8)
+    result = gdjax.minimize(lambda p: scale * rosenbrock(p), np.array([-1.2, 1.0]), method=METHOD, tol=tol)
     assert result.status in (Status.CONVERGED, Status.PRECISION_FLOOR)
-    np.testing.assert_allclose(result.params, 1, atol=2e-3 if x64 else 0.1)
+    np.testing.assert_allclose(result.params, 1, atol=2e-3 if x64 else 2e-2)
 
 
 def test_nested_mixed_and_complex_parameters():

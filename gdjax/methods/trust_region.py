@@ -1,8 +1,7 @@
 """Newton's method in a trust region: conjugate gradients on exact Hessian-vector products.
 
-T. Steihaug, The conjugate gradient method and trust regions in large scale optimization, SIAM J. Numer. Anal. 20
-(1983); P. L. Toint (1981). A. R. Conn, N. I. M. Gould and P. L. Toint, Trust-Region Methods (2000), sections 7.5
-(the subproblem), 17.1 (radius) and 17.4.2 (rounding).
+A. R. Conn, N. I. M. Gould and P. L. Toint, Trust-Region Methods (2000), sections 17.1 (radius) and 17.4.2 (rounding).
+The subproblem is `gdjax.methods.steihaug`'s.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -13,7 +12,9 @@ import jax.numpy as jnp
 from gdjax import vector
 from gdjax.layout import Flat
 from gdjax.line_search.base import believable, noise_shown
+from gdjax.methods import steihaug
 from gdjax.methods.base import Outcome, usable
+from gdjax.methods.steihaug import Inner
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, Vector
@@ -23,21 +24,12 @@ from gdjax.vector import Scalar, Vector
 FORCING = 0.3
 
 
-class Inner(NamedTuple):
-    """Conjugate gradients on the model m(z) = g'z + z'Hz / 2."""
-
-    z: Vector  # step so far
-    r: Vector  # residual -g - Hz
-    p: Vector  # direction
-    rr: Scalar  # r'r
-    products: jax.Array  # Hessian products so far
-
-
 class TrustRegionState(NamedTuple):
     """The trust region method between two trips: a Hessian product or an evaluation."""
 
     iterate: Point  # accepted point
     inner: Inner
+    diagonal: Vector  # D, of the norm |z| = sqrt(z'Dz) and of the inner iteration
     wants_product: jax.Array  # whether the next trip is a Hessian product along p rather than an evaluation at x + z
     radius: Scalar
     at_boundary: jax.Array  # whether z ends at the boundary
@@ -60,12 +52,14 @@ class TrustRegionState(NamedTuple):
 
 @pytree_dataclass
 class TrustRegion:
-    """``x <- x + z`` where z minimises ``g'z + z'Hz / 2`` in ``|z| <= radius``, as far as conjugate gradients go.
+    """``x <- x + z`` where z minimises ``g'z + z'Hz / 2`` in ``z'Dz <= radius^2``, as far as conjugate gradients go.
 
-    The inner iteration ends when the residual is ``forcing * |g|`` with ``forcing = min(0.3, sqrt(|g| / |g_0|))``,
-    at the boundary, or along a direction of negative curvature, which is followed to the boundary. A step is
-    taken if it brings ``accept`` of the predicted decrease. Every Hessian product and every evaluation is one
-    trip of the loop and counts as one evaluation. The state holds 5 vectors.
+    The inner iteration, preconditioned by D, ends when the residual is ``forcing`` of what it was at its start, with
+    ``forcing = min(0.3, sqrt(|g| / |g_0|))``, at the boundary, or along a direction of negative curvature, which is
+    followed to the boundary. A step is taken if it brings ``accept`` of the predicted decrease. D is diagonal and costs
+    no products: each direction p of positive curvature updates it for the next subproblem by the diagonal of BFGS,
+    ``D - diag(Dp p'D) / p'Dp + diag(Hp p'H) / p'Hp``, so that parameters may differ in scale. Every Hessian product
+    and every evaluation is one trip of the loop and counts as one evaluation. The state holds 7 vectors.
 
     Args:
         accept: ratio of actual to predicted decrease from which a step is taken.
@@ -101,9 +95,8 @@ class TrustRegion:
     def init(self, objective: Objective) -> TrustRegionState:
         """At the start, with a step of length zero."""
         zero, no = jnp.zeros((), objective.dtype), jnp.asarray(False)
-        o = vector.zeros_like(objective.start)
-        inner = Inner(o, o, o, zero, jnp.asarray(0, jnp.int32))
-        return TrustRegionState(objective.blank, inner, no, zero, no, objective.blank.value, zero, zero, zero, zero)
+        inner, blank = steihaug.nothing(vector.zeros_like(objective.start), zero), objective.blank
+        return TrustRegionState(blank, inner, inner.learnt, no, zero, no, blank.value, zero, zero, zero, zero)
 
     def step(self, objective: Objective, state: TrustRegionState, point: Point) -> tuple[TrustRegionState, Outcome]:
         """Digest a Hessian product (in ``point.grad``) or an evaluation."""
@@ -114,25 +107,9 @@ class TrustRegion:
         )
 
     def inner_step(self, objective: Objective, state: TrustRegionState, hp: Vector) -> tuple[TrustRegionState, Outcome]:
-        """One conjugate gradient step (Steihaug's algorithm)."""
-        z, r, p, rr, products = state.inner
+        """One conjugate gradient step."""
         dtype = objective.dtype
-        php, zz, zp, pp = (v.astype(dtype) for v in vector.dots((p, hp), (z, z), (z, p), (p, p)))
-        alpha = rr / jnp.where(php > 0, php, 1)
-        length_squared = zz + 2 * alpha * zp + alpha**2 * pp
-        leaves = ~(php > 0) | ~(length_squared < state.radius**2)
-        # Where the line z + tau p leaves the region; written so that nothing cancels for z'p >= 0.
-        gap = jnp.maximum(state.radius**2 - zz, 0)
-        tau = gap / (zp + jnp.sqrt(zp**2 + pp * gap))
-        step = jnp.where(leaves, tau, alpha)
-
-        z, r = vector.add_scaled(z, step, p), vector.add_scaled(r, -step, hp)
-        rr_new = vector.dot(r, r).astype(dtype)
-        g_norm = jnp.sqrt(vector.dot(state.iterate.grad, state.iterate.grad)).astype(dtype)
-        forcing = jnp.minimum(FORCING, jnp.sqrt(g_norm / state.start_norm))
-        done = leaves | (jnp.sqrt(rr_new) <= forcing * g_norm) | (products >= 2 * vector.size(z) + 10)
-        p = vector.add_scaled(r, rr_new / rr, p)
-        inner = Inner(z, r, p, rr_new, products + 1)
+        inner, leaves, done = steihaug.advance(state.inner, state.diagonal, state.radius, hp)
         new = state._replace(inner=inner, wants_product=~done, at_boundary=leaves)
         no = jnp.asarray(False)
         return new, Outcome(
@@ -154,7 +131,7 @@ class TrustRegion:
         pairs = (z, z), (z, before.grad), (z, state.inner.r), (z, point.grad)
         zz, slope, zr, slope_new = (v.astype(dtype) for v in vector.dots(*pairs))
         first = before.value == jnp.inf
-        length = jnp.sqrt(jnp.where(first, 1, zz))
+        length = jnp.sqrt(jnp.where(first, 1, state.inner.zz))
         promised = -0.5 * (slope - zr)  # -m(z), since Hz = -g - r
         # Values within their rounding tell nothing: then the slopes at both ends do (the trapezoid rule).
         rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(dtype)
@@ -170,25 +147,31 @@ class TrustRegion:
         iterate = vector.where(taken, point, before)
         gg = vector.dot(iterate.grad, iterate.grad).astype(dtype)
         g_norm = jnp.sqrt(jax.lax.stop_gradient(gg))  # compared with, no more
-        r = vector.negative(iterate.grad)
-        # A radius that vanishes has met noise that is larger than that, or there is no decrease to be had.
+        start_norm = jnp.where(first, g_norm, state.start_norm)
+        # A step that vanishes has met noise that is larger than that, or there is no decrease to be had.
         one = jnp.ones((), dtype)
         shown = noise_shown(before.value, slope, one, point.value, slope_new, state.shown)
         size = jnp.sqrt(vector.dot(iterate.x, iterate.x)).astype(dtype)
-        vanished = ~taken & (radius <= objective.eps * size)
+        vanished = ~taken & (shrink * jnp.sqrt(zz) <= objective.eps * size)
         noisier = vanished & believable(shown, noise, state.largest)
-        radius = jnp.where(noisier | first, jnp.sqrt(jnp.clip(gg, 1e2, 1e6)) / 10, radius)
-        afresh = Inner(vector.zeros_like(z), r, r, gg, jnp.zeros_like(state.inner.products))
-        shorter = shorten(state.inner, iterate.grad, shrink)
         again = taken | noisier
+        forcing = jnp.minimum(FORCING, jnp.sqrt(g_norm / jnp.where(start_norm > 0, start_norm, 1)))
+        diagonal = vector.where(again, state.inner.learnt, state.diagonal)
+        afresh = steihaug.begin(state.inner, diagonal, iterate.grad, forcing)
+        turned = vector.dot(z, vector.multiply(diagonal, z)).astype(dtype)  # the step in the new norm
+        radius = radius * jnp.where(taken & ~first, vector.root(turned / jnp.where(first, 1, state.inner.zz)), 1)
+        radius = jnp.where(noisier, vector.root(afresh.ry), radius)
+        radius = jnp.where(first, jnp.sqrt(jnp.clip(gg, 1e2, 1e6)) / 10, radius)
+        shorter = steihaug.shorten(state.inner, iterate.grad, shrink)
         new = TrustRegionState(
             iterate=iterate,
             inner=vector.where(again, afresh, shorter),
+            diagonal=diagonal,
             wants_product=again,
             radius=radius,
             at_boundary=~again,
             lowest=jnp.where(taken, jnp.minimum(state.lowest, point.value), state.lowest),
-            start_norm=jnp.where(first, g_norm, state.start_norm),
+            start_norm=start_norm,
             noise=jnp.where(noisier, shown, state.noise),
             shown=jnp.where(taken | noisier, 0, shown),
             largest=jnp.maximum(state.largest, jnp.abs(iterate.value)),
@@ -198,10 +181,3 @@ class TrustRegion:
         left = jnp.where(state.at_boundary | first, jnp.inf, jnp.where(promised <= known, 0, promised))
         failed = vanished & ~noisier
         return new, Outcome(finite & taken, one, failed, left, noise=noise, product=jnp.asarray(False))
-
-
-def shorten(inner: Inner, grad: Vector, share: Scalar) -> Inner:
-    """The step scaled by a share, with its residual -g - share Hz."""
-    z = vector.add_scaled(vector.zeros_like(inner.z), share, inner.z)
-    r = vector.add_scaled(vector.add_scaled(vector.zeros_like(grad), share - 1, grad), share, inner.r)
-    return inner._replace(z=z, r=r)
