@@ -193,7 +193,8 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     ),
     Status.LINE_SEARCH_FAILED: lambda f: (
         f"{f.after} no step along the search direction lowers the loss as its gradient promises: the gradient may "
-        f"be wrong (gdjax.check_gradient), the loss not smooth here, or its rounding too coarse. {f.gradient}"
+        f"be wrong (gdjax.check_gradient), the loss not smooth here, or its rounding too coarse"
+        f"{'' if f.double else ' (try float64)'}. {f.gradient}"
     ),
     Status.DIVERGED: diverged,
     Status.UNBOUNDED: lambda f: (
