@@ -55,3 +55,18 @@ def one_kernel(function: Callable[[Any], tuple[Any, Any]], state: Any) -> tuple[
     # XLA must not see that there is but one turn, or it dissolves the loop.
     begin = jax.lax.optimization_barrier(jnp.asarray(True))
     return update_if(begin, lambda both: jax.tree.map(strong, function(both[0])), (state, blank))
+
+
+def choose(*choices: tuple[jax.Array, Any, Any]) -> list[Any]:
+    """``a`` if ``condition`` else ``b`` of each (condition, a, b), pytrees of arrays: all scalars in one kernel."""
+    trios = [[(c, x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)] for c, a, b in choices]
+    few = [(c, x, y) for of_one in trios for c, x, y in of_one if x is not y and x.ndim == 0]
+    chosen = iter(one_kernel(lambda _: (None, [jnp.where(*trio) for trio in few]), None)[1] if few else [])
+
+    def leaf(c: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+        if x is y:
+            return y
+        return next(chosen) if x.ndim == 0 else jnp.where(c, x, y)
+
+    leaves = [[leaf(*trio) for trio in of_one] for of_one in trios]
+    return [jax.tree.unflatten(jax.tree.structure(a), new) for (_, a, _), new in zip(choices, leaves, strict=True)]

@@ -9,7 +9,7 @@ from benchmarks.kernels import count_kernels
 from tests.problems import rosenbrock
 
 # As measured, to notice when one comes in: lower them when they fall. XLA of another JAX may fuse a few otherwise.
-MOST = {"LBFGS": (gdjax.LBFGS(), 51), "BFGS": (gdjax.BFGS(), 46), "descent": (gdjax.GradientDescent(1e-3), 26)}
+MOST = {"LBFGS": (gdjax.LBFGS(), 44), "BFGS": (gdjax.BFGS(), 44), "descent": (gdjax.GradientDescent(1e-3), 26)}
 
 
 @pytest.mark.parametrize(("method", "most"), MOST.values(), ids=MOST)

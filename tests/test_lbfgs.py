@@ -1,5 +1,7 @@
 """L-BFGS: the compact form is the two-loop recursion; every way out is honest."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from problems import count_primitive, marked, quadratic, rosenbrock, tree_loss
 
 import gdjax
 from gdjax import LBFGS, Backtracking, Status
-from gdjax.methods.lbfgs import Memory, descend, remember
+from gdjax.methods.lbfgs import descend, remember
 
 FLAT = LBFGS(memory=5)
 
@@ -28,27 +30,19 @@ def two_loop(pairs, gamma, g):
 def test_compact_form_is_the_two_loop_recursion_through_all_turns_of_the_ring(x64):
     m, n, rng = 4, 7, np.random.default_rng(0)
     dtype = jnp.float64 if x64 else jnp.float32
-    square, row = jnp.zeros((m, m), dtype), jnp.zeros(m, dtype)
-    memory = Memory(
-        jnp.zeros((2 * m, n), dtype),
-        jnp.zeros(2 * m, dtype),
-        square,
-        square,
-        row,
-        jnp.ones((), dtype),
-        jnp.asarray(0, jnp.int32),
-    )
+    memory = LBFGS(m).empty(SimpleNamespace(start=jnp.zeros(n, dtype), dtype=dtype))
     pairs, hessian, g = [], np.diag(np.arange(1.0, n + 1)), rng.standard_normal(n)
     for k in range(11):
         s = rng.standard_normal(n)
         y = -hessian @ s if k == 5 else hessian @ s + 0.1 * rng.standard_normal(n)  # the sixth is refused
         g = g + y
-        memory = remember(memory, *(jnp.asarray(v, dtype) for v in (s, y, g)))
+        memory, _ = remember(memory, *(jnp.asarray(v, dtype) for v in (s, y, g)))
         pairs = [*pairs, (s, y)][-m:] if s @ y > 0 else pairs[-m + 1 :]  # and has cost the oldest its place
         gamma = pairs[-1][0] @ pairs[-1][1] / (pairs[-1][1] @ pairs[-1][1])
         want = two_loop(pairs, gamma, g)
         np.testing.assert_allclose(descend(memory, jnp.asarray(g, dtype)), want, rtol=1e-9 if x64 else 2e-3)
-    emptied = remember(LBFGS(m).forget(memory), *(jnp.asarray(v, dtype) for v in (0 * s, 0 * y, g)))
+    emptied, first = remember(LBFGS(m).forget(memory), *(jnp.asarray(v, dtype) for v in (0 * s, 0 * y, g)))
+    assert jnp.isnan(first)
     np.testing.assert_allclose(descend(emptied, jnp.asarray(g, dtype)), -gamma * g, rtol=1e-5)
 
 

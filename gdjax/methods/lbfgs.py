@@ -5,7 +5,7 @@ memory methods, Math. Program. 63 (1994), theorem 2.4 (the inverse Hessian).
 D. C. Liu and J. Nocedal, On the limited memory BFGS method for large scale optimization, Math. Program. 45 (1989).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,10 @@ class Memory(NamedTuple):
 
     pairs: Vector  # W = [S; Y], shape (2 m, n); of leaves that are spread over devices, each (2 m, ...)
     wg: jax.Array  # W g at the iterate, shape (2 m,)
-    inverse_r: jax.Array  # R^-1, shape (m, m)
-    yy: jax.Array  # Y'Y, shape (m, m)
-    d: jax.Array  # D, shape (m,)
+    small: jax.Array  # R^-1, whose diagonal is that of D^-1, and Y'Y, shape (2, m, m)
     gamma: Scalar  # s'y / y'y of the newest pair: H0 = gamma I
     stored: jax.Array  # pairs ever stored since the last reset
+    slot: jax.Array  # of the next one
 
 
 @pytree_dataclass
@@ -68,72 +67,68 @@ class LBFGS(Searching):
     def empty(self, objective: Objective) -> Memory:
         """No pairs, and the unit matrix."""
         x, m, dtype = objective.start, self.memory, objective.dtype
-        pairs, square = vector.zero_rows(x, 2 * m), jnp.zeros((m, m), dtype)
-        return Memory(
-            pairs,
-            jnp.zeros(2 * m, dtype),
-            square,
-            square,
-            jnp.zeros(m, dtype),
-            jnp.ones((), dtype),
-            jnp.asarray(0, jnp.int32),
-        )
+        wg, small, count = jnp.zeros(2 * m, dtype), jnp.zeros((2, m, m), dtype), jnp.asarray(0, jnp.int32)
+        return Memory(vector.zero_rows(x, 2 * m), wg, small, jnp.ones((), dtype), count, count)
 
     def learn(self, memory: Memory, move: Move) -> tuple[Memory, Vector, Scalar]:
         """Remember the step; d = -H g, of which alpha = 1 is the length to try."""
         before, after, g = move.before, move.after, move.after.grad
         s, y = vector.subtract(after.x, before.x), vector.subtract(g, before.grad)
-        memory = remember(memory, s, y, g)
-        return memory, descend(memory, g), jnp.where(memory.stored > 0, 1, jnp.nan).astype(memory.d.dtype)
+        memory, first = remember(memory, s, y, g)
+        return memory, descend(memory, g), first
 
     def forget(self, memory: Memory) -> Memory:
         """No pairs, but the scale that they had found."""
-        return memory._replace(stored=jnp.zeros_like(memory.stored))
+        none = jnp.zeros_like(memory.stored)
+        return memory._replace(stored=none, slot=none)
 
     def has_learnt(self, memory: Memory) -> jax.Array:
         """Whether there are pairs."""
         return memory.stored > 0
 
 
-def remember(memory: Memory, s: Vector, y: Vector, g: Vector) -> Memory:
-    """Store a pair in place of the oldest, if its curvature is positive."""
-    m, dtype = memory.d.size, memory.d.dtype
+def remember(memory: Memory, s: Vector, y: Vector, g: Vector) -> tuple[Memory, Scalar]:
+    """Store a pair in place of the oldest, if its curvature is positive; also the first alpha, NaN without pairs."""
+    m, dtype = memory.small.shape[-1], memory.small.dtype
     # The slot is written in any case, and left empty unless the pair is good: to choose would read it, and copy W.
-    slot = memory.stored % m
+    slot = memory.slot
     pairs = vector.with_row(vector.with_row(memory.pairs, slot, s), slot + m, y)
     # Over devices these products are one exchange: none waits for another.
     wg = vector.products(pairs, g).astype(dtype)
     ss, sy, yy = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y)))
 
-    def count(scalars: tuple[Scalar, jax.Array]) -> tuple[tuple[Scalar, jax.Array], jax.Array]:
-        gamma, stored = scalars
+    def count(scalars: tuple[Scalar, jax.Array, jax.Array]) -> tuple[Any, Any]:
+        gamma, stored, slot = scalars
         eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(s))
         good = sy > eps * jnp.sqrt(ss) * jnp.sqrt(yy)
         ratio = jnp.where(good, sy, gamma) / jnp.where(good, yy, 1)
-        return (ratio, stored + good.astype(stored.dtype)), good
+        stored = stored + good.astype(stored.dtype)
+        first = jnp.where(stored > 0, 1, jnp.nan).astype(dtype)
+        return (ratio, stored, jnp.where(good, (slot + 1) % m, slot)), (good, first)
 
-    (gamma, stored), good = one_kernel(count, (memory.gamma, memory.stored))
+    (gamma, stored, next_slot), (good, first) = one_kernel(count, (memory.gamma, memory.stored, slot))
     divisor = sy if in_loops() else jnp.where(good, sy, 1)  # 0 / 0 is not chosen below, but would be differentiated
-    wy = wg - memory.wg  # W y, but for the pair's own entries: another product would read all of W again
+    wy = (wg - memory.wg).reshape(2, m)  # W y, but for the pair's own: another product would read all of W again
 
     # The new pair is the youngest: a last column [S'y; s'y] of R, an empty last row but for the corner. The
     # oldest leaves with its row and column of R^-1, since the inverse of a trailing block is the trailing block.
     slots = jnp.arange(m, dtype=jnp.int32)
     new, kept = good & (slots == slot), (slots != slot) & (slots < memory.stored)
-    wy = jnp.where(jnp.concatenate([new, new]), jnp.where(jnp.arange(2 * m) < m, sy, yy), wy)
-    column = times(memory.inverse_r, jnp.where(kept, wy[:m], 0))
+    wy = jnp.where(new, jnp.where(jnp.arange(2)[:, None] == 0, sy, yy), wy)
+    inverse_r, gram = memory.small
+    column = times(inverse_r, jnp.where(kept, wy[0], 0))
     column = jnp.where(new, 1, jnp.where(kept, -column, 0)) / divisor
-    inverse_r = jnp.where(kept[:, None] & kept, memory.inverse_r, 0)
-    inverse_r = jnp.where(new, column[:, None], inverse_r)
-    gram = jnp.where(new[:, None], wy[m:], jnp.where(new, wy[m:][:, None], memory.yy))
-    return Memory(pairs, wg, inverse_r, gram, jnp.where(new, sy, memory.d), gamma, stored)
+    inverse_r = jnp.where(new, column[:, None], jnp.where(kept[:, None] & kept, inverse_r, 0))
+    gram = jnp.where(new[:, None], wy[1], jnp.where(new, wy[1][:, None], gram))
+    return Memory(pairs, wg, jnp.stack([inverse_r, gram]), gamma, stored, next_slot), first
 
 
 def descend(memory: Memory, g: Vector) -> Vector:
     """d = -H g."""
-    m, gamma = memory.d.size, memory.gamma
-    u = times(memory.inverse_r, memory.wg[:m])
-    v = times(memory.inverse_r.T, memory.d * u + gamma * (times(memory.yy, u) - memory.wg[m:]))
+    m, gamma, (inverse_r, gram) = memory.small.shape[-1], memory.gamma, memory.small
+    u, diagonal = times(inverse_r, memory.wg[:m]), jnp.diagonal(inverse_r)
+    du = u / jnp.where(diagonal == 0, 1, diagonal)
+    v = times(inverse_r.T, du + gamma * (times(gram, u) - memory.wg[m:]))
     return vector.add_scaled(vector.combine(jnp.concatenate([-v, gamma * u]), memory.pairs), -gamma, g)
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
-from gdjax.in_place import one_kernel, update_if
+from gdjax.in_place import choose, one_kernel, update_if
 from gdjax.layout import Flat
 from gdjax.line_search.base import LineSearch, believable, noise_shown
 from gdjax.methods.base import Outcome, Secant, usable
@@ -80,7 +80,8 @@ class Decision(NamedTuple):
     turn: jax.Array  # on to a new direction: the point was accepted, or the descent begins anew
     refused: jax.Array  # not accepted at once
     anew: jax.Array  # from the old iterate, since the search failed
-    noisier: jax.Array  # because the loss has more noise than was thought: nothing is forgotten
+    noisier: jax.Array  # because the loss has more noise than was thought
+    forgets: jax.Array  # what it has learnt: anew, but not because of noise
     accepted: jax.Array
     failed: jax.Array  # the descent has
     step_size: Scalar  # alpha; 0 to begin anew
@@ -157,7 +158,7 @@ class Searching:
         start = state.search.start.slope
         yy = jnp.maximum(square - 2 * gg + figures.square, 0)
         secant = Secant(alpha**2 * figures.length, alpha * start, alpha * slope, yy, square, xx)
-        return trial, Decision(turn, ~turn, no, no, finite & turn, no, alpha), secant
+        return trial, Decision(turn, ~turn, no, no, no, finite & turn, no, alpha), secant
 
     def refuse(
         self, state: SearchState, trial: Measured, search: Any, shown: Scalar, decision: Decision
@@ -174,7 +175,8 @@ class Searching:
             anew = noisier | (verdict.failed & self.has_learnt(state.memory))
             accepted, failed = verdict.accepted, verdict.failed & ~anew
             length = jnp.where(anew, 0, alpha)
-            return (shown, Decision(accepted | anew, decision.refused, anew, noisier, accepted, failed, length)), None
+            ways = anew, noisier, anew & ~noisier, accepted, failed
+            return (shown, Decision(accepted | anew, decision.refused, *ways, length)), None
 
         (shown, decision), _ = one_kernel(decide, (shown, decision))
         return search, shown, decision
@@ -184,17 +186,17 @@ class Searching:
     ) -> SearchState:
         """From the new iterate (the old one, to begin anew): learn from the step, then a direction and a search."""
         before, anew = state.iterate, decision.anew
-        point = vector.where(anew, before, point)
+        chosen = (anew, before, point), (decision.forgets, self.forget(state.memory), state.memory)
+        point, memory = choose(*chosen)
         move = Move(before, point, state.direction, decision.step_size, state.search.start.slope)
-        memory = vector.where(anew & ~decision.noisier, self.forget(state.memory), state.memory)
         memory, direction, first = self.learn(memory, move)
         products = vector.dots((direction, point.grad), (direction, direction))
         products = [z.astype(objective.dtype) for z in products]
         opened = functools.partial(self.open, memory, move, trial, decision, first, products)
         figures, astray = one_kernel(opened, state.figures)
         # A direction that does not descend, by rounding or overflow, is replaced by the gradient's.
-        memory = vector.where(astray, self.forget(memory), memory)
-        direction = vector.where(astray, vector.negative(point.grad), direction)
+        away = (astray, self.forget(memory), memory), (astray, vector.negative(point.grad), direction)
+        memory, direction = choose(*away)
         return SearchState(point, direction, figures, memory)
 
     def open(
