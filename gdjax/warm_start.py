@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from gdjax.methods.gradient_descent import DescentState
 from gdjax.methods.optax import OptaxState
 from gdjax.methods.searching import SearchState
+from gdjax.methods.trust_region import TrustRegionState
 from gdjax.pytrees import named_leaves
 
 
@@ -19,12 +20,13 @@ def one_step_back(memory: Any) -> Any:
 
 
 # What of an old state still holds where the loss may be another: never a point or its value, which are
-# evaluated anew. States that are not listed (trust region) keep nothing but the parameters. A schedule goes on
-# with the rate of the step that was about to be taken.
+# evaluated anew. States that are not listed keep nothing but the parameters. A schedule goes on with the rate of the
+# step that was about to be taken; a trust region with what it knows of the scales.
 LEARNT: dict[type, Callable[[Any], dict[str, Any]]] = {
     SearchState: lambda old: dict(memory=old.memory),
     DescentState: lambda old: dict(velocity=old.velocity, memory=one_step_back(old.memory)),
     OptaxState: lambda old: dict(optimizer=old.optimizer),
+    TrustRegionState: lambda old: dict(inner=old.inner._replace(z=jax.tree.map(jnp.zeros_like, old.inner.z))),
 }
 
 Signature = list[tuple[str, tuple[int, ...], str]]

@@ -10,7 +10,7 @@ import pytest
 from problems import quadratic
 
 import gdjax
-from gdjax import BFGS, LBFGS, GradientDescent, Status
+from gdjax import BFGS, LBFGS, GradientDescent, Status, TrustRegion
 
 MODES = [False]  # JAX's default: precision is not what these are about
 
@@ -18,7 +18,7 @@ START = np.linspace(-1.0, 2.0, 12)
 bent = lambda p, shift: quadratic(p - shift, 1e3) + 0.1 * jnp.sum((p - shift) ** 4)
 
 
-@pytest.mark.parametrize("method", [LBFGS(memory=12), BFGS()], ids=["LBFGS", "BFGS"])
+@pytest.mark.parametrize("method", [LBFGS(memory=12), BFGS(), TrustRegion()], ids=["LBFGS", "BFGS", "trust region"])
 def test_curvature_that_was_learnt_saves_evaluations_on_new_data(method):
     solve = lambda start, shift, **options: gdjax.minimize(bent, start, shift, method=method, tol=1e-3, **options)
     first = solve(START, 0.0, keep_state=True)

@@ -160,8 +160,8 @@ class TrustRegion:
         afresh = steihaug.begin(state.inner, diagonal, iterate.grad, forcing)
         turned = vector.dot(z, vector.multiply(diagonal, z)).astype(dtype)  # the step in the new norm
         radius = radius * jnp.where(taken & ~first, vector.root(turned / jnp.where(first, 1, state.inner.zz)), 1)
-        radius = jnp.where(noisier, vector.root(afresh.ry), radius)
         radius = jnp.where(first, jnp.sqrt(jnp.clip(gg, 1e2, 1e6)) / 10, radius)
+        radius = jnp.where(noisier | (first & state.inner.scaled), vector.root(afresh.ry), radius)
         shorter = steihaug.shorten(state.inner, iterate.grad, shrink)
         new = TrustRegionState(
             iterate=iterate,
