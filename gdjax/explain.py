@@ -126,5 +126,6 @@ def about_leaves(leaves: dict[str, tuple[float, float]]) -> list[str]:
         return []
     return [
         f"badly scaled: the curvature along {steep} is {ratio:.1g} times that along {shallow}; divide {steep} by "
-        f"{ratio**0.5:.1g} where the loss uses it, or standardise the data behind it"
+        f"{ratio**0.5:.1g} where the loss uses it, standardise the data behind it, or use TrustRegion(), which learns "
+        "the scales"
     ]
