@@ -82,7 +82,7 @@ def lines(
             readable(panel.yaxis, [value for _, y in curves.values() for value in y])
         panel.grid(alpha=0.3)
     axes[0][0].set_ylabel(up)
-    figure.legend(shown.values(), shown, fontsize=8, loc="outside right center")
+    figure.legend(shown.values(), shown, fontsize=8, loc="outside right center", handlelength=4)
     finish(figure, path, note)
 
 

@@ -118,6 +118,6 @@ def profile(header: Record, found: Judged, path: Path) -> None:
     axes.set_title(f"{len(problems)} CUTEst problems, {header['dtype']}, |g| <= {header['tol']:g} (1 + |f|)")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
-    figure.legend(fontsize=8, loc="outside right center")
+    figure.legend(fontsize=8, loc="outside right center", handlelength=4)
     figure.savefig(path)
     plt.close(figure)
