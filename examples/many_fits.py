@@ -1,7 +1,7 @@
 """Thousands of curve fits at once, some easy and some hard, and what became of each.
 
 A dose-response curve has four parameters (the four-parameter logistic of pharmacology): the response without drug and
-at full effect, the dose of half the effect and how steep the curve is there. 5000 of them are measured at 12 doses,
+at full effect, the dose of half the effect and how steep the curve is there. 2000 of them are measured at 12 doses,
 with noise. Shows `gdjax.minimize_many` against `jax.vmap` of `minimize`, to the same answers, and how to look at what
 did not converge: under vmap every fit waits for the slowest, here a fit that is done makes room for the next.
 
@@ -66,7 +66,7 @@ def seconds(function, *args):
 def main() -> None:
     """Fit, compare, look at the difficult ones."""
     jax.config.update("jax_enable_x64", True)
-    truth, responses = make_data(5000)
+    truth, responses = make_data(2000)
     result, time_many = seconds(fit_all, responses)
     same, time_vmap = seconds(fit_all_by_vmap, responses)
     print(f"minimize_many: {time_many:.2f} s; vmap of minimize: {time_vmap:.2f} s, for {len(responses)} fits.")

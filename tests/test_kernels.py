@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from problems import rosenbrock
 
 import gdjax
 from benchmarks.kernels import count_kernels
-from tests.problems import rosenbrock
 
 # As measured, to notice when one comes in: lower them when they fall. XLA of another JAX may fuse a few otherwise.
 MOST = {"LBFGS": (gdjax.LBFGS(), 44), "BFGS": (gdjax.BFGS(), 44), "descent": (gdjax.GradientDescent(1e-3), 26)}
