@@ -94,7 +94,6 @@ def test_a_method_that_searches_has_the_derivative_of_what_it_computes_in_revers
     method, penalty = METHODS[name]
 
     @jax.jit
-    @jax.jit
     def both(t, p, bent):
         def total(t, p):
             options = dict(method=method, penalty=penalty and penalty(t), max_evals=9, tol=0.0, implicit=False)
