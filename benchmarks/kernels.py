@@ -6,9 +6,9 @@ CALLED = re.compile(r"(?:to_apply|body|condition|calls)=%?([\w.\-]+)|branch_comp
 
 
 def count_kernels(text: str) -> int:
-    """Functions that are launched by themselves: fusions, and loops over few bytes that are compiled as one function.
+    """Functions that are launched by themselves: fusions, and calls that are compiled as one function, loops and all.
 
-    XLA's CPU backend marks such a loop as ``xla_cpu_small_call``; fusions inside of one are parts of its function.
+    XLA's CPU backend marks such a call as ``xla_cpu_small_call``; fusions inside of one are parts of its function.
     """
     computations: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -17,7 +17,8 @@ def count_kernels(text: str) -> int:
         if header and line.endswith("{"):
             lines = computations.setdefault(header[1], [])
         lines.append(line)
-    small = [line for lines in computations.values() for line in lines if 'xla_cpu_small_call="true"' in line]
+    calls = (line for lines in computations.values() for line in lines if " call(" in line)
+    small = [line for line in calls if 'xla_cpu_small_call="true"' in line]
     inside: set[str] = set()
     pending = [name for line in small for name in called(line)]
     while pending:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gdjax.progress import Progress, Trip
 from gdjax.pytrees import pytree_dataclass
+from gdjax.vector import with_row
 
 CAPACITY = 1024  # records of ``history=True``
 
@@ -95,17 +96,19 @@ class Record(NamedTuple):
 
     def write(self, row: jax.Array, count: jax.Array) -> "Record":
         """Write a row; keep it if its step is a multiple of the stride; thin out when all rows are kept."""
-        floats, counts = self.floats.at[self.size].set(row), self.counts.at[self.size].set(count)
+        floats, counts = with_row(self.floats, self.size, row), with_row(self.counts, self.size, count)
         keep = count[0] % self.stride == 0
         size = self.size + keep.astype(jnp.int32)
         full = size == self.capacity
-        thin = lambda rows: rows.at[: self.capacity // 2].set(rows[: self.capacity : 2])
+        thin = lambda rows: jnp.concatenate(
+            [jax.lax.slice_in_dim(rows, 0, self.capacity, 2), rows[self.capacity // 2 :]]
+        )
         floats, counts = (jnp.where(full, thin(rows), rows) for rows in (floats, counts))
         size, stride = jnp.where(full, size // 2, size), jnp.where(full, self.stride * 2, self.stride)
         # A thinned-out history may have lost the step just written: it then stands in the open row again.
         lost = full & (count[0] % stride != 0)
-        floats = jnp.where(lost, floats.at[size].set(row), floats)
-        counts = jnp.where(lost, counts.at[size].set(count), counts)
+        floats = jnp.where(lost, with_row(floats, size, row), floats)
+        counts = jnp.where(lost, with_row(counts, size, count), counts)
         return Record(floats, counts, size, stride, ~keep | lost)
 
     @property

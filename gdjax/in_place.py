@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gdjax.one_function import is_inside
 from gdjax.pytrees import strong
 
 AS_WRITTEN = contextvars.ContextVar("as_written", default=False)
@@ -49,7 +50,7 @@ def update_if(condition: jax.Array, function: Callable[[Any], Any], state: Any) 
 
 def one_kernel(function: Callable[[Any], tuple[Any, Any]], state: Any) -> tuple[Any, Any]:
     """``function(state)``: the next state and other outputs, all pytrees of scalars, in one kernel and in place."""
-    if not in_loops():
+    if not in_loops() or is_inside():
         return function(state)
     blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, state)[1])
     # XLA must not see that there is but one turn, or it dissolves the loop.

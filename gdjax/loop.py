@@ -1,5 +1,6 @@
 """The one loop: evaluate where the method asks, let it step, test. One evaluation of the loss a trip."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -7,9 +8,10 @@ import jax.numpy as jnp
 
 from gdjax import progress, stopping, vector, warm_start
 from gdjax.history import Record
-from gdjax.in_place import as_written, update_if
+from gdjax.in_place import as_written, in_loops, update_if
 from gdjax.methods.base import Method, is_monotone, name_of
 from gdjax.objective import Objective, Point
+from gdjax.one_function import one_function
 from gdjax.progress import Progress, Trip
 from gdjax.result import Result
 from gdjax.stopping import Limits, Status
@@ -90,11 +92,15 @@ class Loop(NamedTuple):
     def run(self, carry: Carry) -> Carry:
         """Until a test fires; or at most ``trips``, in a loop of fixed length that has derivatives in reverse."""
         if self.trips is None:
-            return jax.lax.while_loop(lambda c: c.status == Status.RUNNING, self.trip, carry)
+            return self.compact(lambda c: jax.lax.while_loop(lambda c: c.status == Status.RUNNING, self.trip, c), carry)
         step = lambda c, _: (jax.lax.cond(c.status == Status.RUNNING, self.trip, lambda same: same, c), None)
         with as_written():
             carry, _ = jax.lax.scan(step, carry, length=self.trips)
         return carry._replace(status=jnp.where(carry.status == Status.RUNNING, Status.MAX_EVALS, carry.status))
+
+    def compact(self, loop: Callable[[Any], Any], state: Any) -> Any:
+        """The loop as one function if the loss is cheap: then launching kernels is what takes time."""
+        return one_function(loop, state) if self.objective.is_small and in_loops() else loop(state)
 
     def run_until(self, carry: Carry, until: Until) -> tuple[Carry, jax.Array]:
         """One piece of `run`, by the same trips; also how many trips it took."""
@@ -105,7 +111,8 @@ class Loop(NamedTuple):
             return (c.status == Status.RUNNING) & within & ~(c.progress.lowest < until.below)
 
         zero = jnp.asarray(0, jnp.int32)
-        return jax.lax.while_loop(goes_on, lambda turn: (self.trip(turn[0]), turn[1] + 1), (carry, zero))
+        loop = lambda turn: jax.lax.while_loop(goes_on, lambda turn: (self.trip(turn[0]), turn[1] + 1), turn)
+        return self.compact(loop, (carry, zero))
 
     def answer(self, carry: Carry) -> Result:
         """The best point, as the user's own."""

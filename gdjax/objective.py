@@ -11,6 +11,7 @@ from jax.extend.core import jaxpr_as_fun
 from gdjax import vector
 from gdjax.composite import Composite, compose
 from gdjax.layout import Layout
+from gdjax.one_function import is_small
 from gdjax.pytrees import is_traceable, named_leaves, pytree_dataclass, static_field, strong
 from gdjax.vector import Scalar, Vector
 
@@ -62,6 +63,7 @@ class Objective:
     product: Callable[[Vector, Vector], Point]  # Hessian at x times v, as the grad of a point
     blank: Point  # stands for "not yet evaluated": value inf, zero gradient
     composite: Composite | None = None  # the penalty, if there is one
+    is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
 
     def noise(self, value: Scalar) -> Scalar:
         """Rounding error to be expected in ``value``."""
@@ -127,7 +129,8 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     if composite is not None:
         blank = add_penalty(blank, jnp.zeros((), dtype))
     value_only = make_value(problem, layout, sign, dtype)
-    return Objective(layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite)
+    small = is_small(jaxpr.jaxpr)
+    return Objective(layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, small)
 
 
 def add_penalty(point: Point, penalty: Scalar) -> Point:

@@ -103,7 +103,7 @@ def first_trial(
     """The short steps to remember, and the step to try."""
     long, short = ss / sy, sy / yy
     curved = (step_size > 0) & (sy > 0)
-    shorts = jnp.where(curved, shorts.at[steps % REMEMBERED].set(short), shorts)
+    shorts = jnp.where(curved & (jnp.arange(REMEMBERED, dtype=steps.dtype) == steps % REMEMBERED), short, shorts)
     alpha = jnp.where(short < SWITCH * long, jnp.min(shorts), long)
     alpha = jnp.where(curved, alpha, 10 * step_size)  # no curvature: as far as ever
     return shorts, jnp.where(step_size > 0, jnp.clip(alpha, SHORTEST, LONGEST), jnp.nan)

@@ -30,7 +30,8 @@ class Memory(NamedTuple):
 
     pairs: Vector  # W = [S; Y], shape (2 m, n); of leaves that are spread over devices, each (2 m, ...)
     wg: jax.Array  # W g at the iterate, shape (2 m,)
-    small: jax.Array  # R^-1, whose diagonal is that of D^-1, and Y'Y, shape (2, m, m)
+    inverse_r: jax.Array  # R^-1, whose diagonal is that of D^-1, shape (m, m)
+    gram: jax.Array  # Y'Y, shape (m, m)
     gamma: Scalar  # s'y / y'y of the newest pair: H0 = gamma I
     stored: jax.Array  # pairs ever stored since the last reset
     slot: jax.Array  # of the next one
@@ -67,8 +68,8 @@ class LBFGS(Searching):
     def empty(self, objective: Objective) -> Memory:
         """No pairs, and the unit matrix."""
         x, m, dtype = objective.start, self.memory, objective.dtype
-        wg, small, count = jnp.zeros(2 * m, dtype), jnp.zeros((2, m, m), dtype), jnp.asarray(0, jnp.int32)
-        return Memory(vector.zero_rows(x, 2 * m), wg, small, jnp.ones((), dtype), count, count)
+        wg, square, count = jnp.zeros(2 * m, dtype), jnp.zeros((m, m), dtype), jnp.asarray(0, jnp.int32)
+        return Memory(vector.zero_rows(x, 2 * m), wg, square, square, jnp.ones((), dtype), count, count)
 
     def learn(self, memory: Memory, move: Move) -> tuple[Memory, Vector, Scalar]:
         """Remember the step; d = -H g, of which alpha = 1 is the length to try."""
@@ -89,7 +90,7 @@ class LBFGS(Searching):
 
 def remember(memory: Memory, s: Vector, y: Vector, g: Vector) -> tuple[Memory, Scalar]:
     """Store a pair in place of the oldest, if its curvature is positive; also the first alpha, NaN without pairs."""
-    m, dtype = memory.small.shape[-1], memory.small.dtype
+    m, dtype = memory.gram.shape[0], memory.gram.dtype
     # The slot is written in any case, and left empty unless the pair is good: to choose would read it, and copy W.
     slot = memory.slot
     pairs = vector.with_row(vector.with_row(memory.pairs, slot, s), slot + m, y)
@@ -115,18 +116,18 @@ def remember(memory: Memory, s: Vector, y: Vector, g: Vector) -> tuple[Memory, S
     slots = jnp.arange(m, dtype=jnp.int32)
     new, kept = good & (slots == slot), (slots != slot) & (slots < memory.stored)
     wy = jnp.where(new, jnp.where(jnp.arange(2)[:, None] == 0, sy, yy), wy)
-    inverse_r, gram = memory.small
+    inverse_r, gram = memory.inverse_r, memory.gram
     column = times(inverse_r, jnp.where(kept, wy[0], 0))
     column = jnp.where(new, 1, jnp.where(kept, -column, 0)) / divisor
     inverse_r = jnp.where(new, column[:, None], jnp.where(kept[:, None] & kept, inverse_r, 0))
     gram = jnp.where(new[:, None], wy[1], jnp.where(new, wy[1][:, None], gram))
-    return Memory(pairs, wg, jnp.stack([inverse_r, gram]), gamma, stored, next_slot), first
+    return Memory(pairs, wg, inverse_r, gram, gamma, stored, next_slot), first
 
 
 def descend(memory: Memory, g: Vector) -> Vector:
     """d = -H g."""
-    m, gamma, (inverse_r, gram) = memory.small.shape[-1], memory.gamma, memory.small
-    u, diagonal = times(inverse_r, memory.wg[:m]), jnp.diagonal(inverse_r)
+    m, gamma, inverse_r, gram = memory.gram.shape[0], memory.gamma, memory.inverse_r, memory.gram
+    u, diagonal = times(inverse_r, memory.wg[:m]), jax.lax.slice_in_dim(inverse_r.reshape(-1), 0, m * m, m + 1)
     du = u / jnp.where(diagonal == 0, 1, diagonal)
     v = times(inverse_r.T, du + gamma * (times(gram, u) - memory.wg[m:]))
     return vector.add_scaled(vector.combine(jnp.concatenate([-v, gamma * u]), memory.pairs), -gamma, g)

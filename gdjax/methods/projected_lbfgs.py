@@ -171,7 +171,7 @@ def remember(pairs: Pairs, s: jax.Array, y: jax.Array) -> tuple[Pairs, jax.Array
     slot = pairs.stored % m
     scale = (1 / jnp.sqrt(jnp.where(good, sy, 1))).astype(s.dtype)
     y = scale * y
-    w = pairs.w.at[jnp.stack([slot, slot + m])].set(jnp.stack([y, scale * s]))
+    w = vector.with_row(vector.with_row(pairs.w, slot, y), slot + m, scale * s)
     # The newest pair has a full column s_i'y and an empty row but for the 1 on the diagonal.
     here = jnp.arange(m, dtype=jnp.int32) == slot
     column = (w[m:] @ y).astype(dtype)
