@@ -23,7 +23,7 @@ MARK = dict(xla_cpu_small_call="true", inlineable="false")
 TRIED = (0, 8), (0, 11)  # the first and the last version of jaxlib
 
 # Bytes of an array of the loss: of larger ones the arithmetic outweighs the launching, and two cores share it.
-BYTES = 8192
+BYTES = 2**18
 # Bytes of an array of the method. BFGS of 400 variables (1.3 MB) takes as long in one function as in many; L-BFGS half
 # as long even at 1000 (0.3 MB).
 METHOD_BYTES = 2**20
@@ -40,6 +40,8 @@ SHAPES = words("""broadcast_in_dim concatenate stack dynamic_slice dynamic_updat
 SUMS = words("reduce reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or")
 NESTED = words("jit pjit closed_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr while cond scan")
 LET_IN = ELEMENTWISE | SHAPES | SUMS | NESTED
+DTYPES = words("""bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64
+    complex128""")
 
 INSIDE = contextvars.ContextVar("inside", default=False)
 
@@ -74,8 +76,8 @@ def is_tried() -> bool:
 
 
 def of_bytes(array: Any) -> int:
-    """The size of an array; without end for keys and tokens."""
-    plain = hasattr(array, "dtype") and not jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended)
+    """The size of an array; without end for keys, tokens and floats of 8 bits."""
+    plain = str(getattr(array, "dtype", None)) in DTYPES
     return array.size * array.dtype.itemsize if plain else sys.maxsize
 
 

@@ -156,10 +156,9 @@ def measure(objective: Objective, trip: Trip, known: tuple[Scalar, Scalar, Scala
     than the rounding error of the two gradients, and 0 where a change of x by SLACK roundings would undo it.
     """
     outcome = trip.outcome
-    ss, slope_before, slope_after, yy, gg, xx = outcome.secant or secant(trip.before, trip.after)
+    ss, slope_before, slope_after, yy, gg, xx, sy = outcome.secant or secant(trip.before, trip.after)
 
     def derive(_: Any) -> tuple[tuple[Scalar, Scalar, Scalar], None]:
-        sy = slope_after - slope_before
         curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
         decrease = 0.5 * gg * (ss / sy)
         decrease = jnp.where(decrease <= 0.5 * curvature * (SLACK * objective.eps) ** 2 * xx, 0, decrease)
@@ -177,4 +176,5 @@ def secant(before: Point, after: Point) -> Secant:
     """The inner products of the step from one point to another."""
     s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
     pairs = (s, s), (s, before.grad), (s, after.grad), (y, y), (after.grad, after.grad), (after.x, after.x)
-    return Secant(*(z.astype(before.value.dtype) for z in vector.dots(*pairs)))
+    ss, slope_before, slope_after, yy, gg, xx = (z.astype(before.value.dtype) for z in vector.dots(*pairs))
+    return Secant(ss, slope_before, slope_after, yy, gg, xx, slope_after - slope_before)

@@ -139,10 +139,10 @@ def test_parameters_over_four_devices_stay_there_and_only_sums_are_exchanged():
         memory = {"f32[10,16]", "f32[10,3,8]"}
         assert memory <= set(report[name]["memory"]), name  # a quarter of each leaf on each device,
         assert not {"f32[10,64]", "f32[10,3,32]"} & set(report[name]["memory"]), name  # and nowhere the whole
-        # Slope and other sums at the point, with the value of the loss; the largest entry of the gradient; all products
-        # of the memory with s, y and g at once; and those of the new direction, which needs them.
+        # Slope and other sums at the point, with the value of the loss; the largest entry of the gradient; the products
+        # of the memory with the gradient; and those of the new direction, which needs them.
         assert len(sent) == 4, name
-        assert [sizes for sizes in sent if max(sizes) > 1] == [[1] * 6 + [10] * 2], name  # for each of two leaves
+        assert [sizes for sizes in sent if max(sizes) > 1] == [[10] * 2], name  # for each of two leaves
 
 
 def test_many_problems_are_solved_where_they_are():

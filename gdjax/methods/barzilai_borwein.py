@@ -74,10 +74,8 @@ class SecantDescent(Searching):
 
     def learn(self, memory: Steps, move: Move) -> tuple[Steps, Vector, Scalar]:
         """The next step from the last two gradients."""
-        s, y = vector.subtract(move.after.x, move.before.x), vector.subtract(move.after.grad, move.before.grad)
-        dtype = move.slope.dtype
-        products = [z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y))]
-        shorts, first = piecewise(first_trial)(memory.short, memory.steps, move.step_size, *products)
+        dtype, (ss, sy, yy) = move.slope.dtype, (move.secant.ss, move.secant.sy, move.secant.yy)
+        shorts, first = piecewise(first_trial)(memory.short, memory.steps, move.step_size, ss, sy, yy)
 
         eta, value = jnp.asarray(self.rule.memory).astype(dtype), move.after.value
         weight = jnp.where(memory.steps > 0, eta * memory.weight + 1, 1)

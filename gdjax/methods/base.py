@@ -34,6 +34,7 @@ class Secant(NamedTuple):
     yy: Scalar
     gg: Scalar  # g+'g+
     xx: Scalar  # x+'x+
+    sy: Scalar
 
 
 class Outcome(NamedTuple):

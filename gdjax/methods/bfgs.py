@@ -9,7 +9,6 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
 from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
@@ -56,7 +55,7 @@ class BFGS(Searching):
     def learn(self, memory: Metric, move: Move) -> tuple[Metric, jax.Array, Scalar]:
         """Update H; d = -H g, of which alpha = 1 is the length to try."""
         s, y, g = move.after.x - move.before.x, move.after.grad - move.before.grad, move.after.grad
-        ss, sy, yy = vector.dots((s, s), (s, y), (y, y))
+        ss, sy, yy = (z.astype(s.dtype) for z in (move.secant.ss, move.secant.sy, move.secant.yy))
         good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
         updates = memory.updates + good.astype(jnp.int32)
         sy = jnp.where(good, sy, 1)

@@ -14,6 +14,7 @@ from gdjax import vector
 from gdjax.in_place import in_loops, one_kernel
 from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
+from gdjax.methods.base import Secant
 from gdjax.methods.searching import Move, Searching
 from gdjax.objective import Objective
 from gdjax.pytrees import pytree_dataclass, static_field
@@ -75,7 +76,7 @@ class LBFGS(Searching):
         """Remember the step; d = -H g, of which alpha = 1 is the length to try."""
         before, after, g = move.before, move.after, move.after.grad
         s, y = vector.subtract(after.x, before.x), vector.subtract(g, before.grad)
-        memory, first = remember(memory, s, y, g)
+        memory, first = remember(memory, s, y, g, move.secant)
         return memory, descend(memory, g), first
 
     def forget(self, memory: Memory) -> Memory:
@@ -88,15 +89,14 @@ class LBFGS(Searching):
         return memory.stored > 0
 
 
-def remember(memory: Memory, s: Vector, y: Vector, g: Vector) -> tuple[Memory, Scalar]:
+def remember(memory: Memory, s: Vector, y: Vector, g: Vector, secant: Secant) -> tuple[Memory, Scalar]:
     """Store a pair in place of the oldest, if its curvature is positive; also the first alpha, NaN without pairs."""
     m, dtype = memory.gram.shape[0], memory.gram.dtype
     # The slot is written in any case, and left empty unless the pair is good: to choose would read it, and copy W.
     slot = memory.slot
     pairs = vector.with_row(vector.with_row(memory.pairs, slot, s), slot + m, y)
-    # Over devices these products are one exchange: none waits for another.
     wg = vector.products(pairs, g).astype(dtype)
-    ss, sy, yy = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y)))
+    ss, sy, yy = secant.ss, secant.sy, secant.yy
 
     def count(scalars: tuple[Scalar, jax.Array, jax.Array]) -> tuple[Any, Any]:
         gamma, stored, slot = scalars

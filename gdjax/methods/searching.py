@@ -30,6 +30,7 @@ class Move(NamedTuple):
     direction: Vector  # d, along which it went
     step_size: Scalar  # alpha
     slope: Scalar  # d'g before
+    secant: Secant  # inner products of the step and of the change of the gradient
 
 
 class Figures(NamedTuple):
@@ -40,9 +41,16 @@ class Figures(NamedTuple):
     noise: Scalar  # of the loss beyond the rounding of its value, as failed searches have shown it
     shown: Scalar  # and what the present search shows of it
     largest: Scalar  # largest value accepted, without its sign
-    square: Scalar  # g'g at the iterate
     length: Scalar  # d'd
     promised: Scalar  # decrease that a quadratic model promises; 0 if rounding or noise would hide it
+    # If the search has failed, the trial is the iterate once more, from which the descent begins anew:
+    noisier: jax.Array  # because the loss has more noise than was thought
+    forgets: jax.Array  # otherwise, without what it has learnt
+
+    @property
+    def anew(self) -> jax.Array:
+        """Whether either holds."""
+        return self.noisier | self.forgets
 
 
 class SearchState(NamedTuple):
@@ -67,6 +75,7 @@ class SearchState(NamedTuple):
 class Measured(NamedTuple):
     """An evaluation in scalars."""
 
+    step_size: Scalar  # alpha
     value: Scalar  # infinite if value or gradient is not finite
     slope: Scalar  # d'g
     noise: Scalar  # differences of values that are to be taken for noise
@@ -79,12 +88,8 @@ class Decision(NamedTuple):
 
     turn: jax.Array  # on to a new direction: the point was accepted, or the descent begins anew
     refused: jax.Array  # not accepted at once
-    anew: jax.Array  # from the old iterate, since the search failed
-    noisier: jax.Array  # because the loss has more noise than was thought
-    forgets: jax.Array  # what it has learnt: anew, but not because of noise
     accepted: jax.Array
     failed: jax.Array  # the descent has
-    step_size: Scalar  # alpha; 0 to begin anew
 
 
 class Searching:
@@ -124,20 +129,21 @@ class Searching:
         zero = jnp.zeros((), objective.dtype)
         search = self.line_search.start(objective.blank.value, zero, zero)
         direction = vector.zeros_like(objective.start)
-        figures = Figures(search, zero, zero, zero, zero, zero, zero, zero)
+        no = jnp.asarray(False)
+        figures = Figures(search, zero, zero, zero, zero, zero, zero, no, no)
         return SearchState(objective.blank, direction, figures, self.empty(objective))
 
     def step(self, objective: Objective, state: SearchState, point: Point) -> tuple[SearchState, Outcome]:
         """Take the point and turn; or try another step; or begin anew."""
-        step_size = state.search.step_size
-        d, g = state.direction, point.grad
-        products = vector.dots((d, g), (g, g), (g, state.iterate.grad), moduli(point), (point.x, point.x))
+        step_size, d, g = state.search.step_size, state.direction, point.grad
+        y = vector.subtract(g, state.iterate.grad)
+        products = vector.dots((d, g), (g, g), (y, y), moduli(point), (point.x, point.x))
         products = [z.astype(objective.dtype) for z in products]
         _, (trial, decision, secant) = one_kernel(lambda _: (None, self.judge(objective, state, point, products)), None)
-        refused = (state.search, state.figures.shown, decision)
-        search, shown, decision = update_if(decision.refused, lambda old: self.refuse(state, trial, *old), refused)
-        state = state._replace(figures=state.figures._replace(search=search, shown=shown))
-        new = update_if(decision.turn, lambda old: self.turn(objective, old, point, trial, decision), state)
+        refused = (state.figures, decision)
+        figures, decision = update_if(decision.refused, lambda old: self.refuse(state, trial, *old), refused)
+        state = state._replace(figures=figures)
+        new = update_if(decision.turn, lambda old: self.turn(objective, old, point, trial, secant), state)
         outcome = Outcome(
             decision.accepted, step_size, decision.failed, new.figures.promised, noise=trial.noise, secant=secant
         )
@@ -147,78 +153,79 @@ class Searching:
         self, objective: Objective, state: SearchState, point: Point, products: list[Scalar]
     ) -> tuple[Measured, Decision, Secant]:
         """The trial in scalars, whether it is accepted at once, and the secant to it."""
-        slope, square, gg, size, xx = products
+        slope, square, yy, size, xx = products
         alpha, figures, before = state.search.step_size, state.figures, state.iterate.value
         finite, _ = usable(point, state.iterate)
         value = jnp.where(finite, point.value, jnp.inf)
         noise = max(NOISE, 8 * objective.eps) * jnp.abs(before) + figures.rounding + figures.noise
-        no, first = jnp.asarray(False), before == jnp.inf
-        turn = first | (finite & self.line_search.satisfied(state.search, value, slope, noise))
-        trial = Measured(value, slope, noise, square, 8 * objective.eps * size)
+        begins = (before == jnp.inf) | figures.anew
+        turn = begins | (finite & self.line_search.satisfied(state.search, value, slope, noise))
+        trial = Measured(alpha, value, slope, noise, square, 8 * objective.eps * size)
         start = state.search.start.slope
-        yy = jnp.maximum(square - 2 * gg + figures.square, 0)
-        secant = Secant(alpha**2 * figures.length, alpha * start, alpha * slope, yy, square, xx)
-        return trial, Decision(turn, ~turn, no, no, no, finite & turn, no, alpha), secant
+        ss, sy = alpha**2 * figures.length, alpha * (slope - start)
+        secant = Secant(ss, alpha * start, alpha * slope, yy, square, xx, sy)
+        return trial, Decision(turn, ~turn, finite & turn & ~figures.anew, jnp.asarray(False)), secant
 
     def refuse(
-        self, state: SearchState, trial: Measured, search: Any, shown: Scalar, decision: Decision
-    ) -> tuple[Any, Scalar, Decision]:
+        self, state: SearchState, trial: Measured, figures: Figures, decision: Decision
+    ) -> tuple[Figures, Decision]:
         """Another step, or the end of the search."""
-        start, alpha = search.start.slope, search.step_size
+        start, alpha = figures.search.start.slope, figures.search.step_size
         feed = piecewise(lambda rule, *given: rule.feed(*given))
-        search, verdict = feed(self.line_search, search, trial.value, trial.slope, trial.noise)
+        search, verdict = feed(self.line_search, figures.search, trial.value, trial.slope, trial.noise)
 
-        def decide(old: tuple[Scalar, Decision]) -> tuple[tuple[Scalar, Decision], None]:
-            shown, decision = old
-            shown = noise_shown(state.iterate.value, start, alpha, trial.value, trial.slope, shown)
-            noisier = verdict.failed & believable(shown, trial.noise, state.figures.largest)
+        def decide(old: tuple[Figures, Decision]) -> tuple[tuple[Figures, Decision], None]:
+            figures, decision = old
+            shown = noise_shown(state.iterate.value, start, alpha, trial.value, trial.slope, figures.shown)
+            noisier = verdict.failed & believable(shown, trial.noise, figures.largest)
             anew = noisier | (verdict.failed & self.has_learnt(state.memory))
-            accepted, failed = verdict.accepted, verdict.failed & ~anew
-            length = jnp.where(anew, 0, alpha)
-            ways = anew, noisier, anew & ~noisier, accepted, failed
-            return (shown, Decision(accepted | anew, decision.refused, *ways, length)), None
+            figures = figures._replace(
+                search=search._replace(step_size=jnp.where(anew, 0, search.step_size)),
+                shown=shown,
+                noisier=noisier,
+                forgets=anew & ~noisier,
+            )
+            accepted = verdict.accepted
+            return (figures, Decision(accepted, decision.refused, accepted, verdict.failed & ~anew)), None
 
-        (shown, decision), _ = one_kernel(decide, (shown, decision))
-        return search, shown, decision
+        return one_kernel(decide, (figures, decision))[0]
 
     def turn(
-        self, objective: Objective, state: SearchState, point: Point, trial: Measured, decision: Decision
+        self, objective: Objective, state: SearchState, point: Point, trial: Measured, secant: Secant
     ) -> SearchState:
-        """From the new iterate (the old one, to begin anew): learn from the step, then a direction and a search."""
-        before, anew = state.iterate, decision.anew
-        chosen = (anew, before, point), (decision.forgets, self.forget(state.memory), state.memory)
-        point, memory = choose(*chosen)
-        move = Move(before, point, state.direction, decision.step_size, state.search.start.slope)
+        """At a new iterate (or at the old one, to begin anew): learn from the step, then a direction and a search."""
+        before, figures = state.iterate, state.figures
+        (memory,) = choose((figures.forgets, self.forget(state.memory), state.memory))
+        move = Move(before, point, state.direction, trial.step_size, state.search.start.slope, secant)
         memory, direction, first = self.learn(memory, move)
         products = vector.dots((direction, point.grad), (direction, direction))
         products = [z.astype(objective.dtype) for z in products]
-        opened = functools.partial(self.open, memory, move, trial, decision, first, products)
-        figures, astray = one_kernel(opened, state.figures)
+        opened = functools.partial(self.open, memory, move, trial, first, products)
+        figures, astray = one_kernel(opened, figures)
         # A direction that does not descend, by rounding or overflow, is replaced by the gradient's.
         away = (astray, self.forget(memory), memory), (astray, vector.negative(point.grad), direction)
         memory, direction = choose(*away)
         return SearchState(point, direction, figures, memory)
 
     def open(
-        self, memory: Any, move: Move, trial: Measured, decision: Decision, first: Scalar, products: list[Scalar],
-        old: Figures,
-    ) -> tuple[Figures, jax.Array]:  # fmt: skip
+        self, memory: Any, move: Move, trial: Measured, first: Scalar, products: list[Scalar], old: Figures
+    ) -> tuple[Figures, jax.Array]:
         """A search along the new direction, and whether that does not descend: nothing but scalars."""
-        anew, value = decision.anew, move.after.value
-        gg, rounding = jnp.where(anew, old.square, trial.square), jnp.where(anew, old.rounding, trial.rounding)
+        value, gg, rounding = move.after.value, trial.square, trial.rounding
         slope, square = products
         astray = ~(slope < 0)
         slope, square = jnp.where(astray, -gg, slope), jnp.where(astray, gg, square)
         # Without a first alpha from the method the step has length 1 at most; where it was accepted, it grows.
-        unknown = anew | astray | (move.before.value == jnp.inf)
+        unknown = old.anew | astray | (move.before.value == jnp.inf)
         default = jnp.where(unknown, 1 / jnp.sqrt(jnp.maximum(square, 1)), GROW * move.step_size)
         alpha = jnp.where(jnp.isnan(first) | astray, default, first)
         lowest = jnp.minimum(old.search.start.value, value)  # noise that was accepted must not add up
         search = self.line_search.start(self.reference(memory, lowest), slope, alpha)
-        noise, largest = jnp.where(decision.noisier, old.shown, old.noise), jnp.maximum(old.largest, jnp.abs(value))
+        noise, largest = jnp.where(old.noisier, old.shown, old.noise), jnp.maximum(old.largest, jnp.abs(value))
         # A quadratic model promises half the slope; noise, or the rounding of x, may change the loss by more.
         promised = jnp.where(-0.5 * slope <= rounding + noise, 0, -0.5 * slope)
-        return Figures(search, rounding, noise, jnp.zeros_like(noise), largest, gg, square, promised), astray
+        zero, no = jnp.zeros_like(noise), jnp.zeros_like(astray)
+        return Figures(search, rounding, noise, zero, largest, square, promised, no, no), astray
 
 
 def moduli(point: Point) -> tuple[Vector, Vector]:
