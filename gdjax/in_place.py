@@ -5,8 +5,8 @@ and one that makes no turn costs nothing; under `jax.vmap` it makes a turn if an
 always takes both branches.
 
 Every output of a computation on scalars becomes a kernel of its own there, repeats the shared work and takes 10 to
-20 ms to compile: the bookkeeping of a trip made 50 kernels, more than most losses. A loop that carries few bytes
-(up to 512), however, is compiled as one function.
+20 ms to compile: the bookkeeping of a trip made 50 kernels, more than most losses. A loop that touches few bytes (up to
+1024), however, is compiled as one function. (Where the whole descent is, see `gdjax.one_function`, plain code will do.)
 
 On a GPU both are conditionals and plain code again: there a loop costs a round trip to the host.
 """
