@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import dynamic_update_index_in_dim, slice_in_dim
 
 from gdjax import vector
 from gdjax.in_place import in_loops, one_kernel
@@ -24,9 +25,9 @@ from gdjax.vector import Scalar, Vector
 class Memory(NamedTuple):
     """The last pairs s = x+ - x, y = g+ - g and what their products make.
 
-    Slots are filled in turn and never moved; rows and columns of empty ones are zero in R^-1, which is enough. R is
-    the triangle of S'Y with the older pair's row, D its diagonal; in slot order R is a permuted triangle, which
-    changes nothing in what follows.
+    Slots are filled in turn and never moved. An empty one is beyond the stored ones, or its row and column of R^-1 are
+    zero, which is enough. R is the triangle of S'Y with the older pair's row, D its diagonal; in slot order R is a
+    permuted triangle, which changes nothing in what follows.
     """
 
     pairs: Vector  # W = [S; Y], shape (2 m, n); of leaves that are spread over devices, each (2 m, ...)
@@ -114,23 +115,29 @@ def remember(memory: Memory, s: Vector, y: Vector, g: Vector, secant: Secant) ->
     # The new pair is the youngest: a last column [S'y; s'y] of R, an empty last row but for the corner. The
     # oldest leaves with its row and column of R^-1, since the inverse of a trailing block is the trailing block.
     slots = jnp.arange(m, dtype=jnp.int32)
-    new, kept = good & (slots == slot), (slots != slot) & (slots < memory.stored)
-    wy = jnp.where(new, jnp.where(jnp.arange(2)[:, None] == 0, sy, yy), wy)
-    inverse_r, gram = memory.inverse_r, memory.gram
-    column = times(inverse_r, jnp.where(kept, wy[0], 0))
-    column = jnp.where(new, 1, jnp.where(kept, -column, 0)) / divisor
-    inverse_r = jnp.where(new, column[:, None], jnp.where(kept[:, None] & kept, inverse_r, 0))
-    gram = jnp.where(new[:, None], wy[1], jnp.where(new, wy[1][:, None], gram))
+    new, kept = slots == slot, (slots != slot) & (slots < memory.stored)
+    column = times(memory.inverse_r, jnp.where(kept, wy[0], 0))
+    column = jnp.where(good, jnp.where(new, 1, jnp.where(kept, -column, 0)) / divisor, 0)
+    products = jnp.where(good, jnp.where(new, yy, wy[1]), 0)
+    inverse_r = with_cross(memory.inverse_r, slot, jnp.zeros_like(column), column)
+    gram = with_cross(memory.gram, slot, products, products)
     return Memory(pairs, wg, inverse_r, gram, gamma, stored, next_slot), first
 
 
 def descend(memory: Memory, g: Vector) -> Vector:
     """d = -H g."""
-    m, gamma, inverse_r, gram = memory.gram.shape[0], memory.gamma, memory.inverse_r, memory.gram
-    u, diagonal = times(inverse_r, memory.wg[:m]), jax.lax.slice_in_dim(inverse_r.reshape(-1), 0, m * m, m + 1)
+    m, gamma, inverse_r = memory.gram.shape[0], memory.gamma, memory.inverse_r
+    filled = jnp.arange(m, dtype=jnp.int32) < memory.stored
+    sg, yg = jnp.where(filled, memory.wg.reshape(2, m), 0)
+    u, diagonal = jnp.where(filled, times(inverse_r, sg), 0), slice_in_dim(inverse_r.reshape(-1), 0, m * m, m + 1)
     du = u / jnp.where(diagonal == 0, 1, diagonal)
-    v = times(inverse_r.T, du + gamma * (times(gram, u) - memory.wg[m:]))
+    v = jnp.where(filled, times(inverse_r.T, jnp.where(filled, du + gamma * (times(memory.gram, u) - yg), 0)), 0)
     return vector.add_scaled(vector.combine(jnp.concatenate([-v, gamma * u]), memory.pairs), -gamma, g)
+
+
+def with_cross(matrix: jax.Array, slot: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
+    """A small matrix with another row and then another column, both written in place."""
+    return dynamic_update_index_in_dim(dynamic_update_index_in_dim(matrix, row, slot, 0), column, slot, 1)
 
 
 def times(a: jax.Array, b: jax.Array) -> jax.Array:
