@@ -43,7 +43,7 @@ class Figures(NamedTuple):
     largest: Scalar  # largest value accepted, without its sign
     length: Scalar  # d'd
     promised: Scalar  # decrease that a quadratic model promises; 0 if rounding or noise would hide it
-    # If the search has failed, the trial is the iterate once more, from which the descent begins anew:
+    # Where the search failed, or cannot begin, the trial is the iterate once more, from which the descent begins anew:
     noisier: jax.Array  # because the loss has more noise than was thought
     forgets: jax.Array  # otherwise, without what it has learnt
 
@@ -68,8 +68,9 @@ class SearchState(NamedTuple):
 
     @property
     def trial(self) -> Vector:
-        """x + alpha d."""
-        return vector.add_scaled(self.iterate.x, self.search.step_size, self.direction)
+        """x + alpha d; x where alpha is 0, even if d is not finite."""
+        alpha = self.search.step_size
+        return vector.where(alpha == 0, self.iterate.x, vector.add_scaled(self.iterate.x, alpha, self.direction))
 
 
 class Measured(NamedTuple):
@@ -201,31 +202,27 @@ class Searching:
         products = vector.dots((direction, point.grad), (direction, direction))
         products = [z.astype(objective.dtype) for z in products]
         opened = functools.partial(self.open, memory, move, trial, first, products)
-        figures, astray = one_kernel(opened, figures)
-        # A direction that does not descend, by rounding or overflow, is replaced by the gradient's.
-        away = (astray, self.forget(memory), memory), (astray, vector.negative(point.grad), direction)
-        memory, direction = choose(*away)
-        return SearchState(point, direction, figures, memory)
+        return SearchState(point, direction, one_kernel(opened, figures)[0], memory)
 
     def open(
         self, memory: Any, move: Move, trial: Measured, first: Scalar, products: list[Scalar], old: Figures
-    ) -> tuple[Figures, jax.Array]:
-        """A search along the new direction, and whether that does not descend: nothing but scalars."""
-        value, gg, rounding = move.after.value, trial.square, trial.rounding
-        slope, square = products
-        astray = ~(slope < 0)
-        slope, square = jnp.where(astray, -gg, slope), jnp.where(astray, gg, square)
+    ) -> tuple[Figures, None]:
+        """A search along the new direction: nothing but scalars."""
+        value, rounding, (slope, square) = move.after.value, trial.rounding, products
+        # A direction that does not descend, by rounding or overflow, is given up with what led to it.
+        astray = ~(slope < 0) & self.has_learnt(memory)
         # Without a first alpha from the method the step has length 1 at most; where it was accepted, it grows.
-        unknown = old.anew | astray | (move.before.value == jnp.inf)
+        unknown = old.anew | (move.before.value == jnp.inf)
         default = jnp.where(unknown, 1 / jnp.sqrt(jnp.maximum(square, 1)), GROW * move.step_size)
-        alpha = jnp.where(jnp.isnan(first) | astray, default, first)
+        alpha = jnp.where(astray, 0, jnp.where(jnp.isnan(first), default, first))
         lowest = jnp.minimum(old.search.start.value, value)  # noise that was accepted must not add up
         search = self.line_search.start(self.reference(memory, lowest), slope, alpha)
         noise, largest = jnp.where(old.noisier, old.shown, old.noise), jnp.maximum(old.largest, jnp.abs(value))
         # A quadratic model promises half the slope; noise, or the rounding of x, may change the loss by more.
         promised = jnp.where(-0.5 * slope <= rounding + noise, 0, -0.5 * slope)
+        promised = jnp.where(slope < 0, promised, jnp.inf)
         zero, no = jnp.zeros_like(noise), jnp.zeros_like(astray)
-        return Figures(search, rounding, noise, zero, largest, square, promised, no, no), astray
+        return Figures(search, rounding, noise, zero, largest, square, promised, no, astray), None
 
 
 def moduli(point: Point) -> tuple[Vector, Vector]:
