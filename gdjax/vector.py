@@ -112,6 +112,12 @@ def zero_rows(a: Vector, count: int) -> Vector:
     return jax.tree.map(lambda x: jnp.broadcast_to(jnp.zeros_like(x), (count, *x.shape)), a)
 
 
+def small_zeros(a: Vector, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """A small array of zeros, where the inner products of ``a`` are: on every device of its mesh."""
+    place = next((place for leaf in jax.tree.leaves(a) if (place := explicit_place(leaf))), None)
+    return jnp.zeros(shape, dtype, device=None if place is None else NamedSharding(place.mesh, PartitionSpec()))
+
+
 def with_row(memory: Vector, row: jax.Array, a: Vector) -> Vector:
     """The memory with ``a`` in one row."""
     return jax.tree.map(lambda rows, x: jax.lax.dynamic_update_index_in_dim(rows, x, row, 0), memory, a)

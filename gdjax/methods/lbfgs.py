@@ -70,7 +70,8 @@ class LBFGS(Searching):
     def empty(self, objective: Objective) -> Memory:
         """No pairs, and the unit matrix."""
         x, m, dtype = objective.start, self.memory, objective.dtype
-        wg, square, count = jnp.zeros(2 * m, dtype), jnp.zeros((m, m), dtype), jnp.asarray(0, jnp.int32)
+        wg, square = (vector.small_zeros(x, shape, dtype) for shape in ((2 * m,), (m, m)))
+        count = jnp.asarray(0, jnp.int32)
         return Memory(vector.zero_rows(x, 2 * m), wg, square, square, jnp.ones((), dtype), count, count)
 
     def learn(self, memory: Memory, move: Move) -> tuple[Memory, Vector, Scalar]:
