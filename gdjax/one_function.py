@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import jaxlib
-from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import batching, mlir
 
@@ -107,28 +106,25 @@ def programs_in(eqn: Any) -> list[Jaxpr]:
     return [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in params if isinstance(p, ClosedJaxpr | Jaxpr)]
 
 
-def marked(program: ClosedJaxpr) -> Callable[..., list[Any]]:
-    """The program as a call with the mark, which no operation inside of it has.
+def as_call(program: ClosedJaxpr) -> Callable[..., list[Any]]:
+    """The program as a function that is called.
 
     XLA looks for the buffer of every argument, and crashes if nothing uses one. So all are results, too; and barriers
     keep constants from being copied into the function, which leaves arguments behind that nothing uses.
     """
-
-    def call(*arrays: Any) -> list[Any]:
-        and_arguments = jax.jit(lambda *arrays: (*jaxpr_as_fun(program)(*arrays), *arrays))
-        (eqn,) = jax.make_jaxpr(and_arguments)(*arrays).jaxpr.eqns
-        hidden = jax.lax.optimization_barrier(arrays)
-        with set_xla_metadata(**MARK):
-            return eqn.primitive.bind(*hidden, **eqn.params)[: len(program.out_avals)]
-
-    return call
+    and_arguments = jax.jit(lambda *arrays: (*jaxpr_as_fun(program)(*arrays), *arrays))
+    return lambda *arrays: and_arguments(*jax.lax.optimization_barrier(arrays))[: len(program.out_avals)]
 
 
 def on_cpu(context: mlir.LoweringRuleContext, *operands: Any, program: ClosedJaxpr) -> Any:
-    """The marked call, where one device runs it all."""
-    devices = getattr(context.module_context.axis_context, "num_devices", None)
-    function = marked(program) if devices == 1 else jaxpr_as_fun(program)
-    return mlir.lower_fun(function, multiple_results=True)(context, *operands)
+    """A marked call, where one device runs it all."""
+    if getattr(context.module_context.axis_context, "num_devices", None) != 1:
+        return elsewhere(context, *operands, program=program)
+    results: Any = mlir.lower_fun(as_call(program), multiple_results=True)(context, *operands)
+    first = results[0][0] if isinstance(results[0], tuple | list) else results[0]
+    mark: dict[str, Any] = {name: mlir.ir.StringAttr.get(text) for name, text in MARK.items()}
+    first.owner.attributes["mhlo.frontend_attributes"] = mlir.ir.DictAttr.get(mark)
+    return results
 
 
 def elsewhere(context: mlir.LoweringRuleContext, *operands: Any, program: ClosedJaxpr) -> Any:
