@@ -23,6 +23,7 @@ MARK = dict(xla_cpu_small_call="true", inlineable="false")
 TRIED = (0, 8), (0, 11)  # the first and the last version of jaxlib
 
 # Bytes of an array of the loss: of larger ones the arithmetic outweighs the launching, and two cores share it.
+# (Logistic regression of 569 x 30 numbers, 0.14 MB: 16 us an evaluation instead of 20.)
 BYTES = 2**18
 # Bytes of an array of the method. BFGS of 400 variables (1.3 MB) takes as long in one function as in many; L-BFGS half
 # as long even at 1000 (0.3 MB).

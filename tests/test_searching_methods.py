@@ -9,6 +9,7 @@ from problems import count_primitive, marked, quadratic, rosenbrock, tree_loss
 import gdjax
 from gdjax import BFGS, LBFGS, Backtracking, ConjugateGradient, GradientDescent, MoreThuente, Status
 from gdjax.methods.searching import Move
+from gdjax.pytrees import pytree_dataclass
 
 METHODS = {"BFGS": BFGS(), "CG": ConjugateGradient(), "L-BFGS": LBFGS(memory=5)}
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
@@ -137,3 +138,22 @@ def test_conjugate_gradients_end_a_quadratic_in_few_steps():
     assert conjugate.status == steepest.status == Status.CONVERGED
     assert int(conjugate.num_steps) <= 24
     assert 10 * int(conjugate.num_evals) < int(steepest.num_evals)
+
+
+@pytree_dataclass
+class Spoiled(LBFGS):
+    """L-BFGS, of whose directions one in five is multiplied by a factor."""
+
+    factor: float = 1.0
+
+    def learn(self, memory, move):
+        memory, direction, first = LBFGS.learn(self, memory, move)
+        factor = jnp.asarray(self.factor, direction.dtype)
+        return memory, jnp.where(memory.stored == 4, factor, 1) * direction, first
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, np.nan])
+def test_a_direction_that_does_not_descend_costs_one_evaluation(factor):
+    result = gdjax.minimize(rosenbrock, ROSENBROCK[:2], method=Spoiled(factor=factor))
+    assert result.status == Status.CONVERGED
+    assert int(result.num_evals) < 2 * int(result.num_steps)  # a search along it costs twenty

@@ -34,7 +34,7 @@ class Secant(NamedTuple):
     yy: Scalar
     gg: Scalar  # g+'g+
     xx: Scalar  # x+'x+
-    sy: Scalar
+    sy: Scalar  # s'y
 
 
 class Outcome(NamedTuple):

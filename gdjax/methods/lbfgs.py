@@ -138,7 +138,7 @@ def descend(memory: Memory, g: Vector) -> Vector:
 
 def with_cross(matrix: jax.Array, slot: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
     """A small matrix with another row and then another column, both written in place."""
-    return dynamic_update_index_in_dim(dynamic_update_index_in_dim(matrix, row, slot, 0), column, slot, 1)
+    return dynamic_update_index_in_dim(vector.with_row(matrix, slot, row), column, slot, 1)
 
 
 def times(a: jax.Array, b: jax.Array) -> jax.Array:
