@@ -58,16 +58,16 @@ def one_kernel(function: Callable[[Any], tuple[Any, Any]], state: Any) -> tuple[
     return update_if(begin, lambda both: jax.tree.map(strong, function(both[0])), (state, blank))
 
 
-def choose(*choices: tuple[jax.Array, Any, Any]) -> list[Any]:
-    """``a`` if ``condition`` else ``b`` of each (condition, a, b), pytrees of arrays: all scalars in one kernel."""
-    trios = [[(c, x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)] for c, a, b in choices]
-    few = [(c, x, y) for of_one in trios for c, x, y in of_one if x is not y and x.ndim == 0]
-    chosen = iter(one_kernel(lambda _: (None, [jnp.where(*trio) for trio in few]), None)[1] if few else [])
+def choose(condition: jax.Array, a: Any, b: Any) -> Any:
+    """``a`` if ``condition`` else ``b``, pytrees of arrays: all scalars that differ in one kernel."""
+    pairs, treedef = [*zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)], jax.tree.structure(a)
+    few = [(x, y) for x, y in pairs if x is not y and x.ndim == 0]
+    scalars = lambda _: (None, [jnp.where(condition, x, y) for x, y in few])
+    chosen = iter(one_kernel(scalars, None)[1] if few else [])
 
-    def leaf(c: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    def leaf(x: jax.Array, y: jax.Array) -> jax.Array:
         if x is y:
             return y
-        return next(chosen) if x.ndim == 0 else jnp.where(c, x, y)
+        return next(chosen) if x.ndim == 0 else jnp.where(condition, x, y)
 
-    leaves = [[leaf(*trio) for trio in of_one] for of_one in trios]
-    return [jax.tree.unflatten(jax.tree.structure(a), new) for (_, a, _), new in zip(choices, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, [leaf(x, y) for x, y in pairs])

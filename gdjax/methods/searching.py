@@ -196,7 +196,7 @@ class Searching:
     ) -> SearchState:
         """At a new iterate (or at the old one, to begin anew): learn from the step, then a direction and a search."""
         before, figures = state.iterate, state.figures
-        (memory,) = choose((figures.forgets, self.forget(state.memory), state.memory))
+        memory = choose(figures.forgets, self.forget(state.memory), state.memory)
         move = Move(before, point, state.direction, trial.step_size, state.search.start.slope, secant)
         memory, direction, first = self.learn(memory, move)
         products = vector.dots((direction, point.grad), (direction, direction))
