@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.objective import Problem, call_loss, check_grad, check_params
+from gdjax.problem import Problem, call_loss, check_grad, check_params
 from gdjax.program import Program, intern_program
 from gdjax.pytrees import is_traceable, merge, pytree_dataclass, split
 from gdjax.references import Records, Snapshot, is_leaf

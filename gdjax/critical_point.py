@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.curvature import PRODUCTS, Curvature, Eigenpair, along, measure, unravel
-from gdjax.objective import NOISE, Problem
+from gdjax.objective import NOISE
+from gdjax.problem import Problem
 from gdjax.pytrees import pytree_dataclass, split, static_field
 from gdjax.result import Result
 from gdjax.stopping import gradient_threshold

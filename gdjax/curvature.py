@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.layout import Flat
-from gdjax.objective import Objective, Problem, trace
+from gdjax.objective import Objective, trace
+from gdjax.problem import Problem
 from gdjax.pytrees import Static, merge, split
 
 PRODUCTS = 100  # Hessian products, at most: the extreme eigenvalues are usually found to six digits by then

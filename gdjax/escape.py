@@ -12,7 +12,7 @@ import jax
 
 from gdjax.critical_point import TRIALS, CriticalPoint, Kind, classify, follow
 from gdjax.curvature import measure, unravel
-from gdjax.objective import Problem
+from gdjax.problem import Problem
 from gdjax.pytrees import split
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_report import table
-from gdjax.objective import Problem, call_loss
+from gdjax.problem import Problem, call_loss
 from gdjax.pytrees import named_leaves
 from gdjax.stopping import Status
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from gdjax import vector
 from gdjax.gradient_report import GradientReport, LeafCheck, LineCheck
-from gdjax.objective import Problem, call_loss, check_grad, check_params
+from gdjax.problem import Problem, call_loss, check_grad, check_params
 from gdjax.pytrees import named_leaves
 
 STEPS_A_DECADE, WINDOW = 4, 8  # the remainder's order is fitted over windows of two decades of t

@@ -12,7 +12,7 @@ from gdjax.curvature import measure
 from gdjax.gradient_report import table
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.minimize import minimize
-from gdjax.objective import Problem
+from gdjax.problem import Problem
 from gdjax.result import Result
 from gdjax.stopping import Status
 

@@ -17,7 +17,7 @@ from gdjax.methods.choice import with_penalty
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
-from gdjax.objective import Problem
+from gdjax.problem import Problem
 from gdjax.pytrees import Static, split
 from gdjax.result import Result
 from gdjax.services import Services

@@ -11,8 +11,8 @@ import numpy as np
 from gdjax.driver import RESTING, Programs, drive
 from gdjax.escape import Escape
 from gdjax.loop import Carry
-from gdjax.objective import Problem
 from gdjax.observers import Callback, Checkpointer, Interrupt, Observer, TimeLimit
+from gdjax.problem import Problem
 from gdjax.progress_line import ProgressLine
 from gdjax.result import Result
 

@@ -16,7 +16,8 @@ from gdjax import linear
 from gdjax.closures import hoist
 from gdjax.implicit import is_stationary
 from gdjax.layout import Flat
-from gdjax.objective import Problem, trace
+from gdjax.objective import trace
+from gdjax.problem import Problem
 from gdjax.pytrees import Static, is_concrete, merge, named_leaves, pytree_dataclass, require, split, static_field
 from gdjax.result import Result
 

@@ -10,7 +10,7 @@ from problems import quadratic, rosenbrock
 import gdjax
 from gdjax import GradientDescent, Kind, Status, classify_critical_point
 from gdjax.curvature import measure
-from gdjax.objective import Problem
+from gdjax.problem import Problem
 
 MODES = [True]  # proofs to many digits
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.layout import Flat
-from gdjax.objective import check_params
 from gdjax.plot.style import COLOURS, HALO, axes, quiet
+from gdjax.problem import check_params
 from gdjax.pytrees import named_leaves
 from gdjax.result import Result
 

@@ -1,0 +1,125 @@
+"""What is to be minimised, as it was given, and whether it is what it must be."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.pytrees import is_traceable, named_leaves, pytree_dataclass, static_field, strong
+from gdjax.vector import Scalar
+
+
+@pytree_dataclass
+class Problem:
+    """What the user wants minimised, as given at the door; its arrays are traced."""
+
+    loss: Callable[..., Any]
+    params: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    grad: Callable[..., Any] | None
+    has_aux: bool
+    maximize: bool
+    penalty: Any = None
+    spread: bool = static_field(False)  # whether params are in pieces on several devices
+    trips: int | None = static_field(None)  # unrolled: run so many and differentiate them; None: implicit
+
+
+def call_loss(problem: Problem, params: Any) -> tuple[Scalar, Any]:
+    """Value and aux (None without ``has_aux``) of the loss, after checking what it returned."""
+    out = problem.loss(params, *problem.args, **problem.kwargs)
+    aux = None
+    if problem.has_aux:
+        if not (isinstance(out, tuple) and len(out) == 2):
+            raise TypeError(f"has_aux=True needs a loss that returns (value, aux); it returned {describe(out)}")
+        out, aux = out
+        bad = [name for name, leaf in named_leaves("aux", aux) if not (is_traceable(leaf) or isinstance(leaf, bool))]
+        if bad:
+            raise TypeError(f"the aux that the loss returns must be a pytree of arrays; {bad[0]} is not an array")
+    return check_value(out), aux
+
+
+def check_value(out: Any) -> Scalar:
+    """The value of the loss as a real floating scalar.
+
+    Raises:
+        TypeError: if it is anything else; the message says what it is and what to do.
+    """
+    if isinstance(out, tuple) and len(out) == 2:
+        raise TypeError(
+            "the loss returned a tuple of two; if the second is auxiliary data, pass has_aux=True, "
+            "otherwise return the value alone"
+        )
+    if out is None:
+        raise TypeError("the loss returned None; is its return statement missing?")
+    if not is_traceable(out):
+        raise TypeError(f"the loss must return a real floating scalar; it returned {describe(out)}")
+    value = jnp.asarray(out)
+    if value.shape != ():
+        raise TypeError(
+            f"the loss must return one number; it returned {describe(value)}: "
+            "reduce it, for example with jnp.mean or jnp.sum"
+        )
+    if jnp.iscomplexobj(value):
+        raise TypeError("the loss returned a complex number; return a real one, for example jnp.abs(z) ** 2")
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(f"the loss must return a floating scalar; it returned {describe(value)}, which has no slope")
+    return strong(value)
+
+
+def check_params(params: Any) -> Any:
+    """The parameters with every leaf an array of float or complex dtype.
+
+    Raises:
+        TypeError: naming the leaf that is not; ValueError: if there are no parameters at all.
+    """
+    named = named_leaves("params", params)
+    for name, leaf in named:
+        if not is_traceable(leaf):
+            raise TypeError(
+                f"{name} is {describe(leaf)}, not an array; keep what is not a parameter out of params "
+                "(a closure, a positional argument, or equinox.partition for modules)"
+            )
+        if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact):
+            raise TypeError(
+                f"{name} has dtype {jnp.asarray(leaf).dtype}; parameters must be floating or complex: "
+                "write 1.0 instead of 1, or convert with .astype(float)"
+            )
+    if sum(jnp.size(leaf) for _, leaf in named) == 0:
+        raise ValueError(f"params holds no numbers to minimise over: {params!r}")
+    return jax.tree.map(strong, params)
+
+
+def check_grad(grad: Any, params: Any) -> Any:
+    """The analytic gradient in the structure, shapes and dtypes of ``params``.
+
+    Raises:
+        TypeError: on another structure or kind of dtype; ValueError: on another shape; naming the leaf.
+    """
+    got: Any = jax.tree.structure(grad)
+    want: Any = jax.tree.structure(params)
+    if got != want:
+        raise TypeError(f"grad must return a pytree like params, {want}; it returned {got}")
+
+    def convert(name: str, g: Any, p: jax.Array) -> jax.Array:
+        if not is_traceable(g):
+            raise TypeError(f"{name} is {describe(g)}, not an array")
+        g = jnp.asarray(g)
+        if g.shape != p.shape:
+            raise ValueError(f"{name} has shape {g.shape}; the parameter has shape {p.shape}")
+        if not jnp.issubdtype(g.dtype, jnp.inexact) or (jnp.iscomplexobj(g) and not jnp.iscomplexobj(p)):
+            raise TypeError(f"{name} has dtype {g.dtype}; the parameter has dtype {p.dtype}")
+        return g.astype(p.dtype)
+
+    leaves = [
+        convert(name, g, p) for (name, g), p in zip(named_leaves("grad", grad), jax.tree.leaves(params), strict=True)
+    ]
+    return jax.tree.unflatten(want, leaves)
+
+
+def describe(x: Any) -> str:
+    """A few words on what ``x`` is: its shape and dtype, or its type."""
+    if is_traceable(x) and hasattr(x, "dtype"):
+        return f"an array of shape {jnp.shape(x)} and dtype {x.dtype}"
+    return f"a {type(x).__name__}" if x is not None else "None"
