@@ -6,6 +6,7 @@ pickle (`numpy.load` refuses objects). The header is JSON.
 
 import json
 import os
+import uuid
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,16 +24,25 @@ FORMAT, VERSION = "gdjax checkpoint", 1
 def write(path: Path, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
     """Put a checkpoint in place of the one at ``path``, all or nothing.
 
-    It goes to ``path.tmp`` first, to the disk, and then under its name in one step.
+    It goes to a file of its own in the same folder first (two writers of one path do not meet), to the disk, and then
+    under its name in one step. Where ``path`` is a link, what it points to is replaced.
+
+    Raises:
+        OSError: if it cannot be written; what was there before stays.
     """
     text = json.dumps({"format": FORMAT, "version": VERSION, "count": len(arrays), **header})
-    new = path.with_name(path.name + ".tmp")
-    with open(new, "wb") as file:
-        members: dict[str, Any] = {f"leaf{i}": array for i, array in enumerate(arrays)}
-        np.savez(file, header=np.frombuffer(text.encode(), np.uint8), **members)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    path = path.resolve()
+    new = path.with_name(f"{path.name[:64]}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(new, "xb") as file:
+            members: dict[str, Any] = {f"leaf{i}": array for i, array in enumerate(arrays)}
+            np.savez(file, header=np.frombuffer(text.encode(), np.uint8), **members)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -80,9 +90,9 @@ def restore(name: str, header: dict[str, Any], arrays: Sequence[Any], like: Any)
     """The pytree that was saved, in the structure, and on the devices, of ``like``.
 
     Raises:
-        ValueError: naming the first leaf that differs in place, shape or dtype.
+        ValueError: naming the first leaf that differs in place, shape or dtype; if an array is not what the header says.
     """
-    saved = [(name, tuple(shape), dtype) for name, shape, dtype in header["leaves"]]
+    saved = [(place, tuple(shape), dtype) for place, shape, dtype in header["leaves"]]
     difference = first_difference(signature("", like), saved)
     if difference is not None:
         raise ValueError(
@@ -90,7 +100,38 @@ def restore(name: str, header: dict[str, Any], arrays: Sequence[Any], like: Any)
             "the parameters that it was begun with"
         )
     leaves, treedef = jax.tree.flatten(like)
-    return jax.tree.unflatten(treedef, [from_numpy(a, leaf) for a, leaf in zip(arrays, leaves, strict=True)])
+    try:
+        found = [from_numpy(array, leaf) for array, leaf in zip(arrays, leaves, strict=True)]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is damaged: {error}") from error
+    wrong = first_difference(signature("", jax.tree.unflatten(treedef, found)), saved)
+    if wrong is not None:
+        raise ValueError(f"{name} is damaged, its arrays are not what its header says: {wrong}")
+    return jax.tree.unflatten(treedef, found)
+
+
+HEADER = {
+    "maximize": lambda x: isinstance(x, bool),
+    "history": lambda x: type(x) is int and x >= 0,
+    "method": lambda x: isinstance(x, dict) and "name" in x,
+    "leaves": lambda x: isinstance(x, list) and all(map(is_leaf_entry, x)),
+}
+
+
+def is_leaf_entry(entry: Any) -> bool:
+    """Whether it is [place, shape, dtype]."""
+    if not (isinstance(entry, list | tuple) and len(entry) == 3):
+        return False
+    place, shape, dtype = entry
+    return isinstance(place, str) and isinstance(dtype, str) and all(type(n) is int for n in shape)
+
+
+def check_header(name: str, header: dict[str, Any]) -> None:
+    """Raise ValueError unless the header has what `gdjax.resume` reads of it."""
+    for key, holds in HEADER.items():
+        if not (key in header and holds(header[key])):
+            what = repr(header[key])[:80] if key in header else "missing"
+            raise ValueError(f"{name} is damaged or no checkpoint of gdjax.minimize: {key!r} in its header is {what}")
 
 
 def to_numpy(leaf: jax.Array) -> np.ndarray:

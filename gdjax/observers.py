@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -131,10 +132,10 @@ class Callback(Observer):
 
 
 class Checkpointer(Observer):
-    """Writes the descent to a file now and then, and at its end."""
+    """Writes the descent to a file now and then, and at its end. A disk that refuses is warned of, and tried again."""
 
     def __init__(self, path: str | os.PathLike[str], seconds: float, header: dict[str, Any]) -> None:
-        self.path, self.seconds, self.header = Path(path), seconds, header
+        self.path, self.seconds, self.header = Path(path).resolve(), seconds, header
         self.due = 0.0
 
     def visit(self, visit: Visit) -> Status | None:
@@ -151,6 +152,9 @@ class Checkpointer(Observer):
         """Write now, and fix the time of the next."""
         jax.block_until_ready(visit.carry)
         begin = time.perf_counter()
-        checkpoint.save(self.path, self.header, visit.carry)
+        try:
+            checkpoint.save(self.path, self.header, visit.carry)
+        except OSError as error:  # a full disk is no reason to lose the descent
+            warnings.warn(f"checkpoint: {self.path} could not be written: {error}", RuntimeWarning, stacklevel=2)
         end = time.perf_counter()
         self.due = end + max(self.seconds, (end - begin) / WRITING if self.seconds > 0 else 0.0)

@@ -65,6 +65,7 @@ def resume(
     else:
         name = str(source)
         header, saved = checkpoint.read(Path(source))
+        checkpoint.check_header(name, header)
         services.setdefault("checkpoint", source)
     static, _, arrays = prepare(loss, params, args, maximize=header["maximize"], **rest)
     require_concrete(arrays + saved, "resume works in Python")

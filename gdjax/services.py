@@ -29,7 +29,8 @@ class Services(TypedDict, total=False):
     progress: bool  # show a live line (needs tqdm)
     callback: Callable[[Result], Any] | None  # called with the iterate, as `gdjax.iterate` yields it; True stops
     callback_every: int | str  # at steps 0, n, 2 n, ... (default 1), or "best": with each new best point
-    checkpoint: str | os.PathLike[str] | None  # file to write, now and then and at the end, for `gdjax.resume`
+    checkpoint: str | os.PathLike[str] | None  # file to write, now and then and at the end, for `gdjax.resume`; a
+    # disk that refuses is warned of (RuntimeWarning), tried again when it is time, and ends nothing
     checkpoint_seconds: float  # between two writes (default 30), or 20 times what a write takes, if that is longer
     max_seconds: float | None  # wall clock from the call on, compiling included
     escape_saddles: bool  # at rest, go on where the curvature is negative (see `result.certificate`); no penalty
@@ -50,8 +51,10 @@ def check(services: Services) -> None:
     path = services.get("checkpoint")
     if not isinstance(path, str | os.PathLike | None):
         raise TypeError(f"checkpoint must be the path of a file, got {path!r}")
-    if path is not None and not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"checkpoint: there is no folder {Path(path).absolute().parent}")
+    if path is not None and not Path(path).resolve().parent.is_dir():
+        raise FileNotFoundError(f"checkpoint: there is no folder {Path(path).resolve().parent}")
+    if path is not None and Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"checkpoint: {path} exists and is no regular file")
     for name, default in (("checkpoint_seconds", 30.0), ("max_seconds", None)):
         seconds = services.get(name, default)
         if seconds is not None and not (isinstance(seconds, int | float | np.number) and seconds >= 0):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -238,3 +239,88 @@ def test_an_old_checkpoint_is_replaced_by_a_new_descent(tmp_path):
     gdjax.minimize(quadratic, START, method=RATE, max_steps=3, checkpoint=str(path))
     assert gdjax.resume(path, quadratic, START, method=RATE, max_steps=3).num_steps == 3
     assert os.listdir(tmp_path) == ["descent.npz"]
+
+
+def test_two_writers_of_one_path_never_meet(tmp_path):
+    path, stop = tmp_path / "shared.npz", threading.Event()
+    checkpoint.write(path, dict(i=0), [np.zeros(20_000)])
+    failures = []
+
+    def write(i):
+        try:
+            while not stop.is_set():
+                checkpoint.write(path, dict(i=i), [np.full(20_000, i)])
+        except OSError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        header, (array,) = checkpoint.read(path)
+        assert np.all(array == header["i"])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert os.listdir(tmp_path) == ["shared.npz"]
+
+
+def test_a_disk_that_refuses_ends_no_descent(tmp_path, monkeypatch):
+    path = tmp_path / "descent.npz"
+    gdjax.minimize(quadratic, START, method=RATE, max_steps=3, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(file, **arrays):
+        file.write(b"some of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.np, "savez", full)
+    with pytest.warns(RuntimeWarning, match=r"descent.npz could not be written: .*No space left on device"):
+        result = gdjax.minimize(quadratic, START, method=RATE, checkpoint=path, checkpoint_seconds=0)
+    assert result.status == Status.CONVERGED
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["descent.npz"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links are made otherwise there")
+def test_only_a_regular_file_is_replaced_and_a_link_is_followed(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/null"):
+        with pytest.raises(ValueError, match="exists and is no regular file"):
+            gdjax.minimize(quadratic, START, method=RATE, checkpoint=path)
+    (tmp_path / "scratch").mkdir()
+    link = tmp_path / "link.npz"
+    link.symlink_to(tmp_path / "scratch" / "real.npz")
+    result = gdjax.minimize(quadratic, START, method=RATE, max_steps=3, checkpoint=link)
+    assert result.status == Status.MAX_STEPS
+    assert link.is_symlink()
+    assert (tmp_path / "scratch" / "real.npz").is_file()
+    assert gdjax.resume(link, quadratic, START, method=RATE, max_steps=3).num_steps == 3
+
+
+GOOD = dict(method={"name": "GradientDescent", "nesterov": "False"}, maximize=False, history=0, leaves=[])
+
+
+@pytest.mark.parametrize(
+    "crafted",
+    [dict(method=None), dict(method={}), dict(maximize=None), dict(maximize=3), dict(history=None), dict(history=-1),
+     dict(history="many"), dict(leaves=None), dict(leaves=3), dict(leaves=[3]), dict(leaves=[["a", ["b"], "c"]])],
+)  # fmt: skip
+def test_a_crafted_header_is_refused_by_name(crafted, tmp_path):
+    path, ((key, value),) = tmp_path / "crafted.npz", crafted.items()
+    header = {k: v for k, v in {**GOOD, **crafted}.items() if v is not None}
+    checkpoint.write(path, header, [])
+    with pytest.raises(ValueError, match=rf"crafted.npz is damaged or no checkpoint of gdjax.minimize: '{key}'"):
+        gdjax.resume(path, quadratic, START, method=RATE)
+
+
+def test_arrays_that_are_not_what_the_header_says_are_refused(tmp_path):
+    path = tmp_path / "descent.npz"
+    gdjax.minimize(quadratic, START, method=RATE, max_steps=3, checkpoint=path)
+    header, arrays = checkpoint.read(path)
+    del header["format"], header["version"], header["count"]
+    for crafted in (arrays[:-1], [x[..., None] for x in arrays], [np.asarray(x, "f2") for x in arrays]):
+        checkpoint.write(path, header, crafted)
+        with pytest.raises(ValueError, match=r"descent.npz is damaged"):
+            gdjax.resume(path, quadratic, START, method=RATE)
