@@ -15,6 +15,7 @@ from gdjax.layout import Flat
 from gdjax.objective import Objective, trace
 from gdjax.problem import Problem
 from gdjax.pytrees import Static, merge, split
+from gdjax.vector import matmul
 
 PRODUCTS = 100  # Hessian products, at most: the extreme eigenvalues are usually found to six digits by then
 ROUNDING = 8.0  # a Hessian product errs by about this many roundings of the largest eigenvalue
@@ -101,7 +102,7 @@ def _lanczos(static: Static, most: int, arrays: list[Any], seed: jax.Array) -> d
 
     def orthogonal(basis: jax.Array, w: jax.Array) -> jax.Array:
         for _ in range(2):
-            w = w - basis.T @ (basis @ w)
+            w = w - matmul(basis.T, matmul(basis, w))
         return w
 
     def step(j: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -109,7 +110,7 @@ def _lanczos(static: Static, most: int, arrays: list[Any], seed: jax.Array) -> d
         basis = basis.at[j].set(v)
         w = objective.product(x, v).grad
         scale = jnp.maximum(scale, jnp.linalg.norm(w))
-        a = v @ w
+        a = matmul(v, w)
         w = orthogonal(basis, w)
         b = jnp.linalg.norm(w)
         # What is left is rounding: the basis spans an invariant subspace, and the search goes on outside of it.
@@ -134,7 +135,7 @@ def _along(static: Static, arrays: list[Any], v: jax.Array, ts: jax.Array) -> tu
     def at(t: jax.Array) -> tuple[jax.Array, ...]:
         x = objective.start + t * v
         point = objective.evaluate(x)
-        return point.value, v @ point.grad, v @ objective.product(x, v).grad
+        return point.value, matmul(v, point.grad), matmul(v, objective.product(x, v).grad)
 
     return jax.lax.map(at, ts)
 

@@ -16,6 +16,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 # of four, a million entries each, 0.44 ms against 1.6 (2 cores); below, the 18 ms that each kernel takes to compile.
 LARGE = 2**18
 
+# On a GPU float32 is multiplied with ten bits of mantissa (TF32) unless more is asked for: enough for the layers of a
+# network, not for a slope or the memory of a method.
+matmul = functools.partial(jnp.matmul, precision="highest")
+
 Vector = Any  # a pytree of float or complex arrays
 Scalar = jax.Array  # a real scalar array, shape ()
 
@@ -44,7 +48,7 @@ def dot(a: Vector, b: Vector) -> Scalar:
     if is_flat(a) and not is_spread(a):
         dtype = real_dtype(a)
         a, b = (x.astype(dtype) if jnp.finfo(x.dtype).bits < 32 else x for x in (a, b))
-        return jnp.vdot(a, b).real.astype(dtype)
+        return jnp.vdot(a, b, precision="highest").real.astype(dtype)
     return dots((a, b))[0]
 
 
@@ -130,14 +134,16 @@ def products(memory: Vector, a: Vector) -> jax.Array:
     def leaf_products(rows: jax.Array, x: jax.Array) -> jax.Array:
         place = explicit_place(x)
         out = None if place is None else NamedSharding(place.mesh, PartitionSpec())
-        return jnp.tensordot(rows.conj(), x, x.ndim, out_sharding=out).real.astype(dtype)
+        product = jnp.tensordot(rows.conj(), x, x.ndim, precision="highest", out_sharding=out)
+        return product.real.astype(dtype)
 
     return functools.reduce(operator.add, jax.tree.leaves(jax.tree.map(leaf_products, memory, a)))
 
 
 def combine(coefficients: jax.Array, memory: Vector) -> Vector:
     """The sum of the rows of a memory, each with its coefficient."""
-    return jax.tree.map(lambda rows: jnp.tensordot(coefficients.astype(rows.dtype), rows, 1), memory)
+    times = lambda rows: jnp.tensordot(coefficients.astype(rows.dtype), rows, 1, precision="highest")
+    return jax.tree.map(times, memory)
 
 
 def root(square: Scalar) -> Scalar:

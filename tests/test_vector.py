@@ -75,3 +75,18 @@ def test_a_root_has_derivative_zero_at_zero():
 def test_what_is_on_one_device_is_not_spread():
     assert not vector.is_spread({"x": jnp.ones(3), "y": 1.0, "z": np.ones(2)})
     assert vector.explicit_place(jnp.ones(3)) is None
+
+
+def test_products_ask_for_the_full_precision_of_their_dtype():
+    """By default a GPU multiplies float32 with ten bits of mantissa."""
+    w, x = jnp.ones((3, 5)), jnp.ones(5)
+    products = {
+        "products": lambda: vector.products(w, x),
+        "combine": lambda: vector.combine(x[:3], w),
+        "dot": lambda: vector.dot(x, x),
+        "matmul": lambda: vector.matmul(w, x),
+    }
+    for name, product in products.items():
+        text = str(jax.make_jaxpr(product)())
+        assert "dot_general" in text, name
+        assert "HIGHEST" in text, name

@@ -14,7 +14,7 @@ from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
 from gdjax.objective import Objective
 from gdjax.pytrees import pytree_dataclass
-from gdjax.vector import Scalar
+from gdjax.vector import Scalar, matmul
 
 
 class Metric(NamedTuple):
@@ -61,12 +61,12 @@ class BFGS(Searching):
         sy = jnp.where(good, sy, 1)
         scale = sy / jnp.where(good, yy, sy)
         h = jnp.where(memory.updates == 0, scale * jnp.eye(s.size, dtype=s.dtype), memory.h)
-        hy = h @ y
+        hy = matmul(h, y)
         # The product written out, symmetric: H + (1 + y'Hy / s'y) s s' / s'y - (s (Hy)' + (Hy) s') / s'y.
         cross = jnp.outer(s, hy) + jnp.outer(hy, s)
-        update = (1 + y @ hy / sy) * jnp.outer(s, s) / sy - cross / sy
+        update = (1 + matmul(y, hy) / sy) * jnp.outer(s, s) / sy - cross / sy
         h = jnp.where(good, h + update, h)
-        return Metric(h, updates), -h @ g, jnp.where(updates > 0, 1, jnp.nan).astype(move.slope.dtype)
+        return Metric(h, updates), -matmul(h, g), jnp.where(updates > 0, 1, jnp.nan).astype(move.slope.dtype)
 
     def forget(self, memory: Metric) -> Metric:
         """The unit matrix, which H is set to with the next step."""
