@@ -2,17 +2,20 @@
 
 import argparse
 import importlib
+import sys
 
 SUBCOMMANDS = (
     "cutest", "composite", "sharding", "compile", "solve", "overhead", "batch", "memory", "scale", "again",
+    "gpu",
 )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run what the command line asks for."""
+    """Run what the command line asks for; another subcommand's packages need not be there."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
-    for name in SUBCOMMANDS:
+    for name in set(SUBCOMMANDS) & set(arguments[:1]) or SUBCOMMANDS:
         module = importlib.import_module(f"benchmarks.{name}")
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
         module.add_arguments(command)

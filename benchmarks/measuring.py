@@ -29,11 +29,19 @@ ROUND = 0.05  # seconds: shorter calls are repeated within a round until it take
 
 def machine() -> Record:
     """What the numbers were measured with."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions = {name: version(name) for name in PACKAGES}
     date = datetime.date.today().isoformat()
     return dict(
         date=date, cores=os.cpu_count(), machine=platform.machine(), python=platform.python_version(), **versions
     )
+
+
+def version(package: str) -> str | None:
+    """Of an installed package."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str, repeats: int = 5) -> None:
@@ -67,12 +75,11 @@ def run_or_load(
 def begin(options: argparse.Namespace) -> Record:
     """Set the device and the precision, and say which they are."""
     jax.config.update("jax_enable_x64", options.dtype == "float64")
-    if options.device:
-        jax.config.update("jax_platforms", options.device)
-    try:
-        device = jax.devices()[0]
-    except RuntimeError as error:
-        raise SystemExit(f"JAX finds no {options.device} on this machine: {error}") from None
+    if options.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    device = jax.devices()[0]  # a GPU, where JAX finds one
+    if options.device not in (None, device.platform):
+        raise SystemExit(f"JAX finds no {options.device} on this machine")
     return dict(device=device.platform, device_kind=device.device_kind, dtype=options.dtype, repeats=options.repeats)
 
 
@@ -111,7 +118,7 @@ def interleaved(calls: dict[str, Callable[[], Any]], repeats: int, least: float 
 def title(header: Record) -> str:
     """Where and with what, in one line."""
     kind = header["device_kind"] if header["device"] != "cpu" else f"CPU, {header['cores']} cores"
-    packages = ", ".join(f"{name} {header[name]}" for name in PACKAGES[:5])
+    packages = ", ".join(f"{name} {header[name]}" for name in PACKAGES[:5] if header[name])
     return f"{kind}, {header['dtype']}, {header['date']}: {packages}"
 
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jaxopt
 import optax
 import optimistix
 
@@ -91,6 +90,8 @@ def of_jaxopt(name: str, **options: Any) -> Program:
     """A solver of jaxopt; its own count has one evaluation a step that is never made (call-backs show it)."""
 
     def program(loss: Any, x0: Any, tol: Any, limit: Any) -> Answer:
+        import jaxopt  # no longer maintained, and not everywhere
+
         x, state = getattr(jaxopt, name)(loss, tol=tol, maxiter=limit, **options).run(x0)
         return Answer(x, state.error <= tol, state.num_fun_eval - state.iter_num, state.iter_num)
 

@@ -8,11 +8,14 @@ Every output of a computation on scalars becomes a kernel of its own there, repe
 20 ms to compile: the bookkeeping of a trip made 50 kernels, more than most losses. A loop that touches few bytes (up to
 1024), however, is compiled as one function. (Where the whole descent is, see `gdjax.one_function`, plain code will do.)
 
-On a GPU both are conditionals and plain code again: there a loop costs a round trip to the host.
+On a GPU both are conditionals and plain code again: there a loop costs a round trip to the host. ``GDJAX_LOOPS=0`` in
+the environment asks for that code on a CPU, too: so it is tested where there is no GPU. (Set it before the first
+descent: a program that is compiled already stays as it is.)
 """
 
 import contextlib
 import contextvars
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,7 +40,8 @@ def as_written() -> Iterator[None]:
 
 def in_loops() -> bool:
     """Whether to write loops: where they are compiled for a CPU, as far as can be known while tracing."""
-    return not AS_WRITTEN.get() and jax.default_backend() == "cpu"
+    forbidden = AS_WRITTEN.get() or os.environ.get("GDJAX_LOOPS") == "0"
+    return not forbidden and jax.default_backend() == "cpu"
 
 
 def update_if(condition: jax.Array, function: Callable[[Any], Any], state: Any) -> Any:

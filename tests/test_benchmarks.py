@@ -43,3 +43,45 @@ def test_a_benchmark_prints_a_table_and_saves_records_and_a_picture(name, main, 
     assert saved.with_suffix(".png").stat().st_size > 0
     main([name, "--report", str(saved)])
     assert printed.startswith(capsys.readouterr().out[:100])
+
+
+GPU = [
+    dict(section="correct32", device="gpu", device_kind="Card", date="2026-11-26", cores=1, jax="0.11", gdjax=None,
+         optax="1", jaxopt=None, optimistix=None),
+    dict(section="correct32", case="LBFGS", dtype="float32", wrong="", seconds=1.0),
+    dict(section="trips", n=100, solver="gdjax.LBFGS", us=90.0, compile=3.0, kernels={"fusion": 20, "conditional": 3}),
+    dict(section="trips", n=100, solver="optax.lbfgs", failed="out of memory"),
+    *(dict(section="batch", count=n, solver=name, seconds=1e-3 * n, first=2.0, solved=1.0, evals=60.0, most=90)
+      for n in (10, 100) for name in ("gdjax.minimize_many", "optimistix.BFGS, vmap")),
+    dict(section="bandwidth", n=1000, solver="gdjax.LBFGS", us=9.0, gigabytes=2.0, share=0.7, passes=32, kernels={}),
+    dict(section="solve", problem="Rosenbrock-100", solver="gdjax.LBFGS", seconds=0.01, first=3.0, evals=100,
+         gradient=1e-6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", ["", "AssertionError: params is off"])
+def test_records_of_a_gpu_become_tables_pictures_and_an_exit_code(wrong, main, tmp_path, capsys):
+    saved = tmp_path / "gpu_Card.jsonl"
+    records = [r | dict(wrong=wrong) if "case" in r else r for r in GPU]
+    saved.write_text("".join(json.dumps(r) + "\n" for r in records))
+    with pytest.raises(SystemExit) as ending:
+        main(["gpu", "--report", str(saved)])
+    assert ending.value.code == bool(wrong)
+    printed = capsys.readouterr().out
+    assert all(r["solver"] in printed for r in records if "solver" in r)
+    assert wrong in printed
+    assert saved.with_suffix(".png").stat().st_size > 0
+    assert (tmp_path / "gpu_Card_bandwidth.png").stat().st_size > 0
+
+
+def test_records_of_sections_that_are_run_again_are_replaced_and_others_kept(tmp_path):
+    from benchmarks.gpu.sections import Book
+
+    for value in (1, 2):
+        book = Book(tmp_path, ["trips"] if value == 2 else ["trips", "batch"])
+        book.put(dict(section="trips", device_kind="A card", value=value))
+        if value == 1:
+            book.put(dict(section="batch", value=value))
+    lines = [json.loads(line) for line in book.close().read_text().splitlines()]
+    assert [(r["section"], r["value"]) for r in lines] == [("batch", 1), ("trips", 2)]
+    assert book.close().name == "gpu_A-card.jsonl"
