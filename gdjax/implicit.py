@@ -21,6 +21,7 @@ from gdjax import linear
 from gdjax.objective import Objective
 from gdjax.piecewise import along, jacobian, replaced, zero_tangent
 from gdjax.result import Result
+from gdjax.stopping import Status
 
 Arrays = list[Any]
 
@@ -136,9 +137,10 @@ def add(a: Any, b: Any) -> Any:
 
 
 def is_stationary(result: Result) -> jax.Array:
-    """Whether the gradient is within ten times the tolerance: elsewhere the theorem says nothing."""
+    """Whether the loss's own gradient is within ten times the tolerance: elsewhere the theorem says nothing."""
     scale = jnp.minimum(1 + jnp.abs(result.value), result.progress.largest_norm)
-    return jax.lax.stop_gradient(result.grad_norm <= result.stop.floor * scale)
+    wrong = result.code == Status.WRONG_GRADIENT
+    return jax.lax.stop_gradient((result.grad_norm <= result.stop.floor * scale) & ~wrong)
 
 
 def is_zero(dot: Any) -> bool:

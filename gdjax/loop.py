@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import progress, stopping, vector, warm_start
+from gdjax.given_gradient import review
 from gdjax.history import Record
 from gdjax.in_place import as_written, in_loops, update_if
 from gdjax.methods.base import Method, is_monotone, name_of
@@ -124,14 +125,16 @@ class Loop(NamedTuple):
     def report(self, carry: Carry, point: Point) -> Result:
         """A point and the story so far."""
         now, sign = carry.progress, self.objective.sign
+        code, automatic = review(self.objective, self.stop, now, carry.status, point)
         return Result(
             **self.objective.to_user(point),
-            code=carry.status,
+            code=code,
             num_steps=jnp.maximum(now.steps, 0),
             num_evals=now.evals,
             history=None if carry.record is None else carry.record.to_history(sign),
             progress=now,
             stop=self.stop,
             maximized=sign < 0,
+            automatic=None if automatic is None else self.objective.grad_to_user(automatic),
             method=None if self.objective.composite is None else name_of(self.method),
         )

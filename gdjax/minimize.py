@@ -56,7 +56,8 @@ def minimize(
             The gradient test is then on the prox-gradient step (`gdjax.Stop`); what comes back satisfies the
             constraint, and a start that does not is projected. `maximize` subtracts the penalty.
         grad: analytic gradient, ``grad(params, *args, **kwargs)`` like params, in `jax.grad`'s convention;
-            `jax.grad` of the loss otherwise.
+            `jax.grad` of the loss otherwise. It is compared with `jax.grad`'s where the descent ends, by two
+            evaluations (not if JAX cannot differentiate the loss): see the status WRONG_GRADIENT.
         has_aux: whether the loss returns (value, aux); ``result.aux`` is that of the point returned.
         tol: tolerance of the gradient test, see `Stop`, whose default depends on the dtype.
         max_steps: limit on accepted steps, default 10 000.

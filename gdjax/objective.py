@@ -48,17 +48,21 @@ class Objective:
     product: Callable[[Vector, Vector], Point]  # Hessian at x times v, as the grad of a point
     blank: Point  # stands for "not yet evaluated": value inf, zero gradient
     composite: Composite | None = None  # the penalty, if there is one
+    automatic: Callable[[Vector], Vector] | None = None  # the gradient of `jax.grad`, where another one was given
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
 
     def noise(self, value: Scalar) -> Scalar:
         """Rounding error to be expected in ``value``."""
         return NOISE * self.eps * jnp.abs(value)
 
+    def grad_to_user(self, grad: Vector) -> Any:
+        """A gradient of the user's own function like params, in `jax.grad`'s convention."""
+        return jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(self.sign, g.dtype), self.layout.unravel(grad))
+
     def to_user(self, point: Point) -> dict[str, Any]:
         """params, value, grad (in `jax.grad`'s convention) and aux of the user's own function."""
         sign = jnp.asarray(self.sign, self.dtype)
-        grad = jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(self.sign, g.dtype), self.layout.unravel(point.grad))
-        params = self.layout.unravel(point.x)
+        params, grad = self.layout.unravel(point.x), self.grad_to_user(point.grad)
         user = dict(params=params, value=sign * point.value, grad=grad, grad_norm=point.grad_norm, aux=point.aux)
         if self.composite is not None:
             user |= dict(params=self.composite.clip(params), penalty=self.composite.to_return())
@@ -114,8 +118,8 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     if composite is not None:
         blank = add_penalty(blank, jnp.zeros((), dtype))
     value_only = make_value(problem, layout, sign, dtype)
-    small = is_small(jaxpr.jaxpr)
-    return Objective(layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, small)
+    small, automatic = is_small(jaxpr.jaxpr), make_automatic(problem, params, layout, sign)
+    return Objective(layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, small)
 
 
 def add_penalty(point: Point, penalty: Scalar) -> Point:
@@ -142,3 +146,23 @@ def make_value(problem: Problem, layout: Layout, sign: float, dtype: Any) -> Cal
 
     differentiable.defjvp(jvp)
     return differentiable
+
+
+def make_automatic(problem: Problem, params: Any, layout: Layout, sign: float) -> Callable[[Vector], Vector] | None:
+    """The gradient of `jax.grad`, in the minimiser's sign, where another one was given; None if JAX has none.
+
+    That is found out here, while tracing: JAX cannot differentiate what a callback computes.
+    """
+    if problem.grad is None:
+        return None
+    try:
+        jaxpr = jax.make_jaxpr(jax.grad(lambda p: call_loss(problem, p)[0]))(params)
+    except Exception:
+        return None
+    treedef = jax.tree.structure(params)
+
+    def automatic(x: Vector) -> Vector:
+        grad = jax.tree.unflatten(treedef, jaxpr_as_fun(jaxpr)(*jax.tree.leaves(layout.unravel(x))))
+        return layout.ravel(jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(sign, g.dtype), grad))
+
+    return automatic

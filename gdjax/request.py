@@ -89,7 +89,8 @@ def prepare(
     arrays, static = split((hoist(problem), method, stop, None if warm is None else warm.state))
     if check_grad:
         require_concrete(arrays, "check_grad=True compares numbers")
-        check_gradient(loss, params, *args, grad=grad, has_aux=has_aux, kwargs=kwargs).raise_if_wrong()
+        data: Any = dict(has_aux=has_aux, kwargs=kwargs, penalty=penalty)
+        check_gradient(loss, params, *args, grad=grad, **data).raise_if_wrong()
     return static, history_capacity(history), arrays
 
 

@@ -45,6 +45,7 @@ class Result:
     stop: Limits  # the tolerances and limits that were in force, in the minimiser's sign
     maximized: bool = static_field(False)
     timing: Timing | None = None  # with progress, callback, checkpoint or max_seconds
+    automatic: Any = None  # with grad=: jax.grad's gradient at params, if grad's is near zero there; else zeros
     certificate: "CriticalPoint | None" = None  # with escape_saddles=True: the curvature at params
     state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need
     loss_value: Any = None  # with a penalty: value = loss_value + penalty_value (- for a maximum)

@@ -166,6 +166,21 @@ def nonfinite_start(f: Facts) -> str:
     return f"the descent cannot begin: at the start the value is {f.value} and the {f.norm} {f.grad_norm}.{where}"
 
 
+def wrong_gradient(f: Facts) -> str:
+    """Another gradient vanished than that of the loss."""
+    given, automatic = (named_leaves("params", tree) for tree in (f.result.grad, f.result.automatic))
+    apart = [np.abs(np.asarray(a) - np.asarray(b)) for (_, a), (_, b) in zip(given, automatic, strict=True)]
+    worst = int(np.argmax([np.max(x, initial=0) for x in apart]))
+    at = tuple(int(i) for i in np.unravel_index(np.argmax(apart[worst]), apart[worst].shape))
+    ours, theirs = (np.asarray(tree[worst][1])[at] + 0 for tree in (given, automatic))
+    name = given[worst][0] + (f"[{', '.join(map(str, at))}]" if at else "")
+    return (
+        f"{f.after} the gradient given is as good as zero, but it is not that of the loss: at {name} it is "
+        f"{ours:.6g}, jax.grad's is {theirs:.6g}, and along that the loss goes on {f.falling}. The value is "
+        f"{f.value:.6g}. print(gdjax.check_gradient(loss, params, ..., grad=grad)) shows where they differ."
+    )
+
+
 SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.RUNNING: lambda f: f"{f.after}. {f.gradient}",
     Status.CONVERGED: converged,
@@ -206,6 +221,7 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"step may have left the domain of the loss: take smaller steps, or a method that searches. {f.gradient}"
     ),
     Status.NONFINITE_START: nonfinite_start,
+    Status.WRONG_GRADIENT: wrong_gradient,
     Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.STOPPED_BY_CALLBACK: lambda f: f"the callback asked to stop {f.after}{f.time}. {f.trend} {f.gradient}",

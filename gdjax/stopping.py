@@ -1,7 +1,7 @@
 """When to stop, and what to call it: every way out has a name, two numbers and a sentence."""
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ class Status(enum.IntEnum):
     MAX_SECONDS = 15
     INTERRUPTED = 16  # by Ctrl-C
     STOPPED_BY_CALLBACK = 17
+    WRONG_GRADIENT = 19  # grad= vanishes at params, jax.grad's gradient does not, and the loss falls along it
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
     def __str__(self) -> str:
@@ -64,6 +65,7 @@ DIVERGED_GROWTH = 1e4
 # Evaluations without progress after which a method of fixed steps has stalled; one whose rate is given by a
 # schedule, and any optax optimiser, may still settle when the rate decays, so these are given no limit.
 PATIENCE_OF_STEPS = 1000
+MOST = np.iinfo(np.int32).max  # a limit of so many is none
 
 
 @pytree_dataclass
@@ -81,7 +83,7 @@ class Stop:
         target: stop as soon as the value is at or beyond this (TARGET_REACHED). The gradient test stays on
             and may come first; ``tol=0`` leaves the target alone.
         max_steps: accepted steps, default 10 000.
-        max_evals: evaluations of the loss, default unlimited.
+        max_evals: evaluations of the loss, default unlimited. (Limits from 2^31 - 1 on are as good as none.)
         patience: evaluations without progress before STALLED. Default 1000 for gradient descent at a fixed
             rate (which may oscillate for long), 100 + sqrt(n) for methods whose values only fall, and none for
             schedules and optax optimisers, which may settle when their rate decays.
@@ -108,14 +110,13 @@ class Stop:
             require("must not be negative", getattr(self, name), lambda x: x >= 0, name)
         require("must be at least 1", self.patience, lambda x: x >= 1, "patience")
         require("must not be NaN", self.target, lambda x: ~np.isnan(x), "target")
+        for name in ("max_steps", "max_evals", "patience"):
+            object.__setattr__(self, name, clipped(getattr(self, name)))
 
     def resolve(self, objective: Objective, monotone: bool, settles: bool) -> "Limits":
         """The same with defaults filled in, in the dtypes of the loop."""
-        most = np.iinfo(np.int32).max
         real = lambda x: None if x is None else jnp.asarray(x).astype(objective.dtype)
-        count = lambda x, default: jnp.asarray(
-            default if x is None else min(x, most) if isinstance(x, int) else x
-        ).astype(jnp.int32)
+        count = lambda x, default: as_count(default if x is None else x)
         n = sum(leaf.size for leaf in jax.tree.leaves(objective.start))
         default = jnp.asarray(max(1e-6, objective.eps**0.5), objective.dtype)
         tol = default if self.tol is None else jnp.asarray(self.tol).astype(objective.dtype)
@@ -126,9 +127,22 @@ class Stop:
             step=real(self.step),
             target=None if self.target is None else objective.sign * jnp.asarray(self.target).astype(objective.dtype),
             max_steps=count(self.max_steps, 10_000),
-            max_evals=count(self.max_evals, most),
-            patience=count(self.patience, 100 + int(n**0.5) if monotone else PATIENCE_OF_STEPS if settles else most),
+            max_evals=count(self.max_evals, MOST),
+            patience=count(self.patience, 100 + int(n**0.5) if monotone else PATIENCE_OF_STEPS if settles else MOST),
         )
+
+
+def clipped(count: Any) -> Any:
+    """A limit that a program can be given: what its 32 bits cannot hold is as good as none."""
+    if isinstance(count, int | float | np.number):
+        return MOST if count >= MOST else count
+    return np.where(count >= MOST, MOST, count) if isinstance(count, np.ndarray) else count
+
+
+def as_count(x: Any) -> jax.Array:
+    """A limit, maybe traced, as an int32."""
+    x = jnp.asarray(x)
+    return jnp.where(x >= MOST, MOST, jnp.where(x >= MOST, 0, x).astype(jnp.int32))
 
 
 class Limits(NamedTuple):

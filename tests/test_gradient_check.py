@@ -161,3 +161,36 @@ def test_errors_of_the_user_are_raised():
         gdjax.check_gradient(lambda p: None, 1.0)
     with pytest.raises(TypeError, match="params has dtype int"):
         gdjax.check_gradient(lambda p: p, 1)
+
+
+def test_an_analytic_gradient_must_agree_to_rounding():
+    slightly_off = lambda *a: jax.tree.map(lambda g: g * (1 + 1e-9), analytic(*a))
+    with jax.enable_x64(True):
+        report = gdjax.check_gradient(mse, PARAMS, X, Y, grad=slightly_off)
+    assert not report.ok
+    assert {leaf.verdict for leaf in report.leaves} == {"analytic gradient wrong"}
+
+
+def test_a_right_gradient_passes_where_it_vanishes():
+    fit = np.polyfit(X, np.sin(X), 1)
+    report = gdjax.check_gradient(mse, {"slope": fit[0], "intercept": fit[1]}, X, np.sin(X), grad=analytic)
+    assert report.ok, report
+
+
+def test_the_check_stays_where_a_constraint_allows():
+    seen = []
+
+    def loss(x):
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)), x)
+        return jnp.sum(jnp.sqrt(x) + (x - 2) ** 2)
+
+    box = gdjax.penalties.Box(0.25, 1.0)
+    result = gdjax.minimize(loss, jnp.array([-1.0, 0.5]), penalty=box, check_grad=True)
+    jax.effects_barrier()
+    assert result.converged
+    assert len(seen) > 100
+    assert np.min(seen) >= 0.25
+    assert np.max(seen) <= 1
+    wrong = dict(grad=lambda x: 2 * (x - 2), penalty=box, check_grad=True)
+    with pytest.raises(ValueError, match="analytic gradient"):
+        gdjax.minimize(lambda x: jnp.sum(jnp.sqrt(x) + (x - 2) ** 2), jnp.array([-1.0, 0.5]), **wrong)

@@ -287,3 +287,10 @@ def test_every_status_has_a_sentence():
     from gdjax.sentences import SENTENCES
 
     assert set(SENTENCES) == set(Status)
+
+
+@pytest.mark.parametrize("limit", [2**31, 2**40, 3e9, np.inf, np.int64(2**40), jnp.float32(3e9)], ids=str)
+def test_limits_beyond_32_bits_are_none(limit):
+    result = gdjax.minimize(quadratic, jnp.zeros(3), max_steps=limit, stop=gdjax.Stop(max_evals=limit))
+    assert result.status == Status.CONVERGED
+    assert result.stop.max_steps == result.stop.max_evals == 2**31 - 1
