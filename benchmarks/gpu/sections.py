@@ -108,7 +108,8 @@ def run_one(name: str, section: Section, device: str, left: float, book: Book) -
     print(f"{name}: at most {limit:.0f} s", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "benchmarks", "gpu", "--child", name, "--device", device]
     own = section.environment if device == "gpu" else AS_ON_GPU
-    environment = os.environ | QUIET | own | dict(PYTHONPATH=str(ROOT))
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | QUIET | own | dict(PYTHONPATH=os.pathsep.join(paths))
     process = subprocess.Popen(
         [*command, "--seconds", str(limit)], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
         start_new_session=True,
