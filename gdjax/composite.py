@@ -11,6 +11,7 @@ from gdjax import vector
 from gdjax.layout import Flat, Layout
 from gdjax.penalties.base import is_penalty
 from gdjax.pytrees import is_traceable, named_leaves
+from gdjax.varying import cond
 from gdjax.vector import Scalar, Vector
 
 
@@ -27,7 +28,7 @@ class Composite:
     def into_domain(self, x: Vector, value: Scalar) -> Vector:
         """x, or where g is infinite there (``value``) the nearest point where it is not."""
         tiny = jnp.asarray(self.eps, vector.real_dtype(x))
-        return jax.lax.cond(jnp.isfinite(value), lambda: x, lambda: self.prox(x, tiny))
+        return cond(jnp.isfinite(value), lambda: x, lambda: self.prox(x, tiny))
 
     def descend(self, x: Vector, grad: Vector, step: Scalar) -> Vector:
         """The prox-gradient point ``prox(x - step * grad, step)``."""

@@ -17,6 +17,7 @@ from gdjax import vector
 from gdjax.objective import Objective, Point
 from gdjax.progress import Progress
 from gdjax.stopping import FLOOR_SLOPE, Limits, Status, gradient_threshold
+from gdjax.varying import cond, vary
 from gdjax.vector import Scalar, Vector
 
 # Roundings of the parameters that a difference of the gradients must be worth. (Of least-squares fits with the gradient
@@ -54,7 +55,7 @@ def review(
 
     compared = ended & (success | (point.grad_norm <= limit))
     unseen = lambda _: (code, vector.zeros_like(point.grad))
-    return jax.lax.stop_gradient(jax.lax.cond(compared, compare, unseen, None))
+    return jax.lax.stop_gradient(cond(compared, compare, unseen, None))
 
 
 def shaken(objective: Objective, x: Vector) -> Vector:
@@ -103,4 +104,5 @@ def falls(objective: Objective, point: Point, grad: Vector, wanted: jax.Array) -
         return t / SHORTER, count + 1, jnp.where(lower(t), row + 1, 0)
 
     zero = jnp.asarray(0, jnp.int32)
-    return jax.lax.while_loop(unfinished, shorten, (longest.astype(objective.dtype), zero, zero))[2] >= IN_A_ROW
+    start = vary((longest.astype(objective.dtype), zero, zero), objective.axes)
+    return jax.lax.while_loop(unfinished, lambda state: vary(shorten(state), objective.axes), start)[2] >= IN_A_ROW

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from gdjax.one_function import is_inside
 from gdjax.pytrees import strong
+from gdjax.varying import axes_after, cond, vary
 
 AS_WRITTEN = contextvars.ContextVar("as_written", default=False)
 
@@ -47,16 +48,18 @@ def in_loops() -> bool:
 def update_if(condition: jax.Array, function: Callable[[Any], Any], state: Any) -> Any:
     """``function(state)`` if ``condition``, else ``state``; in place."""
     if not in_loops():
-        return jax.lax.cond(condition, function, lambda state: state, state)
-    turn = lambda carry: (jnp.asarray(False), function(carry[1]))
-    return jax.lax.while_loop(lambda carry: carry[0], turn, (condition, state))[1]
+        return cond(condition, function, lambda state: state, state)
+    axes = axes_after(lambda condition, state: (condition, state, function(state)), condition, state)
+    turn = lambda carry: vary((jnp.asarray(False), function(carry[1])), axes)
+    return jax.lax.while_loop(lambda carry: carry[0], turn, vary((condition, state), axes))[1]
 
 
 def one_kernel(function: Callable[[Any], tuple[Any, Any]], state: Any) -> tuple[Any, Any]:
     """``function(state)``: the next state and other outputs, all pytrees of scalars, in one kernel and in place."""
     if not in_loops() or is_inside():
         return function(state)
-    blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, state)[1])
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, state)[1])
+    blank = vary(zeros, axes_after(lambda state: function(state)[1], state))
     # XLA must not see that there is but one turn, or it dissolves the loop.
     begin = jax.lax.optimization_barrier(jnp.asarray(True))
     return update_if(begin, lambda both: jax.tree.map(strong, function(both[0])), (state, blank))

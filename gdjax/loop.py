@@ -16,6 +16,7 @@ from gdjax.one_function import one_function
 from gdjax.progress import Progress, Trip
 from gdjax.result import Result
 from gdjax.stopping import Limits, Status
+from gdjax.varying import cond, vary
 
 
 class Carry(NamedTuple):
@@ -48,13 +49,14 @@ class Loop(NamedTuple):
 
     def start(self) -> Carry:
         """Before the first evaluation, which happens in the loop as well."""
-        return Carry(
+        carry = Carry(
             state=warm_start.begin(self.method.init(self.objective), self.warm),
             best=None if is_monotone(self.method) else self.objective.blank,
             progress=progress.begin(self.objective),
             record=Record.empty(self.capacity, self.objective.dtype) if self.capacity else None,
             status=jnp.asarray(Status.RUNNING, jnp.int32),
         )
+        return vary(carry, self.objective.axes)
 
     def trip(self, carry: Carry) -> Carry:
         """One evaluation and what follows from it."""
@@ -65,19 +67,20 @@ class Loop(NamedTuple):
             trip = jax.lax.stop_gradient(trip)
         now = progress.advance(self.objective, carry.progress, trip)
         now, status = stopping.test(self.objective, self.stop, self.method.searches, now, trip)
-        return Carry(
+        carry = Carry(
             state=state,
             best=self.keep_best(carry, now),
             progress=now,
             record=None if carry.record is None else carry.record.add(now, trip),
             status=status,
         )
+        return vary(carry, self.objective.axes)
 
     def ask(self, state: Any) -> Point:
         """What the method wants to know: the loss at its trial, or a Hessian product (in the point's grad)."""
         if not getattr(self.method, "second_order", False):
             return self.objective.evaluate(state.trial)
-        return jax.lax.cond(
+        return cond(
             state.wants_product,
             lambda: self.objective.product(state.iterate.x, state.tangent),
             lambda: self.objective.evaluate(state.trial),
@@ -94,7 +97,7 @@ class Loop(NamedTuple):
         """Until a test fires; or at most ``trips``, in a loop of fixed length that has derivatives in reverse."""
         if self.trips is None:
             return self.compact(lambda c: jax.lax.while_loop(lambda c: c.status == Status.RUNNING, self.trip, c), carry)
-        step = lambda c, _: (jax.lax.cond(c.status == Status.RUNNING, self.trip, lambda same: same, c), None)
+        step = lambda c, _: (cond(c.status == Status.RUNNING, self.trip, lambda same: same, c), None)
         with as_written():
             carry, _ = jax.lax.scan(step, carry, length=self.trips)
         return carry._replace(status=jnp.where(carry.status == Status.RUNNING, Status.MAX_EVALS, carry.status))
@@ -132,7 +135,7 @@ class Loop(NamedTuple):
             num_steps=jnp.maximum(now.steps, 0),
             num_evals=now.evals,
             history=None if carry.record is None else carry.record.to_history(sign),
-            progress=now,
+            progress=now._replace(predicted=jnp.minimum(now.predicted, jnp.finfo(now.predicted.dtype).max)),
             stop=self.stop,
             maximized=sign < 0,
             automatic=None if automatic is None else self.objective.grad_to_user(automatic),

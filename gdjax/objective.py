@@ -14,6 +14,7 @@ from gdjax.layout import Layout
 from gdjax.one_function import is_small
 from gdjax.problem import Problem, call_loss, check_grad, check_params
 from gdjax.pytrees import strong
+from gdjax.varying import axes_after, vary
 from gdjax.vector import Scalar, Vector
 
 # The rounding error of a computed value f is taken as NOISE * eps * |f|. Eight roundings: a loss that is
@@ -50,6 +51,7 @@ class Objective:
     composite: Composite | None = None  # the penalty, if there is one
     automatic: Callable[[Vector], Vector] | None = None  # the gradient of `jax.grad`, where another one was given
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
+    axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
 
     def noise(self, value: Scalar) -> Scalar:
         """Rounding error to be expected in ``value``."""
@@ -112,14 +114,18 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
         hv = jax.jvp(lambda u: evaluate(u).grad, (x,), (v,))[1]
         return blank._replace(grad=hv)
 
-    inf = jnp.asarray(jnp.inf, dtype)
+    inf = jnp.full((), jnp.inf, dtype)
     aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[2])
     blank = Point(start, inf, vector.zeros_like(start), inf, aux)
     if composite is not None:
         blank = add_penalty(blank, jnp.zeros((), dtype))
+    axes = axes_after(evaluate, start)
+    blank = vary(blank, axes)
     value_only = make_value(problem, layout, sign, dtype)
     small, automatic = is_small(jaxpr.jaxpr), make_automatic(problem, params, layout, sign)
-    return Objective(layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, small)
+    return Objective(
+        layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, small, axes
+    )
 
 
 def add_penalty(point: Point, penalty: Scalar) -> Point:

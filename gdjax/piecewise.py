@@ -31,11 +31,14 @@ def piecewise(function: Callable[..., Any]) -> Callable[..., Any]:
     def of_arguments(*args: Any) -> Any:
         leaves, treedef = jax.tree.flatten(args)
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
+        arrays = [leaves[i] for i in places]
+        # What the derivative's rule holds on to must not be of this trace.
+        leaves = replaced(leaves, places, [None] * len(places))
 
         def of_arrays(arrays: Arrays) -> Any:
             return function(*jax.tree.unflatten(treedef, replaced(leaves, places, arrays)))
 
-        return by_jacobian(of_arrays)([leaves[i] for i in places])
+        return by_jacobian(of_arrays)(arrays)
 
     return of_arguments
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from gdjax.closures import hoist
@@ -17,11 +16,12 @@ from gdjax.methods.choice import with_penalty
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
-from gdjax.problem import Problem
+from gdjax.problem import Problem, call_loss, check_params
 from gdjax.pytrees import Static, split
 from gdjax.result import Result
 from gdjax.services import Services
 from gdjax.stopping import Stop
+from gdjax.varying import axes_after, vary
 from gdjax.vector import is_spread
 
 
@@ -86,7 +86,13 @@ def prepare(
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
     ways: Any = dict(spread=is_spread(params), trips=None if implicit else unrolled_trips(method, stop))
     problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty, **ways)
+    # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.
+    axes = axes_after(lambda p: call_loss(problem, check_params(p))[0], params)
+    problem = dataclasses.replace(problem, params=vary(params, axes))
     arrays, static = split((hoist(problem), method, stop, None if warm is None else warm.state))
+    guards = [getattr(jax.config, f"jax_transfer_guard{way}") for way in ("", "_host_to_device")]
+    if "disallow" in guards:
+        arrays = jax.device_put(arrays)  # numbers and NumPy arrays go to the device; this says so
     if check_grad:
         require_concrete(arrays, "check_grad=True compares numbers")
         data: Any = dict(has_aux=has_aux, kwargs=kwargs, penalty=penalty)
@@ -110,7 +116,7 @@ def take_services(caller: str, options: Any) -> tuple[Services, Any]:
 
 def is_traced(arrays: list[Any]) -> bool:
     """Whether this is inside a trace, where there are no numbers to look at (whatever is computed there is traced)."""
-    return any(isinstance(x, jax.core.Tracer) for x in [*arrays, jnp.zeros(())])
+    return any(isinstance(x, jax.core.Tracer) for x in [*arrays, jax.device_put(0.0)])
 
 
 def require_concrete(arrays: list[Any], what: str) -> None:

@@ -19,6 +19,7 @@ from gdjax.methods.projected_lbfgs import Pairs, empty, remember, solve
 from gdjax.methods.proximal_gradient import probe
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, static_field
+from gdjax.varying import cond
 from gdjax.vector import Scalar
 
 ALPHA, BETA = 0.95, 0.5  # the authors' constants: share of 1 / step for the curvature, share of the sure decrease
@@ -98,7 +99,7 @@ class PANOC:
 
     def step(self, objective: Objective, state: PANOCState, point: Point) -> tuple[PANOCState, Outcome]:
         """Digest an evaluation at z or at a candidate for x."""
-        return jax.lax.cond(
+        return cond(
             state.at_z,
             lambda: self.at_z(objective, state, point),
             lambda: self.at_candidate(objective, state, point),
@@ -153,7 +154,7 @@ class PANOC:
         # One prox: of z, in case it is the next x, or of x again with the other step.
         other = envelope(objective, vector.where(taken, z, x), gamma)
         again = state._replace(base=other, trial=other.z, gamma=gamma, trials=state.trials + 1)
-        new = jax.lax.cond(taken, lambda: self.turn(objective, state, z, other), lambda: again)
+        new = cond(taken, lambda: self.turn(objective, state, z, other), lambda: again)
         failed = ~taken & (new.trials >= MAX_TRIALS)
         return new, Outcome(taken, state.gamma, failed, sure_decrease(other, gamma))
 

@@ -19,6 +19,7 @@ from gdjax.methods.proximal_gradient import parabola
 from gdjax.objective import Objective, Point
 from gdjax.piecewise import piecewise
 from gdjax.pytrees import pytree_dataclass, static_field
+from gdjax.varying import cond
 from gdjax.vector import Scalar
 
 NOISE = 1e-10  # share of the value that the search takes for noise, as in `searching`
@@ -107,7 +108,7 @@ class ProjectedLBFGS:
         failed = ~taken & spent & ~anew
         again = state._replace(step_size=shorter, trials=state.trials + 1)
         again = again._replace(trial=clip(objective, before.x + shorter.astype(s.dtype) * state.direction))
-        new = jax.lax.cond(
+        new = cond(
             taken | anew,
             lambda: self.turn(objective, state, vector.where(anew, before, point), anew),
             lambda: again,

@@ -17,6 +17,7 @@ from gdjax.methods.base import Outcome, usable
 from gdjax.methods.steihaug import Inner
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, require
+from gdjax.varying import cond
 from gdjax.vector import Scalar, Vector
 
 # The inner iteration's residual, in units of the gradient's norm, is at most this. On long valleys (FLETCHCR,
@@ -100,7 +101,7 @@ class TrustRegion:
 
     def step(self, objective: Objective, state: TrustRegionState, point: Point) -> tuple[TrustRegionState, Outcome]:
         """Digest a Hessian product (in ``point.grad``) or an evaluation."""
-        return jax.lax.cond(
+        return cond(
             state.wants_product,
             lambda: self.inner_step(objective, state, point.grad),
             lambda: self.outer_step(objective, state, point),

@@ -1,0 +1,85 @@
+"""Every method works under JAX's strict switches, and in each shard of a `jax.shard_map`."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+import gdjax
+from gdjax import Status
+
+SWITCHES = {
+    "checking_leaks": jax.checking_leaks,
+    "debug_infs": lambda: jax.debug_infs(True),
+    "debug_nans": lambda: jax.debug_nans(True),
+    "rank promotion": lambda: jax.numpy_rank_promotion("raise"),
+    "transfer_guard": lambda: jax.transfer_guard("disallow"),
+}
+L1 = gdjax.penalties.L1(0.1)
+METHODS = {
+    "default": {},
+    "Hager-Zhang": dict(method=gdjax.LBFGS(line_search=gdjax.HagerZhang())),
+    "weak Wolfe": dict(method=gdjax.BFGS(line_search=gdjax.WeakWolfe())),
+    "conjugate gradient": dict(method=gdjax.ConjugateGradient(line_search=gdjax.Backtracking())),
+    "trust region": dict(method=gdjax.TrustRegion()),
+    "momentum": dict(method=gdjax.GradientDescent(0.05, momentum=0.5)),
+    "backtracking": dict(method=gdjax.GradientDescent(gdjax.Backtracking())),
+    "Barzilai-Borwein": dict(method=gdjax.GradientDescent(gdjax.BarzilaiBorwein())),
+    "adaptive": dict(method=gdjax.GradientDescent(gdjax.AdaptiveStep())),
+    "accelerated": dict(method=gdjax.AcceleratedGradient()),
+    "adam": dict(method=optax.adam(0.1)),
+    "box": dict(penalty=gdjax.penalties.Box(-0.5, 0.5)),
+    "PANOC": dict(penalty=L1),
+    "FISTA": dict(penalty=L1, method=gdjax.AcceleratedProximalGradient()),
+    "proximal gradient": dict(penalty=L1, method=gdjax.ProximalGradient()),
+    "searched prox-gradient": dict(penalty=L1, method=gdjax.ProximalGradient(gdjax.Backtracking())),
+}
+
+
+def bowl(p, center):
+    return jnp.sum((p - center) ** 2) + 0.1 * jnp.sum(p**4)
+
+
+def by_hand(p, center):
+    return 2 * (p - center) + 0.4 * p**3
+
+
+@pytest.mark.parametrize("options", METHODS.values(), ids=METHODS)
+def test_a_descent_under_all_strict_switches(options):
+    start, center = jnp.zeros(3), jnp.asarray(1.0)
+    with contextlib.ExitStack() as stack:
+        for switch in SWITCHES.values():
+            stack.enter_context(switch())
+        result = gdjax.minimize(bowl, start, center, **options)
+    assert result.status == Status.CONVERGED
+
+
+@pytest.mark.parametrize("options", [*METHODS.values(), dict(grad=by_hand)], ids=[*METHODS, "grad"])
+def test_a_descent_in_each_shard(options):
+    """With one shard, too, the types of what varies over an axis must agree."""
+    mesh = jax.make_mesh((1,), ("i",))
+    centers = jax.device_put(jnp.ones(1), NamedSharding(mesh, PartitionSpec("i")))
+
+    def of_shard(centers):
+        result = gdjax.minimize(bowl, jnp.zeros(3), centers[0], **options)
+        return result.params[None], result.code[None]
+
+    spec = PartitionSpec("i")
+    params, codes = jax.jit(jax.shard_map(of_shard, mesh=mesh, in_specs=spec, out_specs=(spec, spec)))(centers)
+    assert codes[0] == Status.CONVERGED
+    alone = gdjax.minimize(bowl, jnp.zeros(3), 1.0, **options).params
+    np.testing.assert_allclose(params[0], alone, rtol=1e-3)
+
+
+def test_a_descent_of_the_sum_over_shards():
+    mesh, spec = jax.make_mesh((1,), ("i",)), PartitionSpec("i")
+    data = jax.device_put(jnp.arange(4.0), NamedSharding(mesh, spec))
+    of_all = lambda data: lambda p: jax.lax.psum(jnp.sum((p - data) ** 2), "i")
+    solve = jax.shard_map(
+        lambda data: gdjax.minimize(of_all(data), 0.0).params, mesh=mesh, in_specs=spec, out_specs=PartitionSpec()
+    )
+    assert float(jax.jit(solve)(data)) == pytest.approx(1.5, abs=1e-3)
