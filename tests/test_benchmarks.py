@@ -51,6 +51,9 @@ GPU = [
     dict(section="correct32", case="LBFGS", dtype="float32", wrong="", seconds=1.0),
     dict(section="trips", n=100, solver="gdjax.LBFGS", us=90.0, compile=3.0, kernels={"fusion": 20, "conditional": 3}),
     dict(section="trips", n=100, solver="optax.lbfgs", failed="out of memory"),
+    dict(section="batch", skipped="gdjax.minimize_many, 4096 lanes"),
+    dict(section="solve", problem="network", solver="optax.lbfgs", skipped="no time"),
+    dict(section="solve", took=45.0, failed="ended with code -9"),
     *(dict(section="batch", count=n, solver=name, seconds=1e-3 * n, first=2.0, solved=1.0, evals=60.0, most=90)
       for n in (10, 100) for name in ("gdjax.minimize_many", "optimistix.BFGS, vmap")),
     dict(section="bandwidth", n=1000, solver="gdjax.LBFGS", us=9.0, gigabytes=2.0, share=0.7, passes=32, kernels={}),
@@ -68,7 +71,7 @@ def test_records_of_a_gpu_become_tables_pictures_and_an_exit_code(wrong, main, t
         main(["gpu", "--report", str(saved)])
     assert ending.value.code == bool(wrong)
     printed = capsys.readouterr().out
-    assert all(r["solver"] in printed for r in records if "solver" in r)
+    assert all(r[key] in printed for r in records for key in ("solver", "skipped", "failed") if key in r)
     assert wrong in printed
     assert saved.with_suffix(".png").stat().st_size > 0
     assert (tmp_path / "gpu_Card_bandwidth.png").stat().st_size > 0

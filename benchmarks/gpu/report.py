@@ -101,8 +101,9 @@ TABLES: dict[str, Callable[[list[Record]], list[list[Any]]]] = {
 
 def curves(records: list[Record], along: str, up: str) -> Iterator[tuple[str, tuple[list[float], list[float]]]]:
     """The solvers with two points or more."""
-    for name in dict.fromkeys(r["solver"] for r in records if up in r):
-        points = sorted((r[along], r[up]) for r in records if r["solver"] == name and up in r and along in r)
+    there = [r for r in records if up in r and along in r]  # not what was skipped or failed
+    for name in dict.fromkeys(r["solver"] for r in there):
+        points = sorted((r[along], r[up]) for r in there if r["solver"] == name)
         if len(points) > 1:
             x, y = zip(*points, strict=True)
             yield name, (list(x), list(y))

@@ -19,7 +19,7 @@ from benchmarks import losses
 from benchmarks.gpu.sections import Work
 from benchmarks.gpu.timing import compile_all
 from benchmarks.measuring import Record, timed
-from benchmarks.programs import PEERS, Program, of_gdjax, of_optax, of_optimistix
+from benchmarks.programs import PEERS, Answer, Program, of_gdjax, of_optax, of_optimistix
 from benchmarks.solve import loosest
 
 LIMIT, EVALS, MEMORY, NORM = 5000, 200, 10, 1e-5
@@ -36,8 +36,8 @@ NETWORK: dict[str, Program] = {
 }
 
 
-def network(sizes: tuple[int, ...], rows: int) -> tuple[Any, Any]:
-    """Cross-entropy of a network (tanh) that learns what another one says; its loss takes a precision."""
+def network(sizes: tuple[int, ...], rows: int) -> tuple[Any, Any, Any]:
+    """Cross-entropy of a network (tanh) that learns what another one says: loss(layers, data, precision), start, data."""
     rng = np.random.default_rng(0)
     draw = lambda scale: [
         dict(w=jnp.asarray(scale * rng.normal(size=(m, n)) / m**0.5, jnp.float32), b=jnp.zeros(n, jnp.float32))
@@ -56,7 +56,7 @@ def network(sizes: tuple[int, ...], rows: int) -> tuple[Any, Any]:
         x, y = data
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(outputs(layers, x, precision), y))
 
-    return functools.partial(loss, data=(inputs, labels)), start
+    return loss, start, (inputs, labels)
 
 
 def run(work: Work) -> Iterator[Record]:
@@ -95,35 +95,41 @@ def of_rosenbrock(program: Program, x: Any, tol: Any) -> Any:
 
 
 def train(work: Work) -> Iterator[Record]:
-    """So many evaluations by each, in both precisions; and so many of the loss alone."""
-    loss, start = network(work.pick((512, 1024, 448, 32), (8, 16, 4)), work.pick(4096, 64))
+    """So many evaluations by each, in both precisions; and so many of the loss alone.
+
+    One precision after the other, so that what one needs to compile takes no time from what was measured before.
+    """
+    loss, start, data = network(work.pick((512, 1024, 448, 32), (8, 16, 4)), work.pick(4096, 64))
     size = sum(leaf.size for leaf in jax.tree.leaves(start))
-    evaluate = {p: functools.partial(loss, precision=p) for p in ("highest", "default")}
-    judge = jax.jit(jax.value_and_grad(evaluate["highest"]))
-    jobs = {
-        (name, p): functools.partial(jax.jit(functools.partial(program, evaluate[p], tol=0.0, limit=EVALS)), start)
-        for p in evaluate
-        for name, program in NETWORK.items()
-    } | {("value_and_grad", p): functools.partial(jax.jit(functools.partial(alone, evaluate[p])), start)
-         for p in evaluate}  # fmt: skip
-    made = compile_all(jobs, threads=4)
-    for (name, p), call in jobs.items():
-        answer, first = made[name, p]
-        record: Record = dict(problem=f"network, {size} weights, {p}", solver=name)
-        if work.late() or isinstance(answer, Exception):
-            yield record | (work.skipped(name) if work.late() else dict(failed=repr(answer)[:500]))
-            continue
-        seconds, evals = min(timed(call)[0] for _ in range(2)), int(answer.evals)
-        value, grad = judge(answer.params)
-        norm = float(optax.tree.norm(grad, ord=jnp.inf))
-        yield record | dict(
-            seconds=seconds, us=1e6 * seconds / evals, evals=evals, value=float(value), gradient=norm, first=first
-        )
+    judge = jax.jit(jax.value_and_grad(functools.partial(loss, data=data, precision="highest")))
+    for precision in ("highest", "default"):
+        problem = dict(problem=f"network, {size} weights, {precision}")
+        jobs = {name: functools.partial(trained(program, loss, precision), start, data)
+                for name, program in (NETWORK | {"value_and_grad": alone}).items()}  # fmt: skip
+        made = {} if work.late() else compile_all(jobs, threads=4)
+        for name, call in jobs.items():
+            if name not in made or work.late():
+                yield problem | dict(solver=name) | work.skipped(name)
+                continue
+            answer, first = made[name]
+            if isinstance(answer, Exception):
+                yield problem | dict(solver=name, failed=repr(answer)[:500])
+                continue
+            seconds, evals = min(timed(call)[0] for _ in range(2)), int(answer.evals)
+            value, grad = judge(answer.params)
+            norm = float(optax.tree.norm(grad, ord=jnp.inf))
+            yield problem | dict(
+                solver=name, seconds=seconds, evals=evals, value=float(value), gradient=norm, first=first
+            )  # fmt: skip
 
 
-def alone(loss: Any, start: Any) -> Any:
+def trained(program: Program, loss: Any, precision: str) -> Any:
+    """The compiled program on the network; its data are arguments, since constants would be folded."""
+    return jax.jit(lambda start, data: program(lambda p: loss(p, data, precision), start, 0.0, EVALS))
+
+
+def alone(loss: Any, start: Any, tol: Any, limit: int) -> Answer:
     """Evaluations in a loop of known length."""
-    from benchmarks.programs import Answer
-
     step = lambda _, x: jax.tree.map(lambda a, g: a - 1e-6 * g, x, jax.grad(loss)(x))
-    return Answer(jax.lax.fori_loop(0, EVALS, step, start), True, jnp.asarray(EVALS), jnp.asarray(EVALS))
+    count = jnp.asarray(limit)
+    return Answer(jax.lax.fori_loop(0, limit, step, start), jnp.asarray(True), count, count)
