@@ -10,15 +10,18 @@ import numpy as np
 
 from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_report import table
+from gdjax.layout import Flat
 from gdjax.problem import Problem, call_loss
 from gdjax.pytrees import named_leaves
 from gdjax.stopping import Status
+from gdjax.uncertainty import entry_names
 
 if TYPE_CHECKING:
     from gdjax.result import Result
 
 ILL = 1e4  # condition number from which first-order methods crawl: their steps are in proportion to it
 UNEVEN = 1e3  # ratio of mean curvatures of two leaves from which rescaling them pays
+ENTRIES = 32  # up to so many reals each entry is looked at, not each leaf
 PROBES = 4  # random signs a leaf, for its mean curvature
 
 
@@ -28,12 +31,12 @@ class Explanation:
 
     message: str  # of the result
     point: CriticalPoint
-    leaves: dict[str, tuple[float, float]]  # by name: largest modulus of the gradient, mean curvature
+    leaves: dict[str, tuple[float, float]]  # by name: largest modulus of the gradient, mean curvature; or by entry
     advice: list[str]
 
     def __str__(self) -> str:
         """Message, curvature, leaves, advice."""
-        rows = [["leaf", "|grad|", "mean curvature"]]
+        rows = [["params", "|grad|", "mean curvature"]]
         rows += [[name, f"{norm:.3g}", f"{mean:.3g}"] for name, (norm, mean) in self.leaves.items()]
         advice = [f"- {text}" for text in self.advice]
         return "\n".join([self.message, f"The point is {self.point}", "", *table(rows), "", *advice]).rstrip()
@@ -50,7 +53,8 @@ def explain(
     """Look at the loss around the point returned. See `gdjax.Result.explain`."""
     problem = Problem(loss, result.params, args, kwargs or {}, grad, has_aux, False)
     point = classify_critical_point(loss, result, *args, grad=grad, has_aux=has_aux, kwargs=kwargs)
-    leaves = leaf_curvatures(problem, result)
+    few = Flat.of(result.params).size <= ENTRIES
+    leaves = (entry_curvatures if few else leaf_curvatures)(problem, result)
     advice = [*about_status(result, point), *about_point(result, point), *about_leaves(leaves)]
     return Explanation(result.message, point, leaves, advice or ["nothing stands out"])
 
@@ -74,6 +78,18 @@ def leaf_curvatures(problem: Problem, result: "Result") -> dict[str, tuple[float
         norm = float(jnp.max(jnp.abs(jax.tree.leaves(result.grad)[i]), initial=0))
         found[name] = (norm, float(np.mean(quadratic)) / max(leaf.size, 1))
     return found
+
+
+def entry_curvatures(problem: Problem, result: "Result") -> dict[str, tuple[float, float]]:
+    """Of each entry the gradient and the curvature: the diagonal of the Hessian."""
+    layout = Flat.of(problem.params)
+    x, gradient = layout.ravel(problem.params), jax.grad(lambda p: call_loss(problem, p)[0])
+    slope = lambda u: layout.ravel(jax.tree.map(jnp.conj, gradient(layout.unravel(u))))
+    unit = lambda i: (jnp.arange(x.size) == i).astype(x.dtype)
+    diagonal = jax.jit(lambda x: jax.lax.map(lambda i: jax.jvp(slope, (x,), (unit(i),))[1][i], jnp.arange(x.size)))(x)
+    norms = np.abs(np.asarray(layout.ravel(result.grad)))
+    names = entry_names(problem.params)
+    return {name: (float(g), float(h)) for name, g, h in zip(names, norms, np.asarray(diagonal), strict=True)}
 
 
 def about_status(result: "Result", point: CriticalPoint) -> list[str]:

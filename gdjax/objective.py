@@ -23,6 +23,13 @@ from gdjax.vector import Scalar, Vector
 NOISE = 8.0
 
 
+NO_PRODUCTS = (
+    "Hessian-vector products are needed (by TrustRegion, for curvature, or for derivatives of the solution), and JAX "
+    "cannot differentiate the gradient of this loss. Use a method that needs none, such as LBFGS(), or give the parts "
+    "with rules of their own a forward derivative (jax.custom_jvp; in diffrax adjoint=ForwardMode() or DirectAdjoint())"
+)
+
+
 class Point(NamedTuple):
     """What one evaluation tells; in the minimiser's signs (a maximised function is negated)."""
 
@@ -93,7 +100,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
         grad = jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(sign, g.dtype), grad)
         return value * jnp.asarray(sign, value.dtype), grad, jax.tree.map(strong, aux)
 
-    jaxpr, shapes = jax.make_jaxpr(value_and_grad, return_shape=True)(params)
+    jaxpr, shapes = trace_gradient(value_and_grad, problem, params)
     replay, out_tree = jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
     dtype = vector.real_dtype((params, shapes[0]))
     eps = max(float(jnp.finfo(x.dtype).eps) for x in [*jax.tree.leaves(params), shapes[0]])
@@ -111,8 +118,10 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
         return point if composite is None else add_penalty(point, composite.value(x))
 
     def product(x: Vector, v: Vector) -> Point:
-        hv = jax.jvp(lambda u: evaluate(u).grad, (x,), (v,))[1]
-        return blank._replace(grad=hv)
+        try:
+            return blank._replace(grad=jax.jvp(lambda u: evaluate(u).grad, (x,), (v,))[1])
+        except Exception as error:
+            raise ValueError(f"{NO_PRODUCTS}: {error}") from error
 
     inf = jnp.full((), jnp.inf, dtype)
     aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[2])
@@ -126,6 +135,20 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     return Objective(
         layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, small, axes
     )
+
+
+def trace_gradient(value_and_grad: Callable[..., Any], problem: Problem, params: Any) -> tuple[Any, Any]:
+    """The jaxpr of value, gradient and aux, and their shapes."""
+    try:
+        return jax.make_jaxpr(value_and_grad, return_shape=True)(params)
+    except Exception as error:
+        jax.eval_shape(lambda p: call_loss(problem, p)[0], params)  # raises if it is not the derivative that fails
+        if problem.grad is not None:
+            raise
+        raise ValueError(
+            f"JAX cannot differentiate the loss: {error}\nIf you know its gradient, pass grad=, "
+            "a function of params and data, which may be a callback too"
+        ) from error
 
 
 def add_penalty(point: Point, penalty: Scalar) -> Point:

@@ -28,7 +28,13 @@ class Problem:
 
 def call_loss(problem: Problem, params: Any) -> tuple[Scalar, Any]:
     """Value and aux (None without ``has_aux``) of the loss, after checking what it returned."""
-    out = problem.loss(params, *problem.args, **problem.kwargs)
+    try:
+        out = problem.loss(params, *problem.args, **problem.kwargs)
+    except TypeError as error:
+        hint = why(error, params)
+        if hint:
+            raise TypeError(f"{error}; {hint}") from error
+        raise
     aux = None
     if problem.has_aux:
         if not (isinstance(out, tuple) and len(out) == 2):
@@ -38,6 +44,16 @@ def call_loss(problem: Problem, params: Any) -> tuple[Scalar, Any]:
         if bad:
             raise TypeError(f"the aux that the loss returns must be a pytree of arrays; {bad[0]} is not an array")
     return check_value(out), aux
+
+
+def why(error: TypeError, params: Any) -> str:
+    """What is behind an error that the loss raised, if that is plain from how it was called."""
+    if "positional argument" in str(error):
+        return "what the loss takes after params is given after params: minimize(loss, params, x, y)"
+    if isinstance(params, list | tuple) and all(jnp.ndim(x) == 0 for x in params if is_traceable(x)):
+        kind = type(params).__name__
+        return f"params is a {kind} of numbers, so the loss is given a {kind}; for one array write jnp.array(params)"
+    return ""
 
 
 def check_value(out: Any) -> Scalar:

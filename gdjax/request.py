@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 import jax
 import optax
 
+from gdjax import other_names
 from gdjax.closures import hoist
 from gdjax.composite import check_penalty
 from gdjax.gradient_check import check_gradient
@@ -104,7 +105,7 @@ def check_options(caller: str, options: Any, known: Any) -> None:
     """Raise TypeError for an option that is not ``known``."""
     for name in options:
         if name not in known.__annotations__:
-            raise TypeError(f"{caller} has no option {name!r}; its options are {', '.join(known.__annotations__)}")
+            raise TypeError(f"{caller} has no option {name!r}{other_names.for_option(name, known.__annotations__)}")
 
 
 def take_services(caller: str, options: Any) -> tuple[Services, Any]:
@@ -139,8 +140,8 @@ def as_method(method: Any, penalty: Any = None) -> Method:
         return Optax(method)
     if not isinstance(method, type) and all(hasattr(method, name) for name in ("init", "step", "layout")):
         return method
-    hint = ""
-    if isinstance(method, str) and hasattr(optax, method.lower()):
+    hint = other_names.for_method(method) if isinstance(method, str) else ""
+    if isinstance(method, str) and not hint and hasattr(optax, method.lower()):
         hint = f"; for optax's write method=optax.{method.lower()}(...)"
     elif callable(method):
         hint = "; it is a class or function: call it first, with its hyperparameters"

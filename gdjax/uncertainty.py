@@ -110,6 +110,11 @@ def uncertainty(
     if not isinstance(result, Result):
         raise TypeError(f"result must be what gdjax.minimize returned, got a {type(result).__name__}")
     result.require_smooth("uncertainty")
+    if jnp.ndim(result.code):
+        raise ValueError(
+            f"result holds {jnp.size(result.code)} problems: take one, result[i], or all with "
+            "jax.vmap(lambda result, x: gdjax.uncertainty(loss, result, x))(result, x)"
+        )
     if kind not in ("likelihood", "least_squares"):
         raise ValueError(f"kind must be 'likelihood' or 'least_squares', got {kind!r}")
     layout = Flat.of(result.params)

@@ -191,3 +191,11 @@ def test_what_looks_at_the_hessian_alone_refuses_a_penalty():
         gdjax.minimize(saddle, jnp.zeros(2), penalty=gdjax.penalties.NonNegative(), escape_saddles=True)
     smooth = gdjax.minimize(saddle, jnp.ones(2))
     assert gdjax.learning_rate_range(saddle, smooth, rates=[0.01], max_steps=5).rates.size == 1
+
+
+def test_scales_are_explained_by_entry():
+    uneven = lambda p: 0.5 * (7e4 * p[0] ** 2 + p[1] ** 2 + 1e9 * (p[2] - 1) ** 2)
+    found = gdjax.minimize(uneven, jnp.zeros(3), method=gdjax.TrustRegion()).explain(uneven)
+    assert found.leaves["params[2]"][1] == pytest.approx(1e9)
+    assert found.leaves["params[0]"][1] == pytest.approx(7e4)
+    assert "the curvature along params[2] is 1e+09 times that along params[1]" in str(found)

@@ -205,3 +205,11 @@ def test_strange_arguments_are_refused():
 def test_opt_in_tests_see_optax_steps():
     result = gdjax.minimize(quadratic, jnp.zeros(3), method=OPTIMISERS["adam"], stop=Stop(step=1e-3, tol=0.0))
     assert result.status in (Status.SMALL_STEP, Status.CONVERGED)
+
+
+def test_sam_in_opaque_mode_works_and_lookahead_says_what_it_lacks():
+    sam = optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.01), sync_period=2, opaque_mode=True)
+    result = gdjax.minimize(quadratic, jnp.zeros(3), method=sam)
+    assert result.status == gdjax.Status.CONVERGED
+    with pytest.raises(TypeError, match=r"optax\.lookahead works on pairs of parameters"):
+        gdjax.minimize(quadratic, jnp.zeros(3), method=optax.lookahead(optax.sgd(0.1), 5, 0.5))

@@ -138,3 +138,14 @@ def test_wrong_arguments_are_named():
         uncertainty(loss, result, kind="least_squares", num_data=2)
     with pytest.raises(ValueError, match="entries must lie between 0 and 1"):
         uncertainty(loss, result, entries=[2])
+
+
+def test_many_results_are_taken_one_by_one_or_by_vmap():
+    centers = jnp.arange(3.0)
+    loss = lambda p, center: 2 * (p - center) ** 2
+    many = gdjax.minimize_many(loss, 0.0, centers, in_axes=(None, 0))
+    with pytest.raises(ValueError, match=r"result holds 3 problems: take one, result\[i\], or all with jax.vmap"):
+        gdjax.uncertainty(loss, many, centers)
+    errors = jax.vmap(lambda result, x: gdjax.uncertainty(loss, result, x))(many, centers).standard_errors
+    np.testing.assert_allclose(errors, 0.5, rtol=1e-5)
+    np.testing.assert_allclose(gdjax.uncertainty(loss, many[1], 1.0).standard_errors, 0.5, rtol=1e-5)

@@ -19,6 +19,11 @@ from gdjax.objective import Objective, Point
 from gdjax.pytrees import strong
 from gdjax.vector import Vector
 
+LOOKAHEAD = (
+    "optax.lookahead works on pairs of parameters (optax.LookaheadParams), of which one is evaluated and the other is "
+    "the answer; minimise with its fast optimiser alone, or average the iterates with optax.contrib.schedule_free"
+)
+
 
 class OptaxState(NamedTuple):
     """An optax optimiser between two evaluations."""
@@ -42,12 +47,14 @@ class Optax:
         **hyperparameters: arguments of that function; numbers and arrays are traced and may be vmapped.
 
     The parameters come as the user's own pytree, so masks, partitions and factored states see its leaves.
-    The update is given value, grad, value_fn (for line searches) and obj_fn (for Sophia). Schedule-free
+    The update is given value, grad, value_fn (for line searches), obj_fn (for Sophia) and grad_fn (for SAM in opaque
+    mode); what it evaluates with obj_fn and grad_fn is not counted. Schedule-free
     optimisers are reported at their evaluation parameters: each step costs two evaluations, one to train and
     one at the point reported.
 
     Raises:
-        TypeError: if ``optimizer`` is neither; or makes something that is no GradientTransformation.
+        TypeError: if ``optimizer`` is neither; or makes something that is no GradientTransformation; or is
+            optax.lookahead, whose parameters are pairs.
 
     >>> import gdjax, optax
     >>> loss = lambda x: (x - 3.0) ** 2
@@ -99,6 +106,8 @@ class Optax:
         """At the start."""
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes, whatever the user has chosen
             optimizer = jax.tree.map(jnp.asarray, self.transformation.init(objective.start))
+        if part_of(optimizer, optax.LookaheadState) is not None:
+            raise TypeError(LOOKAHEAD)
         two_points = schedule_free_state(optimizer) is not None
         return OptaxState(
             iterate=objective.blank,
@@ -135,11 +144,15 @@ class Optax:
     def update(self, objective: Objective, optimizer: Any, point: Point) -> tuple[Vector, Any]:
         """One optax update from an evaluated point: the next parameters and optimiser state."""
 
-        def loss(params: Any, obj_fn: Any = None) -> Any:  # optax insists that value_fn takes all extra arguments
+        def loss(params: Any, obj_fn: Any = None, grad_fn: Any = None) -> Any:  # optax hands on all extra arguments
             return objective.value(params)
 
+        def gradient(params: Any, _: Any = None) -> Any:
+            return objective.evaluate(params).grad
+
         transformation = self.transformation
-        extra = accepted(transformation.update, value=point.value, grad=point.grad, value_fn=loss, obj_fn=loss)
+        functions = dict(value_fn=loss, obj_fn=loss, grad_fn=gradient)
+        extra = accepted(transformation.update, value=point.value, grad=point.grad, **functions)
         with jax.numpy_dtype_promotion("standard"):
             updates, new = transformation.update(point.grad, optimizer, point.x, **extra)
         # Some optimisers let a count or a rate change its dtype in the first update; a loop's carry cannot.
@@ -163,8 +176,13 @@ def effective_rate(state: OptaxState) -> vector.Scalar:
 
 def schedule_free_state(optimizer: Any) -> ScheduleFreeState | None:
     """The schedule-free part of an optax state, if it has one."""
-    parts = jax.tree.leaves(optimizer, is_leaf=lambda part: isinstance(part, ScheduleFreeState))
-    return next((part for part in parts if isinstance(part, ScheduleFreeState)), None)
+    return part_of(optimizer, ScheduleFreeState)
+
+
+def part_of(optimizer: Any, kind: type) -> Any:
+    """The part of an optax state that is of some kind; None if there is none."""
+    parts = jax.tree.leaves(optimizer, is_leaf=lambda part: isinstance(part, kind))
+    return next((part for part in parts if isinstance(part, kind)), None)
 
 
 def line_search_evaluations(optimizer: Any) -> jax.Array | int:

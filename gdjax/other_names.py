@@ -1,0 +1,81 @@
+"""What other libraries call an option (SciPy, jaxopt, optimistix, optax's tutorials), and what to write here."""
+
+import difflib
+from collections.abc import Iterable
+
+BOX = "penalty=gdjax.penalties.Box(lower, upper)"
+STEPS, EVALS, TOL = "max_steps=", "max_evals=", "tol=, or stop=gdjax.Stop(...) for the other tests"
+DATA = "data follow params: minimize(loss, params, x, y), or kwargs=dict(x=x, y=y)"
+FREE = "put what is fixed into the data, or into what the loss closes over, and leave it out of params"
+OPTIONS: dict[str, str] = {
+    "args": DATA,
+    "atol": TOL,
+    "bounds": BOX,
+    "constraints": f"{BOX}, or another of gdjax.penalties",
+    "disp": "progress=True, or print the result",
+    "fixed": FREE,
+    "frozen": FREE,
+    "ftol": "stop=gdjax.Stop(decrease=...)",
+    "fun": "the loss comes first: minimize(loss, params)",
+    "gradient": "grad=",
+    "gtol": "tol=",
+    "hess": "the Hessian products come from JAX: method=gdjax.TrustRegion()",
+    "hessp": "the Hessian products come from JAX: method=gdjax.TrustRegion()",
+    "init_params": "the start follows the loss: minimize(loss, params)",
+    "iterations": STEPS,
+    "jac": "grad=",
+    "learning_rate": "method=gdjax.GradientDescent(learning_rate), or method=optax.adam(learning_rate)",
+    "lower": BOX,
+    "lr": "method=gdjax.GradientDescent(learning_rate), or method=optax.adam(learning_rate)",
+    "max_fun": EVALS,
+    "max_iter": STEPS,
+    "maxfev": EVALS,
+    "maxfun": EVALS,
+    "maxiter": STEPS,
+    "momentum": "method=gdjax.GradientDescent(learning_rate, momentum=...)",
+    "n_steps": STEPS,
+    "num_steps": STEPS,
+    "optimizer": "method=",
+    "options": "each by its own name: max_steps=, max_evals=, tol=",
+    "prox": "penalty= takes an object with value(x) and prox(x, step)",
+    "rtol": TOL,
+    "solver": "method=",
+    "steps": STEPS,
+    "timeout": "max_seconds=",
+    "tolerance": TOL,
+    "upper": BOX,
+    "verbose": "progress=True",
+    "x0": "the start follows the loss: minimize(loss, params)",
+    "xtol": "stop=gdjax.Stop(step=...)",
+}
+METHODS: dict[str, str] = {
+    "accelerated": "gdjax.AcceleratedGradient()",
+    "bfgs": "gdjax.BFGS()",
+    "cg": "gdjax.ConjugateGradient()",
+    "gd": "gdjax.GradientDescent(learning_rate)",
+    "gradientdescent": "gdjax.GradientDescent(learning_rate)",
+    "lbfgs": "gdjax.LBFGS()",
+    "lbfgsb": f"gdjax.LBFGS(), with {BOX}",
+    "newtoncg": "gdjax.TrustRegion()",
+    "proximalgradient": "gdjax.ProximalGradient()",
+    "tnc": f"gdjax.LBFGS(), with {BOX}",
+    "trustexact": "gdjax.TrustRegion()",
+    "trustkrylov": "gdjax.TrustRegion()",
+    "trustncg": "gdjax.TrustRegion()",
+    "trustregion": "gdjax.TrustRegion()",
+}
+
+
+def for_option(name: str, known: Iterable[str]) -> str:
+    """What to write for an option that does not exist, or the options that there are."""
+    known = list(known)
+    if name in OPTIONS:
+        return f"; {name}: {OPTIONS[name]}"
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; is {close[0]} meant?" if close else f"; its options are {', '.join(known)}"
+
+
+def for_method(name: str) -> str:
+    """What to write for a method that is given by its name; empty if that is not known."""
+    key = "".join(filter(str.isalnum, name.lower()))
+    return f"; write method={METHODS[key]}" if key in METHODS else ""
