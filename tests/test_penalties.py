@@ -46,6 +46,8 @@ SETS = {
     "NonNegative": NonNegative(),
     "Simplex": Simplex(1.5),
     "Simplex, rows": Simplex(1.5, axis=-1),
+    "Simplex from below": Simplex(1.5, lower=np.array([0.1, -0.2, 0.3])),
+    "Simplex, columns from below": Simplex(1.5, axis=0, lower=0.2),
     "L1Ball": L1Ball(1.5),
     "L2Ball": L2Ball(1.5),
     "Halfspace": Halfspace(NORMAL, -1.0),
@@ -146,6 +148,38 @@ def test_pytrees_prefixes_and_leaves_left_alone():
     clipped = Box({"w": 0.0, "b": None}, 2.5).prox(x, 1.0)
     np.testing.assert_allclose(clipped["w"], [2.5, 0.0])
     assert float(clipped["b"][1][0]) == -5.0
+
+
+def test_entries_left_out_have_no_penalty_and_unknown_ones_are_named():
+    x = {"w": jnp.array([3.0]), "b": {"c": jnp.array([2.0]), "d": jnp.array([-1.0])}}
+    penalty = by_leaf({"b": {"d": NonNegative()}})
+    z = penalty.prox(x, 1.0)
+    assert [float(leaf[0]) for leaf in (z["w"], z["b"]["c"], z["b"]["d"])] == [3, 2, 0]
+    assert float(penalty.bounds(x)[0]["w"][0]) == -np.inf
+    with pytest.raises(ValueError, match="params has no entry 'v'"):
+        by_leaf({"v": NonNegative()}).prox(x, 1.0)
+
+
+def test_lists_of_numbers_are_arrays_where_a_parameter_is_one():
+    np.testing.assert_allclose(Box([0, 0.5], [1, 2]).prox(jnp.array([-3.0, 3.0]), 1.0), [0, 2])
+    np.testing.assert_allclose(L1([[1.0, 0.0]]).prox(jnp.array([[3.0, 3.0]]), 1.0), [[2, 3]])
+    z = Box({"a": [0.0, 1.0]}).prox({"a": jnp.zeros(2)}, 1.0)
+    np.testing.assert_allclose(z["a"], [0, 1])
+    pair = Box([0.0, 1.0]).prox([jnp.zeros(2), jnp.zeros(2)], 1.0)  # for each leaf its own
+    np.testing.assert_allclose(pair, [[0, 0], [1, 1]])
+
+
+def test_leaves_of_size_zero():
+    x = {"a": jnp.array([3.0, 1.0]), "e": jnp.zeros((0, 3)), "f": jnp.zeros((2, 0))}
+    np.testing.assert_allclose(Simplex().prox(x, 1.0)["a"], [1, 0])
+    rows = by_leaf({"a": Simplex(axis=-1), "e": Simplex(axis=-1)})
+    np.testing.assert_allclose(rows.prox(x, 1.0)["a"], [1, 0])
+    assert float(rows.value(rows.prox(x, 1.0))) == 0
+    assert float(Simplex().value(Simplex().prox(x, 1.0))) == 0
+    for axis in (0, 1):
+        smooth = TotalVariation1D(1.0, axis=axis)
+        assert smooth.prox({"e": x["e"], "f": x["f"]}, 1.0)["f"].shape == (2, 0)
+        assert float(smooth.value({"e": x["e"], "f": x["f"]})) == 0
 
 
 def test_zero_vectors_make_no_nan():

@@ -1,12 +1,14 @@
 """Penalties: terms of a sum f + g that need not be differentiable, and constraints, each known by its prox."""
 
 from gdjax.penalties.affine import AffineSet, Halfspace, Hyperplane
+from gdjax.penalties.balls import L1Ball, L2Ball
 from gdjax.penalties.base import Penalty
 from gdjax.penalties.box_section import BoxSection
 from gdjax.penalties.by_leaf import by_leaf
 from gdjax.penalties.norms import L1, L2, ElasticNet, GroupLasso, SquaredL2
 from gdjax.penalties.nuclear_norm import NuclearNorm
-from gdjax.penalties.sets import Box, L1Ball, L2Ball, NonNegative, Simplex
+from gdjax.penalties.sets import Box, NonNegative
+from gdjax.penalties.simplex import Simplex
 from gdjax.penalties.total_variation import TotalVariation1D
 
 __all__ = [

@@ -15,7 +15,9 @@ class Penalty(Protocol):
 
     A class of your own needs no base class, only these two methods. As a pytree (a NamedTuple is one) its
     numbers are traced: another strength then compiles nothing. The steps are those of a method, at least 0; at
-    step 0 the prox is the identity, or for a set the projection.
+    step 0 the prox is the identity, or for a set the projection. `gdjax.check_penalty` tells whether the two belong
+    together. Without ``value`` (none, or None) the best point is that of the smallest prox-gradient step, and the
+    value of the result that of the loss alone.
 
     >>> from typing import NamedTuple
     >>> import gdjax
@@ -38,8 +40,13 @@ class Penalty(Protocol):
 
 
 def is_penalty(x: Any) -> bool:
-    """Whether ``x`` has the two methods (and is not a class that has them)."""
-    return isinstance(x, Penalty) and not isinstance(x, type)
+    """Whether ``x`` has a prox (and is not a class that has one)."""
+    return callable(getattr(x, "prox", None)) and not isinstance(x, type)
+
+
+def has_value(penalty: Any) -> bool:
+    """Whether the value of a penalty is known, not only its prox."""
+    return callable(getattr(penalty, "value", None)) and getattr(penalty, "value_is_known", True)
 
 
 def like(number: Any, leaf: jax.Array) -> jax.Array:
@@ -50,23 +57,37 @@ def like(number: Any, leaf: jax.Array) -> jax.Array:
 def spread(value: Any, tree: Any, name: str) -> Any:
     """``value`` for every leaf of ``tree``: it is a number, an array that broadcasts, or a pytree of such.
 
-    A pytree may stop short of the leaves (a prefix); None in it stands for the default.
+    A pytree may stop short of the leaves (a prefix); None in it stands for the default. Where a parameter is one array,
+    a list of numbers is an array too.
 
     Raises:
         ValueError: naming the leaf, if a shape does not broadcast to that of the parameter or the structures differ.
     """
     is_none = lambda v: v is None
+    treedef: Any = jax.tree.structure(tree)
     try:
         full = jax.tree.map(lambda v, sub: jax.tree.map(lambda _: Some(v), sub), value, tree, is_leaf=is_none)
+        some = jax.tree.leaves(full, is_leaf=lambda v: isinstance(v, Some))
     except ValueError as error:
-        raise ValueError(f"{name} must be a number, an array or a pytree like params: {error}") from None
-    some, treedef = jax.tree.leaves(full, is_leaf=lambda v: isinstance(v, Some)), jax.tree.structure(tree)
+        try:
+            some = [Some(as_array(v)) for v in treedef.flatten_up_to(value)]
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be a number, an array or a pytree like params: {error}") from None
     for (leaf_name, leaf), v in zip(named_leaves("params", tree), some, strict=True):
         shape = jnp.shape(v.value) if v.value is not None else ()
         ends = zip(shape[::-1], leaf.shape[::-1], strict=False)
         if len(shape) > leaf.ndim or any(a not in (1, b) for a, b in ends):
             raise ValueError(f"{name} has shape {shape}, which does not broadcast to {leaf_name} of shape {leaf.shape}")
     return jax.tree.unflatten(treedef, some)
+
+
+def as_array(value: Any) -> Any:
+    """Lists and tuples of numbers, nested or not, as arrays; numbers, arrays and None as they are."""
+    if not isinstance(value, list | tuple):
+        return value
+    rows = [jnp.asarray(as_array(v)) for v in value]
+    dtype = jnp.result_type(float, *[row for row in rows if jnp.issubdtype(row.dtype, jnp.floating)])
+    return jnp.stack([row.astype(dtype) for row in rows])
 
 
 class Some:

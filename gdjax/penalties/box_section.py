@@ -49,6 +49,10 @@ class BoxSection:
         sides = (ravel_pytree(tree)[0].astype(flat.dtype) for tree in (normal_like(self.normal, x), lower, upper))
         return unravel(project(flat, jnp.asarray(self.offset).astype(flat.dtype), *sides))
 
+    def narrowed(self, x: Any) -> "BoxSection":
+        """With bounds that the dtypes of x hold."""
+        return BoxSection(self.normal, self.offset, *Box(self.lower, self.upper).bounds(x))
+
     def describe(self, x: Any) -> str:
         """The active set in words."""
         return Box(self.lower, self.upper).describe(x)

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gdjax.penalties.base import is_penalty
-from gdjax.penalties.sets import Box
+from gdjax.penalties.base import has_value, is_penalty
+from gdjax.penalties.sets import Box, narrowed
 from gdjax.pytrees import pytree_dataclass
 from gdjax.vector import Scalar, real_dtype
 
@@ -14,8 +14,11 @@ from gdjax.vector import Scalar, real_dtype
 def by_leaf(penalties: Any) -> "ByLeaf":
     """Another penalty, or None, for each leaf or branch of the parameters.
 
+    `gdjax.minimize` takes the pytree itself, too: ``penalty={"slope": L1(1.0)}``.
+
     Args:
-        penalties: a pytree like the parameters, which may stop short of their leaves, with penalties and None.
+        penalties: a pytree like the parameters, which may stop short of their leaves, with penalties and None. Entries
+            left out of a dict are None.
 
     Raises:
         TypeError: if something in it is neither.
@@ -23,7 +26,7 @@ def by_leaf(penalties: Any) -> "ByLeaf":
     >>> import gdjax, jax.numpy as jnp
     >>> from gdjax.penalties import L1
     >>> loss = lambda w: 0.5 * (w["slope"] - 3) ** 2 + 0.5 * (w["intercept"] - 3) ** 2
-    >>> lasso = by_leaf({"slope": L1(1.0), "intercept": None})
+    >>> lasso = by_leaf({"slope": L1(1.0)})
     >>> w = gdjax.minimize(loss, {"slope": 0.0, "intercept": 0.0}, penalty=lasso).params
     >>> round(float(w["slope"]), 3), round(float(w["intercept"]), 3)
     (2.0, 3.0)
@@ -39,33 +42,53 @@ def ends(x: Any) -> bool:
     return x is None or is_penalty(x)
 
 
+def completed(penalties: Any, x: Any) -> Any:
+    """With None for the entries of dicts in x that have no penalty.
+
+    Raises:
+        ValueError: on a penalty for an entry that is not there.
+    """
+    if ends(penalties) or not (isinstance(penalties, dict) and isinstance(x, dict)):
+        return penalties
+    unknown = [key for key in penalties if key not in x]
+    if unknown:
+        raise ValueError(f"the penalties of by_leaf are no pytree like params: params has no entry {unknown[0]!r}")
+    return type(penalties)((key, completed(penalties.get(key), x[key])) for key in x)
+
+
 @pytree_dataclass
 class ByLeaf:
     """The sum of penalties of different leaves; made by `by_leaf`."""
 
     penalties: Any
 
-    def parts(self, x: Any) -> list[tuple[Any, Any]]:
-        """Each penalty with its branch of x."""
-        penalties, treedef = jax.tree.flatten(self.penalties, is_leaf=ends)  # type: tuple[list[Any], Any]
+    def split(self, x: Any) -> tuple[list[tuple[Any, Any]], Any]:
+        """Each penalty with its branch of x; and the structure of the penalties."""
+        penalties, treedef = jax.tree.flatten(completed(self.penalties, x), is_leaf=ends)  # type: tuple[list[Any], Any]
         try:
-            return list(zip(penalties, treedef.flatten_up_to(x), strict=True))
+            return list(zip(penalties, treedef.flatten_up_to(x), strict=True)), treedef
         except ValueError as error:
             raise ValueError(f"the penalties of by_leaf are no pytree like params: {error}") from None
 
-    def join(self, branches: list[Any]) -> Any:
-        """The pytree of branches."""
-        return jax.tree.unflatten(jax.tree.structure(self.penalties, is_leaf=ends), branches)
+    def parts(self, x: Any) -> list[tuple[Any, Any]]:
+        """Each penalty that is one, with its branch of x."""
+        return [(penalty, branch) for penalty, branch in self.split(x)[0] if penalty is not None]
 
     def value(self, x: Any) -> Scalar:
         """The sum."""
         dtype = real_dtype(x)
-        values = [jnp.asarray(penalty.value(branch)).astype(dtype) for penalty, branch in self.parts(x) if penalty]
+        values = [jnp.asarray(penalty.value(branch)).astype(dtype) for penalty, branch in self.parts(x)]
         return sum(values, jnp.zeros((), dtype))
+
+    @property
+    def value_is_known(self) -> bool:
+        """Whether that of every penalty is."""
+        return all(p is None or has_value(p) for p in jax.tree.leaves(self.penalties, is_leaf=ends))
 
     def prox(self, x: Any, step: Scalar) -> Any:
         """Each its own."""
-        return self.join([p.prox(branch, step) if p else branch for p, branch in self.parts(x)])
+        pairs, treedef = self.split(x)
+        return jax.tree.unflatten(treedef, [branch if p is None else p.prox(branch, step) for p, branch in pairs])
 
     @property
     def is_box(self) -> bool:
@@ -75,9 +98,21 @@ class ByLeaf:
 
     def bounds(self, x: Any) -> tuple[Any, Any]:
         """Lower and upper bounds like x, if there are only boxes."""
-        pairs = [(p or Box()).bounds(branch) for p, branch in self.parts(x)]
-        lower, upper = zip(*pairs, strict=True)
-        return self.join(list(lower)), self.join(list(upper))
+        pairs, treedef = self.split(x)
+        sides = [(Box() if p is None else p).bounds(branch) for p, branch in pairs]
+        lower, upper = (jax.tree.unflatten(treedef, [side[k] for side in sides]) for k in (0, 1))
+        return lower, upper
+
+    def narrowed(self, x: Any) -> "ByLeaf":
+        """With bounds that the dtypes of x hold."""
+        pairs, treedef = self.split(x)
+        return ByLeaf(jax.tree.unflatten(treedef, [narrowed(p, branch) for p, branch in pairs]))
+
+    def check(self, x: Any) -> None:
+        """Raise ValueError for penalties that do not fit x, as far as numbers are known."""
+        for p, branch in self.parts(x):
+            if hasattr(p, "check"):
+                p.check(branch)
 
     def describe(self, x: Any) -> str:
         """Each in words."""

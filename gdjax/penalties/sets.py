@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from optax import projections
 
-from gdjax.penalties.base import count_zeros, like, spread, squared_norm, total
-from gdjax.pytrees import is_concrete, pytree_dataclass, require, static_field
+from gdjax.penalties.base import Some, count_zeros, spread
+from gdjax.pytrees import is_concrete, pytree_dataclass, require
 from gdjax.vector import Scalar, real_dtype
 
 
@@ -73,21 +73,15 @@ class Box:
 
     def bounds(self, x: Any) -> tuple[Any, Any]:
         """Lower and upper bound as pytrees like x, in its shapes and dtypes."""
+        if any(map(jnp.iscomplexobj, jax.tree.leaves(x))):
+            raise TypeError("a box has no complex parameters; penalise other leaves by gdjax.penalties.by_leaf")
+        pairs = jax.tree.map(bounds_of, x, spread(self.lower, x, "lower"), spread(self.upper, x, "upper"))
+        lower, upper = (jax.tree.map(lambda _, pair, k=k: pair[k], x, pairs) for k in (0, 1))
+        return lower, upper
 
-        def side(value: Any, name: str, none: float, toward: float) -> Any:
-            def of_leaf(leaf: jax.Array, bound: Any) -> jax.Array:
-                if jnp.iscomplexobj(leaf):
-                    raise TypeError("a box has no complex parameters; penalise other leaves by gdjax.penalties.by_leaf")
-                wide = jnp.asarray(none if bound.value is None else bound.value)
-                cast = wide.astype(leaf.dtype)
-                if jnp.issubdtype(wide.dtype, jnp.floating) and jnp.finfo(cast.dtype).bits < jnp.finfo(wide.dtype).bits:
-                    outside = (cast.astype(wide.dtype) - wide) * toward < 0
-                    cast = jnp.where(outside, jnp.nextafter(cast, jnp.full_like(cast, toward * jnp.inf)), cast)
-                return jnp.broadcast_to(cast, leaf.shape)
-
-            return jax.tree.map(of_leaf, x, spread(value, x, name))
-
-        return side(self.lower, "lower", -jnp.inf, 1.0), side(self.upper, "upper", jnp.inf, -1.0)
+    def narrowed(self, x: Any) -> "Box":
+        """With bounds that the dtypes of x hold: the loss sees half precision where the prox works in single."""
+        return Box(*self.bounds(x))
 
     def value(self, x: Any) -> Scalar:
         """0 or inf."""
@@ -104,6 +98,32 @@ class Box:
         count = lambda bound: sum(jax.tree.leaves(jax.tree.map(lambda v, b: int(jnp.sum(v == b)), x, bound)))
         size = sum(leaf.size for leaf in jax.tree.leaves(x))
         return f"of {size} entries {count(lower)} are at the lower bound, {count(upper)} at the upper"
+
+
+def bounds_of(leaf: jax.Array, lower: Some, upper: Some) -> tuple[jax.Array, jax.Array]:
+    """The bounds of a leaf in its dtype, rounded inwards; where no number is left between, both the one nearest."""
+    low, low_lost = rounded(leaf, -jnp.inf if lower.value is None else lower.value, 1.0)
+    high, high_lost = rounded(leaf, jnp.inf if upper.value is None else upper.value, -1.0)
+    if low_lost or high_lost:
+        one_apart = (low > high) & (low <= jnp.nextafter(high, jnp.full_like(high, jnp.inf)))
+        low = jnp.where(one_apart, high, low)
+    return jnp.broadcast_to(low, leaf.shape), jnp.broadcast_to(high, leaf.shape)
+
+
+def rounded(leaf: jax.Array, bound: Any, toward: float) -> tuple[jax.Array, bool]:
+    """A bound in the dtype of a leaf, no less (``toward`` 1) or no more (-1) than it is; whether digits may be lost."""
+    wide = jnp.asarray(bound)
+    cast = wide.astype(leaf.dtype)
+    lost = jnp.issubdtype(wide.dtype, jnp.floating) and jnp.finfo(cast.dtype).nmant < jnp.finfo(wide.dtype).nmant
+    if lost:
+        outside = (cast.astype(wide.dtype) - wide) * toward < 0
+        cast = jnp.where(outside, jnp.nextafter(cast, jnp.full_like(cast, toward * jnp.inf)), cast)
+    return cast, lost
+
+
+def narrowed(penalty: Any, x: Any) -> Any:
+    """A penalty with bounds that the dtypes of x hold, if it has bounds."""
+    return penalty.narrowed(x) if hasattr(penalty, "narrowed") else penalty
 
 
 @pytree_dataclass
@@ -128,123 +148,3 @@ class NonNegative:
         """The active set in words."""
         zeros, size = count_zeros(x)
         return f"{zeros} of {size} entries are exactly zero"
-
-
-@pytree_dataclass
-class Simplex:
-    """``x >= 0, sum x = scale``: probabilities, mixtures.
-
-    Args:
-        scale: the sum, positive.
-        axis: None for the sum over all parameters; an axis for each vector along it in every leaf, such as
-            -1 for the rows of a stochastic matrix.
-
-    Raises:
-        ValueError: if the scale is not positive.
-    """
-
-    scale: Any = 1.0
-    axis: int | None = static_field(None)
-
-    def __post_init__(self) -> None:
-        require("must be positive", self.scale, lambda s: s > 0, "scale")
-
-    def value(self, x: Any) -> Scalar:
-        """0 or inf."""
-        leaves = jax.tree.leaves(x)
-        negative = jnp.stack([jnp.max(-leaf, initial=0).astype(real_dtype(x)) for leaf in leaves]).max()
-        sums = [total(leaves)] if self.axis is None else [jnp.sum(leaf, self.axis) for leaf in leaves]
-        gaps = [jnp.max(jnp.abs(s - like(self.scale, s))).astype(negative.dtype) for s in sums]
-        return indicator(jnp.maximum(negative, jnp.stack(gaps).max()), like(self.scale, negative))
-
-    def prox(self, x: Any, step: Scalar) -> Any:
-        """Shift and clip."""
-        # Shifted first (the same for the projection): sums of large equal numbers would lose the scale.
-        project = lambda tree: onto_simplex(tree, jnp.asarray(self.scale).astype(real_dtype(tree)))
-        axis = self.axis
-        if axis is None:
-            dtype = real_dtype(x)
-            largest = jnp.stack([jnp.max(leaf).astype(dtype) for leaf in jax.tree.leaves(x)]).max()
-            return project(jax.tree.map(lambda leaf: leaf - largest.astype(leaf.dtype), x))
-        return jax.tree.map(lambda leaf: along(project, leaf, axis), x)
-
-    def describe(self, x: Any) -> str:
-        """The sparsity in words."""
-        zeros, size = count_zeros(x)
-        return f"{zeros} of {size} entries are exactly zero"
-
-
-@jax.custom_jvp
-def onto_simplex(x: Any, scale: jax.Array) -> Any:
-    """optax's projection; its own derivative would be taken outside of `mixed`, and not by the scale."""
-    with mixed():
-        return as_before(projections.projection_simplex(x, scale), x)
-
-
-@onto_simplex.defjvp
-def onto_simplex_jvp(primals: tuple[Any, jax.Array], tangents: tuple[Any, jax.Array]) -> tuple[Any, Any]:
-    """The entries above 0 move together such that their sum does as the scale."""
-    z = onto_simplex(*primals)
-    dots, rise = tangents
-    moving = jax.tree.map(lambda v, d: jnp.where(v > 0, d, 0), z, dots)
-    count = total([(v > 0).astype(rise.dtype) for v in jax.tree.leaves(z)])
-    shift = (rise - total(jax.tree.leaves(moving)).astype(rise.dtype)) / count.astype(rise.dtype)
-    return z, jax.tree.map(lambda v, d: jnp.where(v > 0, d + shift.astype(d.dtype), 0), z, moving)
-
-
-def along(project: Any, leaf: jax.Array, axis: int) -> jax.Array:
-    """A projection of every vector along an axis."""
-    moved = jnp.moveaxis(leaf, axis, -1)
-    rows = moved.reshape(-1, moved.shape[-1])
-    rows = jax.vmap(project)(rows - jnp.max(rows, axis=1, keepdims=True))
-    return jnp.moveaxis(rows.reshape(moved.shape), -1, axis)
-
-
-@pytree_dataclass
-class L1Ball:
-    """``sum |x_i| <= radius`` (J. Duchi et al., ICML 2008). The radius must be positive."""
-
-    radius: Any = 1.0
-
-    def __post_init__(self) -> None:
-        require("must be positive", self.radius, lambda s: s > 0, "radius")
-
-    def value(self, x: Any) -> Scalar:
-        """0 or inf."""
-        norm = total([jnp.abs(leaf) for leaf in jax.tree.leaves(x)])
-        return indicator(norm - like(self.radius, norm), like(self.radius, norm))
-
-    def prox(self, x: Any, step: Scalar) -> Any:
-        """Soft threshold, as far as needed."""
-        # optax's l1_ball rests on a simplex that is not shifted: of float32 entries of 50 it keeps four digits.
-        sizes = jax.tree.map(jnp.abs, x)
-        norm = total(jax.tree.leaves(sizes))
-        outside = norm > like(self.radius, norm)
-        shrunk = Simplex(self.radius).prox(sizes, step)
-        shorten = lambda v, size, to: jnp.where(outside, v * (to / jnp.where(size > 0, size, 1)).astype(v.dtype), v)
-        return jax.tree.map(shorten, x, sizes, shrunk)
-
-    def describe(self, x: Any) -> str:
-        """The sparsity in words."""
-        zeros, size = count_zeros(x)
-        return f"{zeros} of {size} entries are exactly zero"
-
-
-@pytree_dataclass
-class L2Ball:
-    """``|x|_2 <= radius``, all parameters being one vector. The radius must be positive."""
-
-    radius: Any = 1.0
-
-    def __post_init__(self) -> None:
-        require("must be positive", self.radius, lambda s: s > 0, "radius")
-
-    def value(self, x: Any) -> Scalar:
-        """0 or inf."""
-        norm = jnp.sqrt(squared_norm(x))
-        return indicator(norm - like(self.radius, norm), like(self.radius, norm))
-
-    def prox(self, x: Any, step: Scalar) -> Any:
-        """Shorten."""
-        with mixed():
-            return as_before(projections.projection_l2_ball(x, self.radius), x)

@@ -40,6 +40,8 @@ class TotalVariation1D:
         real_leaves(x)
 
         def of_leaf(leaf: jax.Array) -> jax.Array:
+            if leaf.size == 0:
+                return leaf
             signals = jnp.moveaxis(leaf, self.axis, -1)
             rows = signals.reshape(-1, signals.shape[-1])
             strength = like(step, leaf) * like(self.strength, leaf)
