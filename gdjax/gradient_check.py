@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax import vector
-from gdjax.composite import check_penalty
+from gdjax.composite import as_penalty
 from gdjax.given_gradient import TINY, shake
 from gdjax.gradient_report import GradientReport, LeafCheck, LineCheck
 from gdjax.line_check import direction, line_check
@@ -63,7 +63,7 @@ def check_gradient(
     >>> report.ok, report.leaves[0].worst_index
     (False, (1,))
     """
-    check_penalty(penalty)
+    penalty = as_penalty(penalty, params)
     problem = Problem(loss, params, args, kwargs or {}, grad, has_aux, False, penalty)
     coarse = coarsest(check_params(params))
     try:

@@ -68,14 +68,21 @@ class Objective:
         """A gradient of the user's own function like params, in `jax.grad`'s convention."""
         return jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(self.sign, g.dtype), self.layout.unravel(grad))
 
+    def merit(self, point: Point) -> Scalar:
+        """What makes a point better if it is less: its value; its prox-gradient step if the penalty's is not known."""
+        known = self.composite is None or self.composite.value_is_known
+        return point.value if known else point.grad_norm
+
     def to_user(self, point: Point) -> dict[str, Any]:
         """params, value, grad (in `jax.grad`'s convention) and aux of the user's own function."""
         sign = jnp.asarray(self.sign, self.dtype)
         params, grad = self.layout.unravel(point.x), self.grad_to_user(point.grad)
         user = dict(params=params, value=sign * point.value, grad=grad, grad_norm=point.grad_norm, aux=point.aux)
         if self.composite is not None:
-            user |= dict(params=self.composite.clip(params), penalty=self.composite.to_return())
-            user |= dict(loss_value=sign * point.smooth, penalty_value=point.penalty)
+            unknown = jnp.asarray(jnp.nan, self.dtype)
+            penalty_value = point.penalty if self.composite.value_is_known else unknown
+            user |= dict(penalty=self.composite.to_return())
+            user |= dict(loss_value=sign * point.smooth, penalty_value=penalty_value)
         return user
 
 
@@ -115,7 +122,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
         value, grad, aux = jax.tree.unflatten(out_tree, replay(*jax.tree.leaves(layout.unravel(x))))
         grad = jax.lax.optimization_barrier(layout.ravel(grad))
         point = Point(x, value.astype(dtype), grad, vector.max_abs(grad).astype(dtype), aux)
-        return point if composite is None else add_penalty(point, composite.value(x))
+        return point if composite is None else add_penalty(point, composite.value_seen(x))
 
     def product(x: Vector, v: Vector) -> Point:
         try:

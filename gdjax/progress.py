@@ -101,7 +101,7 @@ def advance(objective: Objective, p: Progress, trip: Trip) -> Progress:
 def enter(objective: Objective, trip: Trip, p: Progress) -> tuple[Progress, jax.Array]:
     """Enter the scalars of a trip; also whether to measure the curvature."""
     before, _, after, outcome = trip
-    accepted, f, g = outcome.accepted, after.value, after.grad_norm
+    accepted, f, g = outcome.accepted, objective.merit(after), after.grad_norm
     steps = p.steps + accepted.astype(jnp.int32)
     at_start = accepted & (steps == 0)
     noise = objective.noise(f)

@@ -9,7 +9,7 @@ import optax
 
 from gdjax import other_names
 from gdjax.closures import hoist
-from gdjax.composite import check_penalty
+from gdjax.composite import as_penalty
 from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
 from gdjax.methods.base import Method
@@ -82,9 +82,9 @@ def prepare(
     twice = [name for name in given if stop is not None and getattr(stop, name) is not None]
     if twice:
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
-    check_penalty(penalty)
-    stop, method = dataclasses.replace(stop or Stop(), **given), as_method(method, penalty)
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
+    penalty = as_penalty(penalty, params)
+    stop, method = dataclasses.replace(stop or Stop(), **given), as_method(method, penalty)
     ways: Any = dict(spread=is_spread(params), trips=None if implicit else unrolled_trips(method, stop))
     problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty, **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.

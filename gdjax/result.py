@@ -49,7 +49,7 @@ class Result:
     certificate: "CriticalPoint | None" = None  # with escape_saddles=True: the curvature at params
     state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need
     loss_value: Any = None  # with a penalty: value = loss_value + penalty_value (- for a maximum)
-    penalty_value: Any = None
+    penalty_value: Any = None  # NaN if only its prox is known: then value = loss_value
     penalty: Any = None  # the penalty itself, for the words on its active set
     method: str | None = static_field(None)  # with a penalty: which method was used
 

@@ -46,7 +46,9 @@ def of_one(result: "Result") -> str:
 
 def of_penalty(result: "Result") -> str:
     """The two parts of the value, the active set or sparsity, the method."""
-    parts = f"The loss is {float(result.loss_value):.6g}, the penalty {float(result.penalty_value):.6g}"
+    penalty = float(result.penalty_value)
+    known = f"the penalty {penalty:.6g}" if penalty == penalty else "the value of the penalty is not known"
+    parts = f"The loss is {float(result.loss_value):.6g}, {known}"
     describe = getattr(result.penalty, "describe", None)
     words = describe(result.params) if describe else ""
     return f"{parts}{'; ' * bool(words)}{words} (method: {result.method})."

@@ -185,14 +185,14 @@ def status(
     after, outcome = trip.after, trip.outcome
     f, noise = after.value, objective.noise(after.value)
     # A stationary point above a value already seen is not an answer.
-    at_bottom = f <= p.lowest + jnp.maximum(noise, outcome.noise)
+    at_bottom = objective.merit(after) <= p.lowest + jnp.maximum(noise, outcome.noise)
     stationary = after.grad_norm <= gradient_threshold(stop, f, p.largest_norm)
     exhausted = (p.idle >= FLOOR_PATIENCE) | outcome.failed
     flat = after.grad_norm <= stop.floor * jnp.minimum((1 + jnp.abs(f)) / FLOOR_SLOPE, p.largest_norm)
     frozen = p.frozen >= jnp.minimum(stop.patience, PATIENCE_OF_STEPS)
     stalled = frozen | (p.idle >= stop.patience)
     cycles = p.curvature > 0  # the same value and gradient norm, but on two sides of a valley
-    lost, ran_away = escapes(p, trip, searches)
+    lost, ran_away = escapes(p, trip, objective.merit(after), searches)
     tests = {
         Status.NONFINITE_START: p.steps < 0,
         Status.UNBOUNDED: unbounded(p, trip),
@@ -216,9 +216,9 @@ def status(
     return code
 
 
-def escapes(p: Progress, trip: Trip, searches: bool) -> tuple[jax.Array | bool, jax.Array]:
+def escapes(p: Progress, trip: Trip, f: Scalar, searches: bool) -> tuple[jax.Array | bool, jax.Array]:
     """Whether a method without a search met a non-finite point, and whether the value ran away upwards."""
-    f, g, point = trip.after.value, trip.after.grad_norm, trip.point
+    g, point = trip.after.grad_norm, trip.point
     rise = f - p.start_value
     size = jnp.maximum(jnp.abs(p.start_value), p.start_value - p.lowest)
     far = (rise > DIVERGED_RISE * size) | (g > DIVERGED_SLOPE * p.start_norm)

@@ -95,16 +95,18 @@ class AcceleratedProximalGradient:
         x_next = prox_gradient(objective, base, rate)
         pairs = (vector.subtract(base.x, x_next), vector.subtract(x_next, x))
         gap, turn = (v.astype(dtype) for v in vector.dots((pairs[0], pairs[0]), pairs))
-        theta = jnp.where((turn > 0) | (state.points == 0), 1, theta)
+        # Momentum would carry a shortened step out of the domain of the loss again.
+        theta = jnp.where((turn > 0) | (state.points == 0) | ~finite, 1, theta)
         beta = (theta - 1) / momentum(theta)
         trial = vector.add_scaled(x_next, beta, pairs[1])
         if objective.composite is not None:
             trial = objective.composite.into_domain(trial, objective.composite.value(trial))
-            base = base._replace(grad_norm=step_norm(base.x, x_next, rate))
+            base = base._replace(grad_norm=step_norm(base.x, base.grad, x_next, rate))
         trials = jnp.where(taken, 0, state.trials + 1)
         points = state.points + taken.astype(jnp.int32)
         new = AcceleratedState(base, x, x_next, trial, rate, theta, points, trials)
-        failed = ~taken & (trials >= MAX_TRIALS)
+        # A step that was shortened until rounding swallowed it leads nowhere.
+        failed = ~taken & ((trials >= MAX_TRIALS) | jnp.all(pairs[0] == 0))
         return new, Outcome(taken & finite, state.rate, failed, 0.5 * gap / rate)
 
     def next_rate(

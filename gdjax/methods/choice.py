@@ -8,6 +8,7 @@ from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.panoc import PANOC
 from gdjax.methods.projected_lbfgs import ProjectedLBFGS
 from gdjax.methods.proximal_gradient import ProximalGradient
+from gdjax.penalties.base import has_value
 
 ACCEPTING = (ProximalGradient, AcceleratedProximalGradient, PANOC)
 
@@ -16,11 +17,11 @@ def with_penalty(method: Method | None, penalty: Any) -> Method:
     """The method for a penalty: L-BFGS becomes its projected form in a box; None is the default.
 
     Raises:
-        ValueError: if the method takes no penalty; the message names those that do.
+        ValueError: if the method takes no penalty, or none without a value; the message names those that do.
     """
     is_box = getattr(penalty, "is_box", False)
     if method is None:
-        return ProjectedLBFGS() if is_box else PANOC()
+        return ProjectedLBFGS() if is_box else PANOC() if has_value(penalty) else AcceleratedProximalGradient()
     if isinstance(method, LBFGS) and is_box:
         return ProjectedLBFGS.of(method)
     if not getattr(method, "accepts_penalty", False):
@@ -28,5 +29,10 @@ def with_penalty(method: Method | None, penalty: Any) -> Method:
         raise ValueError(
             f"{name_of(method)} cannot take the penalty {type(penalty).__name__}: use {names}, "
             "or LBFGS where the penalty is Box or NonNegative"
+        )
+    if getattr(method, "needs_value", False) and not has_value(penalty):
+        raise ValueError(
+            f"{name_of(method)} compares values, and {type(penalty).__name__} has none: give it value(x), or use "
+            "AcceleratedProximalGradient() or ProximalGradient()"
         )
     return method

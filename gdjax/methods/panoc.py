@@ -15,7 +15,7 @@ from gdjax.composite import stationarity, step_norm
 from gdjax.layout import Flat
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Outcome, usable
-from gdjax.methods.projected_lbfgs import Pairs, empty, remember, solve
+from gdjax.methods.pairs import Pairs, empty, remember, solve
 from gdjax.methods.proximal_gradient import probe
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, static_field
@@ -82,6 +82,7 @@ class PANOC:
     searches: ClassVar[bool] = True
     monotone: ClassVar[bool] = False
     accepts_penalty: ClassVar[bool] = True
+    needs_value: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.memory, int) or self.memory < 1:
@@ -121,7 +122,7 @@ class PANOC:
         taken = first | falls
         to_z = taken | (tau == 0)
         base = vector.where(taken, candidate, state.base)
-        start = w._replace(grad_norm=step_norm(w.x, candidate.z, gamma))
+        start = w._replace(grad_norm=step_norm(w.x, w.grad, candidate.z, gamma))
         new = state._replace(
             iterate=vector.where(first, start, state.iterate),
             base=base,
@@ -155,7 +156,8 @@ class PANOC:
         other = envelope(objective, vector.where(taken, z, x), gamma)
         again = state._replace(base=other, trial=other.z, gamma=gamma, trials=state.trials + 1)
         new = cond(taken, lambda: self.turn(objective, state, z, other), lambda: again)
-        failed = ~taken & (new.trials >= MAX_TRIALS)
+        # A step so short that rounding swallows it leads nowhere.
+        failed = (~taken & (new.trials >= MAX_TRIALS)) | (jnp.all(d == 0) & ~probe)
         return new, Outcome(taken, state.gamma, failed, sure_decrease(other, gamma))
 
     def turn(self, objective: Objective, state: PANOCState, z: Point, ahead: Base) -> PANOCState:

@@ -15,6 +15,7 @@ from gdjax.layout import Flat
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Outcome, usable
 from gdjax.methods.lbfgs import LBFGS
+from gdjax.methods.pairs import Pairs, empty, forget, remember, solve
 from gdjax.methods.proximal_gradient import parabola
 from gdjax.objective import Objective, Point
 from gdjax.piecewise import piecewise
@@ -26,15 +27,6 @@ NOISE = 1e-10  # share of the value that the search takes for noise, as in `sear
 DECREASE = 1e-4  # Armijo's constant (Nocedal & Wright)
 GROW = 10.0  # factor on the step where the loss has shown no curvature, as in `searching`
 MAX_TRIALS = 30  # rejected steps before the memory is dropped
-
-
-class Pairs(NamedTuple):
-    """The last steps, each divided by sqrt(s'y); an empty slot is all zeros."""
-
-    w: jax.Array  # [Y; S], shape (2 m, n)
-    r: jax.Array  # s_i'y_j for i older than j or the same, 1 on the diagonal; shape (m, m)
-    theta: Scalar  # y'y / s'y of the newest pair: B0 = theta I
-    stored: jax.Array  # pairs stored since the last reset
 
 
 class ProjectedState(NamedTuple):
@@ -121,8 +113,7 @@ class ProjectedLBFGS:
         first = before.value == jnp.inf
         pairs, good = remember(state.pairs, point.x - before.x, point.grad - before.grad)
         pairs = vector.where(anew, forget(state.pairs), pairs)
-        squared = vector.dot(point.grad, point.grad).astype(dtype)
-        scale = jnp.where(first, jnp.sqrt(jnp.maximum(1, squared)), pairs.theta)
+        scale = jnp.where(first, length_of(point.grad).astype(dtype), pairs.theta)  # the first step has length 1
         pairs = pairs._replace(theta=scale)
         direction, norm = descend(objective, pairs, point)
         grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
@@ -146,39 +137,17 @@ def clip(objective: Objective, x: jax.Array) -> jax.Array:
     return jnp.clip(x, *bounds_of(objective))
 
 
+def length_of(g: jax.Array) -> jax.Array:
+    """The norm, whose squares may be too small or too large for the dtype; 1 for zero."""
+    largest = vector.max_abs(g)
+    unit = jnp.where(largest > 0, largest, 1)
+    return jnp.where(largest > 0, unit * vector.root(vector.dot(g / unit, g / unit)), 1)
+
+
 def promise(state: ProjectedState) -> Scalar:
     """Decrease that a quadratic model promises along d; 0 if the rounding of x alone changes the loss by more."""
     decrease = -0.5 * vector.dot(state.iterate.grad, state.direction).astype(state.rounding.dtype)
     return jnp.where(decrease <= state.rounding, 0, decrease)
-
-
-def empty(m: int, x: jax.Array, dtype: Any) -> Pairs:
-    """No pairs, and the unit matrix."""
-    one = jnp.ones((), dtype)
-    return Pairs(jnp.zeros((2 * m, x.size), x.dtype), jnp.eye(m, dtype=dtype), one, jnp.asarray(0, jnp.int32))
-
-
-def forget(pairs: Pairs) -> Pairs:
-    """No pairs, but the scale that they had found."""
-    m = pairs.r.shape[0]
-    return Pairs(jnp.zeros_like(pairs.w), jnp.eye(m, dtype=pairs.r.dtype), pairs.theta, jnp.zeros_like(pairs.stored))
-
-
-def remember(pairs: Pairs, s: jax.Array, y: jax.Array) -> tuple[Pairs, jax.Array]:
-    """Store a pair in place of the oldest if its curvature is positive; and whether it was."""
-    m, dtype = pairs.r.shape[0], pairs.r.dtype
-    ss, sy, yy = (v.astype(dtype) for v in vector.dots((s, s), (s, y), (y, y)))
-    good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
-    slot = pairs.stored % m
-    scale = (1 / jnp.sqrt(jnp.where(good, sy, 1))).astype(s.dtype)
-    y = scale * y
-    w = vector.with_row(vector.with_row(pairs.w, slot, y), slot + m, scale * s)
-    # The newest pair has a full column s_i'y and an empty row but for the 1 on the diagonal.
-    here = jnp.arange(m, dtype=jnp.int32) == slot
-    column = (w[m:] @ y).astype(dtype)
-    r = jnp.where(here[None, :], jnp.where(here, 1, column)[:, None], jnp.where(here[:, None], 0, pairs.r))
-    new = Pairs(w, r, yy / jnp.where(good, sy, 1), pairs.stored + 1)
-    return vector.where(good, new, pairs), good
 
 
 def descend(objective: Objective, pairs: Pairs, point: Point) -> tuple[jax.Array, Scalar]:
@@ -199,26 +168,6 @@ def descend(objective: Objective, pairs: Pairs, point: Point) -> tuple[jax.Array
     short = jnp.minimum(t, 1)
     there = x - short * g
     inside = (there >= lower) & (there <= upper)
-    norm = vector.max_abs(jnp.where(inside, g, (x - jnp.clip(there, lower, upper)) / short))
-    return d, norm.astype(dtype)
-
-
-def solve(pairs: Pairs, g: jax.Array, free: jax.Array) -> jax.Array:
-    """``-B_FF^{-1} g`` for a g that is zero outside of F.
-
-    With ``U = [Y / sqrt(theta); sqrt(theta) S]`` and A the variables that are not free,
-    ``B_FF^{-1} = (I + U_F' N^{-1} U_F) / theta``, ``N = [[-(I + Y_F Y_F' / theta), C'], [C, theta S_A S_A']]``,
-    ``C = S_A Y_A' - R``.
-    """
-    m, dtype = pairs.r.shape[0], pairs.r.dtype
-    theta = pairs.theta
-    y, s = pairs.w[:m], pairs.w[m:]
-    yy = (jnp.where(free, y, 0) @ y.T).astype(dtype)
-    products = (jnp.where(free, 0, s) @ pairs.w.T).astype(dtype)  # S_A [Y; S]'
-    c = products[:, :m] - pairs.r
-    n = jnp.block([[-jnp.eye(m, dtype=dtype) - yy / theta, c.T], [c, theta * products[:, m:]]])
-    root = jnp.sqrt(theta)
-    scales = jnp.concatenate([jnp.full(m, 1 / root), jnp.full(m, root)])
-    v = jnp.linalg.solve(n, scales * (pairs.w @ g).astype(dtype)) * scales
-    step = v.astype(g.dtype) @ pairs.w
-    return -jnp.where(free, g + step, 0) / theta.astype(g.dtype)
+    held = ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))  # however short the step that would tell
+    slope = jnp.where(inside, g, (x - jnp.clip(there, lower, upper)) / short)
+    return d, vector.max_abs(jnp.where(held, 0, slope)).astype(dtype)

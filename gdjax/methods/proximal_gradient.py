@@ -26,6 +26,7 @@ from gdjax.vector import Scalar, Vector
 Q, R = 1.5, 0.75  # the authors' recommendation: steps never shorter than Malitsky and Mishchenko's
 PROBE = 1e-2  # length of the first trial step in units of 1 + |x|: it only measures the curvature
 NOISE = 1e-10  # share of the value that is taken for noise, as in `searching`
+SHORTEN = 0.1  # factor on an adaptive step that led to where the loss is not finite
 
 
 class ProximalState(NamedTuple):
@@ -44,8 +45,9 @@ class ProximalGradient:
 
     By default t follows the curvature ``l = s'y / s's, L = |y| / |s|`` of the last step without any search:
     ``t <- t min(sqrt(1/q + t / t_before), sqrt((1 - r/q) / [t^2 L^2 + 2 t l (r - 1) + 1 - 2 r]_+))``, (q, r) =
-    (3/2, 3/4). It converges for every convex loss with a locally Lipschitz gradient; values may rise on the way.
-    For losses that are not convex use `Backtracking`, or `PANOC`.
+    (3/2, 3/4). It converges for every convex loss with a locally Lipschitz gradient; values may rise on the way. A
+    step to where the loss is not finite is shortened tenfold. For losses that are not convex use `Backtracking`, or
+    `PANOC`.
 
     Args:
         learning_rate: None for the adaptive step; a number or a schedule (function of the step number); or
@@ -69,14 +71,24 @@ class ProximalGradient:
 
     def __post_init__(self) -> None:
         rate = self.learning_rate
-        if isinstance(rate, str | bool | type) or (isinstance(rate, LineSearch) and not self.searches):
+        if isinstance(rate, str | bool | type) or (isinstance(rate, LineSearch) and not self.monotone):
             raise TypeError(f"learning_rate must be None, a number, a schedule or gdjax.Backtracking(), got {rate!r}")
         require("must be positive", rate, lambda x: x > 0, "learning_rate")
 
     @property
     def searches(self) -> bool:
-        """Whether the learning rate is a rule that rejects trials."""
+        """Whether a trial where the loss is not finite, or is too high, is answered by a shorter step."""
+        return self.learning_rate is None or self.monotone
+
+    @property
+    def monotone(self) -> bool:
+        """Whether values only fall."""
         return isinstance(self.learning_rate, Backtracking)
+
+    @property
+    def needs_value(self) -> bool:
+        """Whether a penalty must have a value, not only a prox."""
+        return self.monotone
 
     @property
     def settles(self) -> bool:
@@ -93,12 +105,19 @@ class ProximalGradient:
         if isinstance(self.learning_rate, Backtracking):
             return self.search(objective, state, point, self.learning_rate)
         finite, keep = usable(point, state.iterate)
+        adaptive = self.learning_rate is None
         rate = self.next_rate(objective, state, point)
-        iterate, trial = ahead(objective, state, vector.where(keep, point, state.iterate), rate)
+        if adaptive:
+            rate = jnp.where(keep, rate, SHORTEN * state.rate)
+        iterate, trial = ahead(objective, state, vector.where(keep, point, state.iterate), rate, keep)
         # The first adaptive step is a probe, whose ratio to the second says nothing.
-        before = rate if self.learning_rate is None else state.rate
-        new = ProximalState(iterate, trial, rate, jnp.where(state.points <= 1, before, state.rate), state.points + 1)
-        return new, Outcome(finite, state.rate)
+        before = jnp.where(state.points <= 1, rate if adaptive else state.rate, state.rate)
+        count = state.points + (keep.astype(jnp.int32) if adaptive else 1)
+        new = ProximalState(iterate, trial, rate, jnp.where(keep, before, state.rate_before), count)
+        d = vector.subtract(iterate.x, trial)
+        left = 0.5 * vector.dot(d, d).astype(objective.dtype) / rate
+        # A step so short that rounding swallows it leads nowhere.
+        return new, Outcome(finite, state.rate, adaptive & jnp.all(d == 0), left)
 
     def next_rate(self, objective: Objective, state: ProximalState, point: Point) -> Scalar:
         """The step t from the point."""
@@ -122,19 +141,19 @@ class ProximalGradient:
         one = jnp.ones((), dtype)
         old, new, penalty = parts(before, point)
         value = denoise(old, slope, one, new, slope_after, noise)
-        promised = slope + penalty  # <= -|d|^2 / t
+        sure = dd / jnp.where(first, 1, state.rate)
+        promised = jnp.minimum(slope + penalty, -sure)  # the prox says so; the difference of two penalties is rounded
         gain = value - old + penalty
         decrease, initial, grow = (jnp.asarray(v).astype(dtype) for v in (rule.decrease, rule.initial, rule.grow))
-        # Where the promise itself is rounding, the step is as good as another of its length.
-        rounding = objective.noise(before.value)
-        descends = (gain <= decrease * promised) | ((dd <= state.rate * rounding) & (jnp.abs(gain) <= rounding))
+        # The second says that the loss bends so little that the first holds too; it knows no penalty, nor its rounding.
+        descends = (gain <= decrease * promised) | (value - old - slope <= (1 - decrease) * sure)
         taken = keep & (first | (finite & descends))
         trials = jnp.where(taken, 0, state.points + 1)
         shorter = state.rate * piecewise(parabola)(slope, value - old, finite)
         rate = jnp.where(first, initial, jnp.where(taken, grow * state.rate, shorter))
-        measured, trial = ahead(objective, state, vector.where(taken, point, before), rate)
-        iterate = vector.where(taken, measured, before)
-        failed = ~taken & (trials >= rule.max_trials)
+        iterate, trial = ahead(objective, state, vector.where(taken, point, before), rate, taken)
+        # A step that was shortened until rounding swallowed it has led nowhere.
+        failed = (~taken & (trials >= rule.max_trials)) | (jnp.all(d == 0) & (state.points > 0))
         left = jnp.where(first, jnp.inf, -0.5 * promised)
         return ProximalState(iterate, trial, rate, state.rate, trials), Outcome(
             taken & finite, state.rate, failed, left
@@ -159,15 +178,18 @@ def parts(before: Point, point: Point) -> tuple[Scalar, Scalar, Scalar]:
     return before.smooth, point.smooth, point.penalty - before.penalty
 
 
-def ahead(objective: Objective, state: ProximalState, point: Point, rate: Scalar) -> tuple[Point, Vector]:
-    """A new iterate with its measure of stationarity, and the next trial."""
+def ahead(
+    objective: Objective, state: ProximalState, point: Point, rate: Scalar, new: jax.Array
+) -> tuple[Point, Vector]:
+    """The iterate, if it is ``new`` with its measure of stationarity, and the next trial."""
     if objective.composite is None:
         return point, vector.add_scaled(point.x, -rate, point.grad)
     trial = objective.composite.descend(point.x, point.grad, rate)
     first = state.iterate.value == jnp.inf
     used = jnp.where(state.rate > 0, state.rate, 1)
-    norm = jnp.where(first, step_norm(point.x, trial, rate), stationarity(state.iterate, point, used))
-    return point._replace(grad_norm=norm), trial
+    start = step_norm(point.x, point.grad, trial, rate)
+    norm = jnp.where(first, start, stationarity(state.iterate, point, used))
+    return point._replace(grad_norm=jnp.where(new, norm, point.grad_norm)), trial
 
 
 def adapt(objective: Objective, state: ProximalState, point: Point) -> Scalar:
