@@ -26,6 +26,7 @@ from gdjax.methods.step_size import AdaptiveStep, PolyakStep
 from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
 from gdjax.multistart import Minima, MultiStart, multistart
+from gdjax.penalty_check import check_penalty
 from gdjax.result import Result
 from gdjax.resume import resume
 from gdjax.services import Services
@@ -62,6 +63,7 @@ __all__ = [
     "Uncertainty",
     "WeakWolfe",
     "check_gradient",
+    "check_penalty",
     "classify_critical_point",
     "iterate",
     "learning_rate_range",
