@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax import chunks
+from gdjax.in_place import in_loops
 from gdjax.lanes import Program
 from gdjax.methods.bfgs import BFGS
 from gdjax.observers import Interrupt
@@ -38,10 +40,11 @@ def minimize_many(
 
     (Up to rounding, which differs between programs: hundreds of evaluations may become some more or fewer.)
     Faster than `jax.vmap` of `minimize`, whose problems all wait for the slowest: here a problem that is done gives its
-    place to the next that waits. On a CPU each core works on a block of lanes that stay in its cache (up to 256 of
-    them), on a GPU there is one large block. A few stragglers go on by themselves in the end. As with `minimize`,
+    place to the next that waits: each core works on a block of lanes that stay in its cache (up to 256 of them), and a
+    few stragglers go on by themselves in the end. (On a GPU, where a trip of many lanes costs little more than one of
+    few, it is the vmapped descent, in chunks that fit into memory and pieces that can be ended.) As with `minimize`,
     new numbers compile nothing, nor does another number of problems (beyond some hundred; of fewer the next power
-    of two counts); stragglers may need a second program.
+    of two counts, on a GPU the next of eight sizes an octave); stragglers may need a second program.
 
     Args:
         loss, grad, has_aux, method, penalty, tol, max_steps, max_evals, stop, history, check_grad, kwargs, implicit: as
@@ -53,7 +56,7 @@ def minimize_many(
             a tuple (params, *args), each an int, None or a pytree prefix of these. Default 0: everything has its
             problems along its first axis. Text, switches, ``kwargs`` and what the loss closes over are shared.
         batch_size: problems in flight at most, which bounds the memory of methods and losses; by default what fits in
-            the caches of the cores (256 a core at most), or 16 384 and 1 GB on a GPU.
+            the caches of the cores (256 a core at most), or 131 072 and 1 GB on a GPU.
         max_seconds: wall clock for all, compiling included. When it is up, or after Ctrl-C, what is under way ends with
             its best point and status MAX_SECONDS (or INTERRUPTED), after one evaluation where it had not begun.
         maximize: whether to maximise.
@@ -112,8 +115,10 @@ def minimize_many(
         return Status.INTERRUPTED if interrupt.pressed else Status.MAX_SECONDS if late else Status.RUNNING
 
     with interrupt.listening(), jax.default_device(device):
+        if not in_loops():
+            return chunks.solve(program, shared, own, ending, batch_size)
         crew = Crew(program, shared, [canonical(x) for x in own], ending)
-        result = crew.solve(plan(problems, crew.lane_bytes, batch_size, device.platform))
+        result = crew.solve(plan(problems, crew.lane_bytes, batch_size))
     return jax.device_put(result, None if device == default else device)
 
 
@@ -176,8 +181,9 @@ def count_problems(inputs: list[Input]) -> int:
 
 
 def problems_first(leaf: Any, axis: int) -> Any:
-    """The leaf with the axis of problems in front: a NumPy array if its numbers are known."""
-    if not is_concrete(leaf) or is_opaque(leaf) or (isinstance(leaf, jax.Array) and len(leaf.devices()) > 1):
+    """The leaf with the axis of problems in front: on a CPU a NumPy array if its numbers are known."""
+    stays = lambda x: not in_loops() or is_opaque(x) or len(x.devices()) > 1
+    if not is_concrete(leaf) or (isinstance(leaf, jax.Array) and stays(leaf)):
         return jnp.moveaxis(leaf, axis, 0)
     return np.moveaxis(np.asarray(leaf), axis, 0)
 

@@ -19,9 +19,7 @@ from gdjax.stopping import Status
 # What the lanes of a worker carry should stay well inside a core's cache of the second level (1 MB where this was
 # measured): Rosenbrock-10 by BFGS (1.4 kB a lane) or L-BFGS with 5 pairs costs a fifth more with 256 lanes than 128.
 CACHE = 2**18
-LANES = 256  # at most, on a CPU
-# On a GPU a trip costs the same up to some thousand lanes: what bounds them is memory.
-GPU_MEMORY, GPU_LANES = 2**30, 2**14
+LANES = 256  # at most
 PAGE = 4  # problems on a page for each lane: Python is entered once a page
 # Stragglers go on by themselves, in lanes for a 32nd as many, when they have kept the others waiting for so many trips:
 # that is a second program to compile.
@@ -39,16 +37,14 @@ class Plan(NamedTuple):
     workers: int
 
 
-def plan(problems: int, lane_bytes: int, batch_size: int | None, platform: str) -> Plan:
-    """Blocks of lanes in cache on all cores of a CPU; one large block elsewhere."""
-    cpu = platform == "cpu"
+def plan(problems: int, lane_bytes: int, batch_size: int | None) -> Plan:
+    """Blocks of lanes in cache on all cores."""
     most = min(problems, batch_size or problems)
-    workers = min(cores() if cpu else 1, most)
-    space, lanes = (CACHE, LANES) if cpu else (GPU_MEMORY, GPU_LANES)
+    workers = min(cores(), most)
     # Powers of two, so that there are few shapes to compile; enough for all problems, but no more than asked for.
     enough = 2 ** math.ceil(math.log2(-(-most // workers)))
     allowed = max(1, (batch_size or enough * workers) // workers)
-    width = min(enough, lanes, max(1, space // lane_bytes), allowed)
+    width = min(enough, LANES, max(1, CACHE // lane_bytes), allowed)
     return Plan(2 ** int(math.log2(width)), workers)
 
 

@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from problems import count_primitive, rosenbrock
 
 import gdjax
 from benchmarks.gpu.correct import CASES
+from gdjax import chunks
 from gdjax.in_place import in_loops
 
 # A part of the cases, those that compile in a second or two: `python -m benchmarks gpu --device cpu` runs all.
@@ -46,3 +49,42 @@ def test_there_are_loops_and_no_conditionals_on_a_cpu():
 @pytest.mark.parametrize("name", BASICS)
 def test_what_is_written_for_a_gpu_is_right(name, as_on_gpu):
     CASES[name]()
+
+
+STARTS = np.random.default_rng(0).uniform(-2, 2, (21, 4))
+
+
+@pytest.mark.parametrize("batch_size", [None, 8, 21])
+def test_many_on_a_gpu_are_vmapped_descents_in_chunks(batch_size, as_on_gpu, monkeypatch):
+    monkeypatch.setattr(chunks, "TRIPS", 5)  # so that there are several pieces
+    loss = lambda p, shift: rosenbrock(p - shift)
+    method, shifts = gdjax.LBFGS(memory=4), np.linspace(0, 1, 21)
+    many = gdjax.minimize_many(loss, jnp.asarray(STARTS), shifts, method=method)
+    one = jax.vmap(lambda p, s: gdjax.minimize(loss, p, s, method=method))(STARTS, shifts)
+    assert many.converged.all()
+    assert jax.tree.structure(many) == jax.tree.structure(one)
+    assert_allclose(many.params, one.params, atol=1e-4)
+    assert_array_equal(many.status == gdjax.Status.CONVERGED, one.status == gdjax.Status.CONVERGED)
+
+
+def test_many_on_a_gpu_end_when_the_time_is_up(as_on_gpu):
+    result = gdjax.minimize_many(rosenbrock, STARTS, batch_size=8, max_seconds=0)
+    assert (result.status == gdjax.Status.MAX_SECONDS).all()
+    assert (result.num_evals == 1).all()
+    assert_allclose(result.params, STARTS)
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        ((10_000, 1400, None), 10_240),
+        ((100, 1400, None), 104),
+        ((7, 1400, None), 7),
+        ((10**6, 1400, None), 2**17),
+        ((10**6, 2**20, None), 2**10),
+        ((10**6, 2**31, None), 1),
+        ((10_000, 1400, 3000), 2560),
+    ],
+)
+def test_chunks_on_a_gpu_fit_the_memory_and_the_batch_size(given, want):
+    assert chunks.lanes(*given) == want

@@ -26,7 +26,7 @@ SECTIONS = {
     "correct32": Section("checking", 60, SHARED),
     "correct64": Section("checking", 60, SHARED, beside=True),
     "trips": Section("trips", 50),
-    "batch": Section("batch", 60),
+    "batch": Section("batch", 75),
     "bandwidth": Section("bandwidth", 40),
     "solve": Section("solve", 75, BY_LIBRARY),
     "trips-buffers": Section("trips", 45, BUFFERS),

@@ -12,12 +12,12 @@ from benchmarks.gpu.sections import Work
 from benchmarks.gpu.timing import compile_all
 from benchmarks.measuring import Record, timed
 from benchmarks.programs import GDJAX, PEERS, claimed_tol
-from gdjax import workers
+from gdjax import chunks
 
 TOL, LIMIT = 1e-6, 2000
 COUNTS = (10_000, 100, 100_000, 1000, 1_000_000)
 MOST = {"gdjax.LBFGS, vmap": 100_000, "optax.lbfgs, vmap": 100_000}  # of the largest there would be minutes of them
-LANES = (2**12, 2**16, 2**18)  # instead of workers.GPU_LANES
+LANES = (2**14, 2**20)  # instead of chunks.LANES
 
 SOLVERS: dict[str, Callable[..., Any]] = {
     "gdjax.minimize_many": many(None),
@@ -29,25 +29,20 @@ SOLVERS: dict[str, Callable[..., Any]] = {
 }
 
 
-class Counter:
-    """Calls of the compiled program by `minimize_many` and trips in them; lanes of its plan."""
+def pieces_of(run: Callable[[], Any]) -> Record:
+    """Calls of the compiled descent by `minimize_many`, trips in them, lanes."""
+    made: list[tuple[int, int]] = []
+    advance = chunks.advance
 
-    def __init__(self) -> None:
-        self.calls = self.trips = self.lanes = 0
-        self.call, self.plan = workers.Worker.call, workers.plan
+    def counted(*args: Any) -> Any:
+        carry, trips, running = advance(*args)
+        made.append((int(trips), carry.status.size))
+        return carry, trips, running
 
-    def counted(self, worker: Any, *args: Any, **options: Any) -> Any:
-        """A call, with the trips of its report."""
-        report = self.call(worker, *args, **options)
-        self.calls, self.trips = self.calls + 1, self.trips + int(report.trips)
-        self.lanes = max(self.lanes, worker.width)
-        return report
-
-    def of(self, run: Callable[[], Any]) -> Record:
-        """What a run makes of them."""
-        with mock.patch.object(workers.Worker, "call", lambda *args, **options: self.counted(*args, **options)):
-            run()
-        return dict(calls=self.calls, trips=self.trips, lanes=self.lanes)
+    with mock.patch.object(chunks, "advance", counted):
+        run()
+    trips, lanes = zip(*made, strict=True)
+    return dict(calls=len(made), trips=sum(trips), lanes=max(lanes))
 
 
 def timing(name: str, run: Callable[[], Any], judge: Judge, made: tuple[Any, float]) -> Record:
@@ -61,7 +56,7 @@ def timing(name: str, run: Callable[[], Any], judge: Judge, made: tuple[Any, flo
         solver=name, seconds=min(times), first=seconds, solved=judge(params)[1], claimed=share(claimed),
         evals=float(evals.mean()), most=int(evals.max()),
     )  # fmt: skip
-    return record | (Counter().of(run) if "many" in name else {})
+    return record | (pieces_of(run) if "many" in name else {})
 
 
 def run(work: Work) -> Iterator[Record]:
@@ -77,7 +72,7 @@ def run(work: Work) -> Iterator[Record]:
         made = {} if work.late() else compile_all(runs, threads=6)
         for name, call in runs.items():
             yield dict(count=count) | (work.skipped(name) if work.late() else timing(name, call, judge, made[name]))
-    count = work.pick(100_000, 100)
+    count = work.pick(1_000_000, 100)
     starts, judge = losses.rosenbrock_starts(count), Judge(losses.rosenbrock, (), TOL)
     run = functools.partial(many(None)(losses.rosenbrock, starts, (), TOL), LIMIT)
     for lanes in LANES:
@@ -85,5 +80,5 @@ def run(work: Work) -> Iterator[Record]:
         if work.late():
             yield work.skipped(name)
             continue
-        with mock.patch.object(workers, "GPU_LANES", lanes):
+        with mock.patch.object(chunks, "LANES", lanes):
             yield dict(count=count) | timing(name, run, judge, compile_all({name: run})[name])

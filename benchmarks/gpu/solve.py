@@ -37,7 +37,7 @@ NETWORK: dict[str, Program] = {
 
 
 def network(sizes: tuple[int, ...], rows: int) -> tuple[Any, Any, Any]:
-    """Cross-entropy of a network (tanh) that learns what another one says: loss(layers, data, precision), start, data."""
+    """Cross-entropy of a network (tanh) that learns what another says: loss(layers, data, precision), start, data."""
     rng = np.random.default_rng(0)
     draw = lambda scale: [
         dict(w=jnp.asarray(scale * rng.normal(size=(m, n)) / m**0.5, jnp.float32), b=jnp.zeros(n, jnp.float32))
