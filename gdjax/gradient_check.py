@@ -15,7 +15,7 @@ from gdjax.composite import as_penalty
 from gdjax.given_gradient import TINY, shake
 from gdjax.gradient_report import GradientReport, LeafCheck, LineCheck
 from gdjax.line_check import direction, line_check
-from gdjax.problem import Problem, call_loss, check_grad, check_params
+from gdjax.problem import Problem, call_loss, check_params, make_problem
 from gdjax.pytrees import named_leaves
 
 INSIDE = 0.499  # of the way between two points that a constraint allows, to either side of its middle
@@ -30,6 +30,7 @@ def check_gradient(
     has_aux: bool = False,
     kwargs: dict[str, Any] | None = None,
     penalty: Any = None,
+    value_and_grad: bool = False,
     directions: int = 3,
     seed: int = 0,
 ) -> GradientReport:
@@ -44,7 +45,7 @@ def check_gradient(
     4e-11 in float64.
 
     Args:
-        loss, params, args, grad, has_aux, kwargs: as for `gdjax.minimize`.
+        loss, params, args, grad, has_aux, kwargs, value_and_grad: as for `gdjax.minimize`.
         penalty: as for `gdjax.minimize`. Of a constraint: params are projected, and no point outside is evaluated;
             the directions are then followed half as far, from the middle of the way to where they lead inside.
         directions: number of directions through all leaves.
@@ -64,7 +65,8 @@ def check_gradient(
     (False, (1,))
     """
     penalty = as_penalty(penalty, params)
-    problem = Problem(loss, params, args, kwargs or {}, grad, has_aux, False, penalty)
+    given: dict[str, Any] = dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, penalty=penalty)
+    problem = make_problem(loss, value_and_grad, has_aux, maximize=False, **given)
     coarse = coarsest(check_params(params))
     try:
         with jax.enable_x64(True):
@@ -90,9 +92,7 @@ def examine(problem: Problem, directions: int, seed: int, coarse: float) -> Grad
     params = within(problem.penalty, check_params(problem.params))
     lines = Lines(problem, params)
     value, automatic, eps = lines.value, lines.grad, lines.eps
-    analytic = None
-    if problem.grad is not None:
-        analytic = check_grad(problem.grad(params, *problem.args, **problem.kwargs), params)
+    analytic = problem.value_grad_aux(params)[1] if problem.has_gradient else None
     # Two right gradients differ by rounding: of what they sum up, which moving params by some roundings shows.
     shaken = lines.value_and_grad(within(problem.penalty, shake(params, eps)))[1]
     exact = min(lines.tolerance, coarse ** (2 / 3))

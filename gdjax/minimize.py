@@ -22,6 +22,7 @@ def minimize(
     penalty: Any = None,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
+    value_and_grad: bool = False,
     tol: Any = None,
     max_steps: Any = None,
     max_evals: Any = None,
@@ -59,6 +60,9 @@ def minimize(
             `jax.grad` of the loss otherwise. It is compared with `jax.grad`'s where the descent ends, by two
             evaluations (not if JAX cannot differentiate the loss): see the status WRONG_GRADIENT.
         has_aux: whether the loss returns (value, aux); ``result.aux`` is that of the point returned.
+        value_and_grad: whether the loss returns (value, grad) from one call, as `jax.value_and_grad` and simulators
+            with adjoints do; with ``has_aux`` ((value, aux), grad). What else takes a loss (`uncertainty`, for example)
+            takes it as ``loss=lambda p: f(p)[0], grad=lambda p: f(p)[1]``.
         tol: tolerance of the gradient test, see `Stop`, whose default depends on the dtype.
         max_steps: limit on accepted steps, default 10 000.
         max_evals: limit on evaluations, default none.
@@ -108,7 +112,8 @@ def minimize(
     """
     request = prepare(
         loss, params, args, method=method, penalty=penalty, grad=grad, has_aux=has_aux, tol=tol, max_steps=max_steps,
-        max_evals=max_evals, stop=stop, history=history, check_grad=check_grad, implicit=implicit, kwargs=kwargs,
+        value_and_grad=value_and_grad, max_evals=max_evals, stop=stop, history=history, check_grad=check_grad,
+        implicit=implicit, kwargs=kwargs,
     )  # fmt: skip
     return run(request, services)
 

@@ -12,7 +12,7 @@ from gdjax import vector
 from gdjax.composite import Composite, compose
 from gdjax.layout import Layout
 from gdjax.one_function import is_small
-from gdjax.problem import Problem, call_loss, check_grad, check_params
+from gdjax.problem import Problem, call_loss, check_params
 from gdjax.pytrees import strong
 from gdjax.varying import axes_after, vary
 from gdjax.vector import Scalar, Vector
@@ -99,11 +99,10 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     start = layout.ravel(params)
 
     def value_and_grad(p: Any) -> tuple[Any, Any, Any]:
-        if problem.grad is None:
-            (value, aux), grad = jax.value_and_grad(call_loss, argnums=1, has_aux=True)(problem, p)
+        if problem.has_gradient:
+            value, grad, aux = problem.value_grad_aux(p)
         else:
-            value, aux = call_loss(problem, p)
-            grad = check_grad(problem.grad(p, *problem.args, **problem.kwargs), p)
+            (value, aux), grad = jax.value_and_grad(call_loss, argnums=1, has_aux=True)(problem, p)
         grad = jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(sign, g.dtype), grad)
         return value * jnp.asarray(sign, value.dtype), grad, jax.tree.map(strong, aux)
 
@@ -150,11 +149,11 @@ def trace_gradient(value_and_grad: Callable[..., Any], problem: Problem, params:
         return jax.make_jaxpr(value_and_grad, return_shape=True)(params)
     except Exception as error:
         jax.eval_shape(lambda p: call_loss(problem, p)[0], params)  # raises if it is not the derivative that fails
-        if problem.grad is not None:
+        if problem.has_gradient:
             raise
         raise ValueError(
             f"JAX cannot differentiate the loss: {error}\nIf you know its gradient, pass grad=, "
-            "a function of params and data, which may be a callback too"
+            "a function of params and data, which may be a callback too; or value_and_grad=True, if one gives both"
         ) from error
 
 
@@ -170,15 +169,15 @@ def make_value(problem: Problem, layout: Layout, sign: float, dtype: Any) -> Cal
         f = call_loss(problem, layout.unravel(x))[0]
         return sign * f.astype(dtype)
 
-    if problem.grad is None:
+    if not problem.has_gradient:
         return value
-    analytic, differentiable = problem.grad, jax.custom_jvp(value)
+    differentiable = jax.custom_jvp(value)
 
     def jvp(primals: tuple[Vector], tangents: tuple[Vector]) -> tuple[Scalar, Scalar]:
         params = layout.unravel(primals[0])
-        grad = check_grad(analytic(params, *problem.args, **problem.kwargs), params)
+        f, grad, _ = problem.value_grad_aux(params)
         slope = vector.dot(layout.ravel(jax.tree.map(jnp.conj, grad)), tangents[0])
-        return differentiable(primals[0]), sign * slope.astype(dtype)
+        return sign * f.astype(dtype), sign * slope.astype(dtype)
 
     differentiable.defjvp(jvp)
     return differentiable
@@ -189,7 +188,7 @@ def make_automatic(problem: Problem, params: Any, layout: Layout, sign: float) -
 
     That is found out here, while tracing: JAX cannot differentiate what a callback computes.
     """
-    if problem.grad is None:
+    if not problem.has_gradient:
         return None
     try:
         jaxpr = jax.make_jaxpr(jax.grad(lambda p: call_loss(problem, p)[0]))(params)

@@ -24,6 +24,51 @@ class Problem:
     penalty: Any = None
     spread: bool = static_field(False)  # whether params are in pieces on several devices
     trips: int | None = static_field(None)  # unrolled: run so many and differentiate them; None: implicit
+    joint: bool = static_field(False)  # whether the loss gives its gradient, too: (value, (gradient, aux)), `Joint`
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the user gives the gradient."""
+        return self.joint or self.grad is not None
+
+    def value_grad_aux(self, params: Any) -> tuple[Scalar, Any, Any]:
+        """The user's value, gradient and aux from one evaluation, if the user gives the gradient."""
+        value, aux = call_loss(self, params)
+        if self.joint:
+            grad, aux = aux
+        else:
+            assert self.grad is not None
+            grad = self.grad(params, *self.args, **self.kwargs)
+        return value, check_grad(grad, params), aux
+
+
+def make_problem(loss: Callable[..., Any], value_and_grad: bool, has_aux: bool, **rest: Any) -> Problem:
+    """The problem of a loss that gives its value alone, or with ``value_and_grad`` its gradient too."""
+    if not value_and_grad:
+        return Problem(loss=loss, has_aux=has_aux, **rest)
+    if rest["grad"] is not None:
+        raise ValueError("with value_and_grad=True the loss itself gives the gradient: grad= is one too many")
+    return Problem(loss=Joint(loss, has_aux), has_aux=True, joint=True, **rest)
+
+
+class Joint:
+    """A function to (value, grad), or with aux to ((value, aux), grad), as one to (value, (grad, aux))."""
+
+    def __init__(self, function: Callable[..., Any], has_aux: bool) -> None:
+        self.function, self.has_aux = function, has_aux
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, tuple[Any, Any]]:
+        """Of params and data."""
+        out = self.function(*args, **kwargs)
+        wanted = "((value, aux), grad)" if self.has_aux else "(value, grad)"
+        if not (isinstance(out, tuple) and len(out) == 2):
+            raise TypeError(f"value_and_grad=True needs a function that returns {wanted}; it returned {describe(out)}")
+        value, grad = out
+        if not self.has_aux:
+            return value, (grad, None)
+        if not (isinstance(value, tuple) and len(value) == 2):
+            raise TypeError(f"value_and_grad=True with has_aux=True needs a function that returns {wanted}")
+        return value[0], (grad, value[1])
 
 
 def call_loss(problem: Problem, params: Any) -> tuple[Scalar, Any]:
@@ -65,7 +110,7 @@ def check_value(out: Any) -> Scalar:
     if isinstance(out, tuple) and len(out) == 2:
         raise TypeError(
             "the loss returned a tuple of two; if the second is auxiliary data, pass has_aux=True, "
-            "otherwise return the value alone"
+            "if it is the gradient, value_and_grad=True, otherwise return the value alone"
         )
     if out is None:
         raise TypeError("the loss returned None; is its return statement missing?")

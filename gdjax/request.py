@@ -17,7 +17,7 @@ from gdjax.methods.choice import with_penalty
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
-from gdjax.problem import Problem, call_loss, check_params
+from gdjax.problem import call_loss, check_params, make_problem
 from gdjax.pytrees import Static, split
 from gdjax.result import Result
 from gdjax.services import Services
@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
     penalty: Any
     grad: Callable[..., Any] | None
     has_aux: bool
+    value_and_grad: bool
     tol: Any
     max_steps: Any
     max_evals: Any
@@ -60,6 +61,7 @@ def prepare(
     penalty: Any = None,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
+    value_and_grad: bool = False,
     tol: Any = None,
     max_steps: Any = None,
     max_evals: Any = None,
@@ -86,7 +88,8 @@ def prepare(
     penalty = as_penalty(penalty, params)
     stop, method = dataclasses.replace(stop or Stop(), **given), as_method(method, penalty)
     ways: Any = dict(spread=is_spread(params), trips=None if implicit else unrolled_trips(method, stop))
-    problem = Problem(loss, params, args, kwargs or {}, grad, bool(has_aux), bool(maximize), penalty, **ways)
+    ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
+    problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.
     axes = axes_after(lambda p: call_loss(problem, check_params(p))[0], params)
     problem = dataclasses.replace(problem, params=vary(params, axes))
@@ -96,7 +99,7 @@ def prepare(
         arrays = jax.device_put(arrays)  # numbers and NumPy arrays go to the device; this says so
     if check_grad:
         require_concrete(arrays, "check_grad=True compares numbers")
-        data: Any = dict(has_aux=has_aux, kwargs=kwargs, penalty=penalty)
+        data: Any = dict(has_aux=has_aux, kwargs=kwargs, penalty=penalty, value_and_grad=value_and_grad)
         check_gradient(loss, params, *args, grad=grad, **data).raise_if_wrong()
     return static, history_capacity(history), arrays
 

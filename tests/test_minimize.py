@@ -167,7 +167,7 @@ def test_maximize_reports_the_users_function():
 def test_analytic_gradient_is_used():
     wrong = lambda p: jnp.zeros_like(p)
     result = gdjax.minimize(quadratic, jnp.zeros(3), grad=wrong, method=GradientDescent(0.1))
-    assert (result.status, int(result.num_evals)) == (Status.CONVERGED, 1)
+    assert (result.status, int(result.num_evals)) == (Status.WRONG_GRADIENT, 1)
     right = gdjax.minimize(quadratic, jnp.zeros(3), grad=jax.grad(quadratic), method=GradientDescent(0.1))
     assert right.status == Status.CONVERGED
     np.testing.assert_allclose(right.params, 1, atol=1e-3)
