@@ -14,7 +14,7 @@ from gdjax.lanes import Program
 from gdjax.methods.bfgs import BFGS
 from gdjax.observers import Interrupt
 from gdjax.programs import descend
-from gdjax.pytrees import Static, is_concrete, is_traceable, merge, named_leaves
+from gdjax.pytrees import Static, as_data, is_concrete, is_traceable, merge, named_leaves
 from gdjax.request import Options, check_options, is_traced, prepare, require_concrete
 from gdjax.result import Result
 from gdjax.services import Services
@@ -87,7 +87,7 @@ def minimize_many(
             raise TypeError(f"{name} watches a single descent: minimize has it, minimize_many takes max_seconds alone")
     check_options("minimize_many", options, Options)
     check_limits(batch_size, max_seconds)
-    trees = (params.params if isinstance(params, Result) else params, *args)
+    trees = (params.params if isinstance(params, Result) else params, *as_data("args", args))
     inputs = spread_axes(in_axes, trees)
     problems = count_problems(inputs)
     own = [problems_first(x.leaf, x.axis) for x in inputs if x.axis is not None]

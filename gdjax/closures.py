@@ -1,96 +1,134 @@
-"""What a loss closes over becomes data of the compiled program, which is known by the loss's traced code."""
+"""The problem with traced functions in place of the user's: what they close over is data of the compiled program."""
 
 import dataclasses
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from gdjax import vector
+from gdjax.hoisted import Hoisted, hoist_call
+from gdjax.penalties.base import is_penalty
 from gdjax.problem import Problem, call_loss, check_grad, check_params
-from gdjax.program import Program, intern_program
-from gdjax.pytrees import is_traceable, merge, pytree_dataclass, split
-from gdjax.references import Records, Snapshot, is_leaf
-
-
-@pytree_dataclass
-class Hoisted:
-    """A traced function of (params, *arrays) with the arrays that it closed over and those it held as a pytree."""
-
-    program: Program  # a static leaf: it selects the compiled program
-    consts: list[Any]  # traced
-    own: list[Any]  # traced
-
-    def __call__(self, params: Any, *arrays: Any) -> Any:
-        """As the user's function."""
-        return self.program(self.consts, [*self.own, *jax.tree.leaves(params), *arrays])
-
-
-class Record(NamedTuple):
-    """What is remembered of a function for arguments of some shapes."""
-
-    program: Program
-    consts: list[Any]
-    snapshot: Snapshot
-
-
-_records = Records()
-_context = jax.jit(lambda: None)
+from gdjax.program import Program
+from gdjax.pytrees import Static, as_data, merge, named_leaves, pytree_dataclass, split, static_field, widened
 
 
 def hoist(problem: Problem) -> Problem:
-    """The same problem with traced functions in place of the user's and nothing but arrays in ``args``.
+    """The same problem with traced functions and nothing but arrays in ``args``.
 
-    A function is traced when it is new, its arguments have new shapes, or what it refers to has been rebound
-    since; otherwise the record of the last time serves and no Python of the user's runs. What it closes over
-    (arrays, and values traced by an outer `jit`, `vmap` or `grad`) becomes an argument of the program, so that
-    equal code over other arrays of the same shapes is the same compiled program.
+    Loss, gradient and a penalty of the user's own are traced in each call: see `gdjax.hoisted.hoist_call`.
 
     Raises:
-        TypeError, ValueError: as `gdjax.objective.trace`, for a loss, grad or params that are not what they must be.
+        TypeError, ValueError: as `gdjax.objective.trace`, for a loss, grad or params that are not what they must be;
+            if there are arrays among the args that are not of numbers.
     """
-    data, static = split((problem.args, problem.kwargs))
+    if isinstance(problem.loss, Hoisted):
+        return problem
+    check_params(problem.params)
+    data, static = split((as_data("args", problem.args), as_data("kwargs", problem.kwargs)))
 
-    def as_given(function: Any, arrays: list[Any]) -> dict[str, Any]:
-        args, kwargs = merge(arrays, static)
+    def as_given(function: Any, data: list[Any]) -> dict[str, Any]:
+        args, kwargs = merge(data, static)
         return dict(loss=function, args=args, kwargs=kwargs)
 
-    def value(function: Any, params: Any, arrays: list[Any]) -> Any:
-        out, aux = call_loss(dataclasses.replace(problem, **as_given(function, arrays)), check_params(params))
+    def value(function: Any, params: Any, data: list[Any]) -> Any:
+        out, aux = call_loss(dataclasses.replace(problem, **as_given(function, data)), check_params(params))
         return (out, aux) if problem.has_aux else out
 
-    def gradient(function: Any, params: Any, arrays: list[Any]) -> Any:
-        params, given = check_params(params), as_given(function, arrays)
+    def gradient(function: Any, params: Any, data: list[Any]) -> Any:
+        params, given = check_params(params), as_given(function, data)
         return check_grad(function(params, *given["args"], **given["kwargs"]), params)
 
-    kind = ("value", problem.has_aux, static)
-    loss = hoist_function(problem.loss, value, kind, problem.params, data)
-    grad = problem.grad
-    if grad is not None:
-        grad = hoist_function(grad, gradient, ("gradient", static), problem.params, data)
-    return dataclasses.replace(problem, loss=loss, grad=grad, args=tuple(data), kwargs={})
+    try:
+        loss = hoist_call(value, problem.loss, problem.params, data)
+        grad = None if problem.grad is None else hoist_call(gradient, problem.grad, problem.params, data)
+    except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError) as error:
+        note_numbers(error, problem)
+        raise
+    penalty = hoist_penalty(problem.penalty, problem.params)
+    return dataclasses.replace(problem, loss=loss, grad=grad, args=tuple(data), kwargs={}, penalty=penalty)
 
 
-def hoist_function(
-    function: Any, call: Callable[..., Any], kind: Hashable, params: Any, data: list[Any]
-) -> Callable[..., Any]:
-    """``call(function, params, data)`` as a `Hoisted` of (params, *data)."""
-    own, structure = ([], None) if is_leaf(function) else split(function)
-    leaves, treedef = jax.tree.flatten(params)
-    types = tuple(jax.typeof(x) if is_traceable(x) else (type(x), id(x)) for x in (*leaves, *own, *data))
-    records = _records.of(function)
-    # A bound method's records are its object's; `_context` is traced anew for each setting of JAX's that matters.
-    key = (getattr(function, "__func__", None), kind, structure, treedef, types, _context.trace().jaxpr)
-    record = records.get(key)
-    if record is None or not record.snapshot.still_holds(function):
+def note_numbers(error: Exception, problem: Problem) -> None:
+    """Say which arguments could be meant by JAX's complaint that a number has to be known."""
+    named = named_leaves("args", problem.args) + named_leaves("kwargs", problem.kwargs)
+    numbers = [f"{name} = {x!r}" for name, x in named if isinstance(x, int | float | np.number)]
+    if numbers:
+        error.add_note(
+            f"gdjax: numbers among the arguments are data, and traced: {', '.join(numbers)}. What is a size or "
+            "an axis, or decides an `if`, must be closed over instead: lambda p, x: loss(p, x, size)"
+        )
 
-        def flat(own: list[Any], params: Any, data: list[Any]) -> Any:
-            return call(function if structure is None else merge(own, structure), params, data)
 
-        check_params(params)
-        program, consts = intern_program(flat, own, params, data)
-        consts = [c if isinstance(c, jax.Array) else jnp.asarray(c) for c in consts]
-        record = Record(program, consts, Snapshot(function))
-        if not any(isinstance(c, jax.core.Tracer) for c in consts):
-            _records.keep(records, key, record)
-    return Hoisted(record.program, record.consts, own)
+@pytree_dataclass
+class HoistedPenalty:
+    """A penalty of the user's, traced."""
+
+    value_of: Program
+    prox_of: Program
+    bounds_of: Program | None  # if it is a box
+    data: list[list[Any]]  # of each of the three; traced
+    own: list[Any]  # the arrays of a penalty that is a pytree; traced
+    structure: Static | None = static_field(None)  # the rest of one all of whose leaves are arrays
+    name: str = static_field("")
+
+    def value(self, x: Any) -> Any:
+        """As the user's."""
+        return self.value_of(self.data[0], [*self.own, *jax.tree.leaves(x)])
+
+    def prox(self, x: Any, step: Any) -> Any:
+        """As the user's."""
+        return self.prox_of(
+            self.data[1], [*self.own, *jax.tree.leaves(x), jnp.asarray(step).astype(vector.real_dtype(x))]
+        )
+
+    @property
+    def is_box(self) -> bool:
+        """Whether it has bounds."""
+        return self.bounds_of is not None
+
+    def bounds(self, x: Any) -> Any:
+        """As the user's."""
+        assert self.bounds_of is not None
+        return self.bounds_of(self.data[2], [*self.own, *jax.tree.leaves(x)])
+
+    @property
+    def as_given(self) -> Any:
+        """The user's own, if it is a pytree of arrays; else None."""
+        return None if self.structure is None else merge(self.own, self.structure)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def hoist_penalty(penalty: Any, params: Any) -> Any:
+    """The penalty, traced if there is any code in it that is not gdjax's."""
+    if penalty is None or not has_foreign_code(penalty):
+        return penalty
+    params = jax.tree.map(widened, check_params(params))
+    step = np.zeros((), vector.real_dtype(params))
+    value = hoist_call(lambda penalty, x: penalty.value(x), penalty, params)
+    prox = hoist_call(lambda penalty, x, step: penalty.prox(x, step), penalty, params, step)
+    parts = [value, prox]
+    if getattr(penalty, "is_box", False):
+        parts.append(hoist_call(lambda penalty, x: penalty.bounds(x), penalty, params))
+    own, structure = split(penalty)
+    return HoistedPenalty(
+        value_of=value.program,
+        prox_of=prox.program,
+        bounds_of=parts[2].program if len(parts) > 2 else None,
+        data=[part.data for part in parts],
+        own=own,
+        structure=structure if len(own) == len(structure.leaves) else None,
+        name=type(penalty).__name__,
+    )
+
+
+def has_foreign_code(penalty: Any) -> bool:
+    """Whether the penalty, or one that it is made of, is of a class that is not gdjax's."""
+    if type(penalty).__module__.partition(".")[0] != "gdjax":
+        return True
+    inner = jax.tree.leaves(penalty, is_leaf=lambda p: p is not penalty and is_penalty(p))
+    return any(has_foreign_code(p) for p in inner if is_penalty(p))

@@ -50,7 +50,8 @@ class Composite:
 
     def to_return(self) -> Any:
         """The penalty, if it can leave a compiled program; None for a class of the user's that is no pytree."""
-        return self.penalty if all(map(is_traceable, jax.tree.leaves(self.penalty))) else None
+        penalty = getattr(self.penalty, "as_given", self.penalty)
+        return penalty if all(map(is_traceable, jax.tree.leaves(penalty))) else None
 
 
 def step_norm(x: Vector, grad: Vector, z: Vector, step: Scalar) -> Scalar:

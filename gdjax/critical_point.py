@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.closures import hoist
 from gdjax.curvature import PRODUCTS, Curvature, Eigenpair, along, measure, unravel
 from gdjax.objective import NOISE
 from gdjax.problem import Problem
@@ -104,7 +105,7 @@ def classify_critical_point(
     if result is not None:
         result.require_smooth("classify_critical_point")
         params = result.params
-    problem = Problem(loss, params, args, kwargs or {}, grad, has_aux, False)
+    problem = hoist(Problem(loss, params, args, kwargs or {}, grad, has_aux, False))
     found = measure(problem, products, seed)
     largest = max(abs(found.smallest.value), abs(found.largest.value))
     size = max(float(jnp.max(jnp.abs(leaf), initial=1.0)) for leaf in jax.tree.leaves(params))

@@ -4,7 +4,6 @@ C. Lanczos, An iteration method for the solution of the eigenvalue problem, J. R
 B. N. Parlett, The symmetric eigenvalue problem (1998), chapter 13 (error bounds, full orthogonalisation).
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from gdjax.layout import Flat
 from gdjax.objective import Objective, trace
 from gdjax.problem import Problem
 from gdjax.pytrees import Static, merge, split
+from gdjax.remembered import remembered
 from gdjax.vector import matmul
 
 PRODUCTS = 100  # Hessian products, at most: the extreme eigenvalues are usually found to six digits by then
@@ -51,7 +51,7 @@ class Line(NamedTuple):
 
 
 def measure(problem: Problem, products: int = PRODUCTS, seed: int = 0) -> Curvature:
-    """Extreme eigenvalues at the problem's params.
+    """Extreme eigenvalues at the params of a hoisted problem.
 
     From a random start, an extreme eigenvalue is missed only if the start has no part along its eigenvector (up
     to rounding, which has probability zero). The error is the residual |H v - theta v|, plus rounding.
@@ -86,7 +86,7 @@ def objective_of(static: Static, arrays: list[Any]) -> Objective:
     return trace(merge(arrays, static), Flat.of)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@remembered(static=2)
 def _lanczos(static: Static, most: int, arrays: list[Any], seed: jax.Array) -> dict[str, jax.Array]:
     """The Lanczos matrix (diagonal alpha, off-diagonal beta) and its basis, each vector orthogonalised twice."""
     objective = objective_of(static, arrays)
@@ -127,7 +127,7 @@ def _lanczos(static: Static, most: int, arrays: list[Any], seed: jax.Array) -> d
     return dict(alpha=alpha, beta=beta, basis=basis, value=point.value, grad=point.grad)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@remembered(static=1)
 def _along(static: Static, arrays: list[Any], v: jax.Array, ts: jax.Array) -> tuple[jax.Array, ...]:
     """One evaluation and one Hessian product a point."""
     objective = objective_of(static, arrays)
@@ -140,7 +140,7 @@ def _along(static: Static, arrays: list[Any], v: jax.Array, ts: jax.Array) -> tu
     return jax.lax.map(at, ts)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@remembered(static=1)
 def unravel(static: Static, arrays: list[Any], v: jax.Array) -> Any:
     """A flat vector as a pytree like the params."""
     return objective_of(static, arrays).layout.unravel(v)

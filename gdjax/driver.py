@@ -18,6 +18,7 @@ from gdjax import vector
 from gdjax.escape import Escape
 from gdjax.loop import Carry, Loop, Until
 from gdjax.observers import Observer, Visit
+from gdjax.remembered import remembered
 from gdjax.result import Result, Timing
 from gdjax.stopping import Status, gradient_threshold
 from gdjax.vector import Scalar
@@ -68,7 +69,7 @@ def compiled(make_loop: Callable[..., Loop]) -> Programs:
         def of_request(static: Any, capacity: int, arrays: list[Any], *rest: Any) -> Any:
             return function(make_loop(static, capacity, arrays), *rest)
 
-        return jax.jit(of_request, static_argnums=(0, 1), donate_argnums=donate)
+        return remembered(static=2, donate=donate)(of_request)
 
     # `run` overwrites its carry in place, so no two leaves may share memory, within the carry or with a result.
     own = lambda tree: jax.tree.map(jnp.copy, tree)

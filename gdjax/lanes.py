@@ -6,7 +6,6 @@ that nearly all of them work until no problem waits. Nothing of that reaches the
 done: its answers come back as one matrix for each dtype, which is a kernel for each dtype instead of one for each leaf.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 from gdjax.loop import Loop
 from gdjax.programs import make_loop
 from gdjax.pytrees import Static
+from gdjax.remembered import remembered
 from gdjax.stopping import Status
 
 NONE = -1  # number of the problem in an idle lane
@@ -114,7 +114,7 @@ def what_is_read(answer: Callable[..., Any], own: list[Any], carry: Any) -> Any:
     return jax.tree.unflatten(treedef, [id(v) in used for v in jaxpr.invars[-len(leaves) :]])
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@remembered(static=1)
 def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders: Orders) -> tuple[Lanes, Log, Report]:
     """Work on the lanes and the page until the orders say to come back."""
     start = jax.vmap(lambda own: program.loop(own, shared).start())
@@ -183,7 +183,7 @@ def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders:
     return jax.lax.while_loop(goes_on, turn, (lanes, log, begun))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@remembered(static=1)
 def before(program: Program, shared: list[Any], own: list[Any]) -> tuple[Any, Any]:
     """The carry and the result of one problem before its first evaluation: for their shapes."""
     loop = program.loop(own, shared)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.closures import hoist
 from gdjax.curvature import measure
 from gdjax.gradient_report import table
 from gdjax.methods.gradient_descent import GradientDescent
@@ -95,7 +96,7 @@ def learning_rate_range(
     if isinstance(params, Result):
         params.require_smooth("learning_rate_range")
         params = params.params
-    problem = Problem(loss, params, args, kwargs or {}, grad, has_aux, False)
+    problem = hoist(Problem(loss, params, args, kwargs or {}, grad, has_aux, False))
     at_start = measure(problem, LANCZOS)
     limit = stable_limit(largest_curvature(at_start), momentum, nesterov)
     if rates is None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gdjax.pytrees import is_traceable, named_leaves, pytree_dataclass, static_field, strong
 from gdjax.vector import Scalar
@@ -85,7 +86,8 @@ def call_loss(problem: Problem, params: Any) -> tuple[Scalar, Any]:
         if not (isinstance(out, tuple) and len(out) == 2):
             raise TypeError(f"has_aux=True needs a loss that returns (value, aux); it returned {describe(out)}")
         out, aux = out
-        bad = [name for name, leaf in named_leaves("aux", aux) if not (is_traceable(leaf) or isinstance(leaf, bool))]
+        switch = bool | np.bool_
+        bad = [name for name, leaf in named_leaves("aux", aux) if not (is_traceable(leaf) or isinstance(leaf, switch))]
         if bad:
             raise TypeError(f"the aux that the loss returns must be a pytree of arrays; {bad[0]} is not an array")
     return check_value(out), aux

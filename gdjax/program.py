@@ -1,28 +1,29 @@
-"""Traced functions that are known by what they compute: the same code over other arrays is the same program."""
+"""Traced functions that are known by what they compute: the same code over other data is the same program."""
 
+import warnings
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, Literal, jaxpr_as_fun
 
-JIT = ("jit", "pjit")  # what the primitive of a nested `jax.jit` is called, now and in older versions
-CUSTOM_RULES = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
+from gdjax.description import JIT, Same, but_for_numbers, by_bits, is_number, of_nested, sketch, takes_numbers
 
 
 class Program:
-    """A traced function of arrays. Two of the same object are the same function of consts and arguments."""
+    """A traced function of arrays. Two of the same object are the same function of data and arguments."""
 
     def __init__(self, jaxpr: Jaxpr, out_tree: Any) -> None:
         self.jaxpr, self.out_tree = jaxpr, out_tree
+        self.out_avals = [v.aval for v in jaxpr.outvars]
         self._rules: Hashable | None = None
 
-    def __call__(self, consts: Sequence[Any], arrays: Sequence[Any]) -> Any:
-        """The function with what it closed over in ``consts``; derivatives follow its custom rules."""
-        return jax.tree.unflatten(self.out_tree, jaxpr_as_fun(ClosedJaxpr(self.jaxpr, list(consts)))(*arrays))
+    def __call__(self, data: Sequence[Any], arrays: Sequence[Any]) -> Any:
+        """The function with its own ``data``; derivatives follow its custom rules."""
+        return jax.tree.unflatten(self.out_tree, jaxpr_as_fun(ClosedJaxpr(self.jaxpr, []))(*data, *arrays))
 
     @property
     def rules(self) -> Hashable:
@@ -36,89 +37,99 @@ _programs: weakref.WeakValueDictionary[Hashable, Program] = weakref.WeakValueDic
 
 
 def intern_program(function: Callable[..., Any], *arrays: Any) -> tuple[Program, list[Any]]:
-    """Trace ``function(*arrays)``: the program, shared with all that compute the same, and what it closed over."""
+    """Trace ``function(*arrays)``: the program, shared with all that compute the same, and its data.
+
+    The data are what it closes over: arrays, and those Python numbers that are operands like any other (not the
+    exponents, 0, 1, 2 and 1/2, nor what is in the body of a loop). So another number compiles nothing.
+    """
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arrays)
-    if any(holds_consts(eqn) for eqn in closed.jaxpr.eqns):
-        closed = jax.make_jaxpr(lambda *args: inline(closed.jaxpr, closed.consts, args))(*flat_inputs(closed.jaxpr))
-    program = Program(closed.jaxpr, jax.tree.structure(shapes))
-    description = Description()
-    key: Hashable = (program.out_tree, description.of_jaxpr(program.jaxpr))
-    known = _programs.setdefault(key, program)
-    if known is not program and description.has_rules and known.rules != program.rules:
-        known = _programs.setdefault((key, program.rules), program)
-    return known, list(closed.consts)
+    found, out_tree = sketch(closed), jax.tree.structure(shapes)
+    key: Hashable = (out_tree, found.text)
+    known = _programs.get(key)
+    if known is None or found.has_rules:
+        if known is None:
+            count_variants(found.text)
+        program = opened(closed, out_tree, found.data, found.numbers > 0, jax.tree.leaves(arrays))
+        known = _programs.setdefault(key, program)
+        if known is not program and known.rules != program.rules:
+            known = _programs.setdefault((key, program.rules), program)
+    return known, list(found.data)
 
 
-class Same:
-    """Equal only to itself: stands for an object that cannot be compared."""
-
-    def __init__(self, thing: Any) -> None:
-        self.thing = thing
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other.thing is self.thing
-
-    def __hash__(self) -> int:
-        return id(self.thing)
+MANY = 32  # variants of a program that call for a warning
+_variants: OrderedDict[int, set[int]] = OrderedDict()
 
 
-class Description:
-    """A jaxpr in hashable terms: equal descriptions, equal computations (but for the rules of custom derivatives)."""
-
-    def __init__(self) -> None:
-        self.has_rules = False
-
-    def of_jaxpr(self, jaxpr: Jaxpr) -> Hashable:
-        """Variables are numbered in order of appearance; names and source lines do not count."""
-        numbers: dict[Any, int] = {}
-
-        def binders(variables: Sequence[Any]) -> tuple[Any, ...]:
-            for v in variables:
-                numbers[v] = len(numbers)
-            return tuple(v.aval for v in variables)
-
-        def atoms(values: Sequence[Any]) -> tuple[Any, ...]:
-            return tuple(self.of_literal(v) if isinstance(v, Literal) else numbers[v] for v in values)
-
-        head = binders(jaxpr.constvars), binders(jaxpr.invars)
-        body = tuple(
-            (eqn.primitive, atoms(eqn.invars), self.of_params(eqn), eqn.ctx, binders(eqn.outvars)) for eqn in jaxpr.eqns
+def count_variants(text: Hashable) -> None:
+    """Warn, once, if many programs have been met that differ from this one in numbers alone."""
+    seen = _variants.setdefault(hash(but_for_numbers(text)), set())
+    seen.add(hash(text))
+    if len(seen) == MANY:
+        warnings.warn(
+            f"gdjax compiles the {MANY}nd program that differs from others in a number alone, at the cost of time and "
+            "memory for each. A Python number that is an exponent or in the body of a loop is part of the program: "
+            "make it an array (jnp.asarray(number)) or an argument of the loss to vary it.",
+            stacklevel=2,
         )
-        return head, body, atoms(jaxpr.outvars)
+    while len(_variants) > 1000:
+        _variants.popitem(last=False)
 
-    def of_literal(self, literal: Literal) -> Hashable:
-        """Its type and its bits: 0.0 is not -0.0."""
-        return literal.aval, np.asarray(literal.val).tobytes()
 
-    def of_params(self, eqn: Any) -> Hashable:
-        """Parameters by name; the rules of custom derivatives are left out, and noted."""
-        params = dict(eqn.params)
-        if eqn.primitive.name in CUSTOM_RULES:
-            self.has_rules = True
-            params = {k: v for k, v in params.items() if isinstance(v, ClosedJaxpr | Jaxpr | int | str | tuple)}
-        return tuple((name, self.of_value(params[name])) for name in sorted(params))
+def opened(closed: ClosedJaxpr, out_tree: Any, data: Sequence[Any], numbers: bool, arrays: Sequence[Any]) -> Program:
+    """The program with its data as arguments, in the order of its sketch."""
 
-    def of_value(self, value: Any) -> Hashable:
-        """A parameter."""
-        if isinstance(value, ClosedJaxpr):
-            return self.of_jaxpr(value.jaxpr), tuple(Same(c) for c in value.consts)
-        if isinstance(value, Jaxpr):
-            return self.of_jaxpr(value)
-        if isinstance(value, tuple | list):
-            return type(value), tuple(self.of_value(v) for v in value)
-        if isinstance(value, dict):
-            return tuple((k, self.of_value(value[k])) for k in sorted(value, key=str))
-        try:
-            hash(value)
-        except TypeError:
-            return Same(value)
-        return type(value), value
+    def replay(data: Sequence[Any], *args: Any) -> list[Any]:
+        rest = iter(data)
+        return evaluate(closed, rest, numbers, args)
+
+    return Program(jax.make_jaxpr(replay)(list(data), *arrays).jaxpr, out_tree)
+
+
+def evaluate(closed: ClosedJaxpr, data: Iterator[Any], numbers: bool, args: Sequence[Any]) -> list[Any]:
+    """Evaluate with ``data`` in place of consts and numbers, entering every nested `jax.jit` that holds some."""
+    jaxpr = closed.jaxpr
+    consts = [next(data) for _ in closed.consts]
+    env = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+    read = lambda v: v.val if isinstance(v, Literal) else env[v]
+    for eqn in jaxpr.eqns:
+        lift = numbers and takes_numbers(eqn)
+        operands = [next(data) if lift and is_number(v) else read(v) for v in eqn.invars]
+        inner = eqn.params["jaxpr"] if eqn.primitive.name in JIT else None
+        if inner is not None and (of_nested(inner).data if numbers else holds_consts(inner)):
+            results = evaluate(inner, data, numbers, operands)
+        elif lift:
+            results = bind(eqn, operands)
+        else:
+            results = apply(eqn, operands, jaxpr.debug_info)
+        env.update(zip(eqn.outvars, results, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def holds_consts(closed: ClosedJaxpr) -> bool:
+    """Whether a nested `jax.jit`, or one within it, has arrays of its own."""
+    nested = [eqn.params["jaxpr"] for eqn in closed.jaxpr.eqns if eqn.primitive.name in JIT]
+    return bool(closed.consts) or any(map(holds_consts, nested))
+
+
+def bind(eqn: Any, operands: list[Any]) -> list[Any]:
+    """An equation of those that take numbers."""
+    with eqn.ctx.manager:
+        results = eqn.primitive.bind(*operands, **eqn.params)
+    return results if eqn.primitive.multiple_results else [results]
+
+
+def apply(eqn: Any, operands: list[Any], debug_info: Any) -> list[Any]:
+    """Any equation."""
+    given = {v: x for v, x in zip(eqn.invars, operands, strict=True) if not isinstance(v, Literal)}
+    shown = [v for v in eqn.outvars if not isinstance(v, DropVar)]
+    single = Jaxpr([], list(given), shown, [eqn], eqn.effects, debug_info.with_unknown_names())
+    results = dict(zip(shown, jaxpr_as_fun(ClosedJaxpr(single, []))(*given.values()), strict=True))
+    return [results.get(v) for v in eqn.outvars]
 
 
 def derivatives_key(jaxpr: Jaxpr) -> Hashable:
     """Description of the first and second derivatives of the outputs by all inputs, in which custom rules show."""
-    split = len(jaxpr.constvars)
-    avals: list[Any] = [v.aval for v in (*jaxpr.constvars, *jaxpr.invars)]
+    avals: list[Any] = [v.aval for v in jaxpr.invars]
     structs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
     where = [i for i, x in enumerate(structs) if jnp.issubdtype(x.dtype, jnp.inexact)]
 
@@ -127,7 +138,7 @@ def derivatives_key(jaxpr: Jaxpr) -> Hashable:
             filled = list(inputs)
             for i, x in zip(where, moving, strict=True):
                 filled[i] = x
-            out = jaxpr_as_fun(ClosedJaxpr(jaxpr, filled[:split]))(*filled[split:])
+            out = jaxpr_as_fun(ClosedJaxpr(jaxpr, []))(*filled)
             return [y for y in out if jnp.issubdtype(y.dtype, jnp.inexact)]
 
         def gradients(moving: list[Any]) -> Any:
@@ -142,37 +153,5 @@ def derivatives_key(jaxpr: Jaxpr) -> Hashable:
             closed = jax.make_jaxpr(first)(structs, tangents)
         except Exception:  # a rule that has no second derivative, or cannot be traced like this
             continue
-        return len(tangents), Description().of_jaxpr(closed.jaxpr), tuple(Same(c) for c in closed.consts)
+        return len(tangents), by_bits(closed)
     return Same(jaxpr)
-
-
-def flat_inputs(jaxpr: Jaxpr) -> list[Any]:
-    """The arguments in the abstract."""
-    avals: list[Any] = [v.aval for v in jaxpr.invars]
-    return [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in avals]
-
-
-def holds_consts(eqn: Any) -> bool:
-    """Whether an equation is a nested `jax.jit` with arrays of its own, which are hidden from the caller."""
-    if eqn.primitive.name not in JIT:
-        return False
-    inner = eqn.params["jaxpr"]
-    return bool(inner.consts) or any(holds_consts(e) for e in inner.jaxpr.eqns)
-
-
-def inline(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    """Evaluate, entering every nested `jax.jit` that hides arrays: traced, these are consts of the whole."""
-    env = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-    used = {v for eqn in jaxpr.eqns for v in eqn.invars if not isinstance(v, Literal)}
-    used |= {v for v in jaxpr.outvars if not isinstance(v, Literal)}
-    read = lambda v: v.val if isinstance(v, Literal) else env[v]
-    for eqn in jaxpr.eqns:
-        if holds_consts(eqn):
-            inner = eqn.params["jaxpr"]
-            env.update(zip(eqn.outvars, inline(inner.jaxpr, inner.consts, [read(v) for v in eqn.invars]), strict=True))
-            continue
-        ins = list(dict.fromkeys(v for v in eqn.invars if not isinstance(v, Literal)))
-        outs = [v for v in eqn.outvars if v in used]
-        single = Jaxpr([], ins, outs, [eqn], eqn.effects, jaxpr.debug_info.with_unknown_names())
-        env.update(zip(outs, jaxpr_as_fun(ClosedJaxpr(single, []))(*(env[v] for v in ins)), strict=True))
-    return [read(v) for v in jaxpr.outvars]

@@ -1,12 +1,12 @@
 """The compiled programs: a whole descent, its beginning, its next step."""
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gdjax.driver import compiled
+from gdjax.hoisted import Hoisted
 from gdjax.implicit import differentiable
 from gdjax.layout import Apart, Flat
 from gdjax.loop import Carry, Loop, Until
@@ -15,14 +15,18 @@ from gdjax.methods.optax import Optax
 from gdjax.objective import trace
 from gdjax.observers import NEVER
 from gdjax.pytrees import Static, is_traceable, merge, named_leaves
+from gdjax.remembered import remembered
 from gdjax.result import Result
 
 
 def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
     """Trace the loss and set up the loop, inside a trace."""
     problem, method, stop, warm = merge(arrays, static)
-    hyperparameters = method if not isinstance(method, Optax) else ()  # whose shapes are optax's affair
-    for name, leaf in named_leaves("stop", stop) + named_leaves("method", hyperparameters):
+    # The shapes in what was traced, and those of optax, are their own affair.
+    leaves, treedef = jax.tree.flatten(method, is_leaf=lambda x: isinstance(x, Hoisted))
+    numbers = jax.tree.unflatten(treedef, [None if isinstance(x, Hoisted) else x for x in leaves])
+    numbers = () if isinstance(method, Optax) else numbers
+    for name, leaf in named_leaves("stop", stop) + named_leaves("method", numbers):
         if is_traceable(leaf) and jnp.ndim(leaf) != 0:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
     apart = problem.spread and problem.penalty is None and getattr(method, "leafwise", False)
@@ -34,7 +38,7 @@ def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
 WATCHED = compiled(make_loop)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@remembered(static=2)
 def descend(static: Static, capacity: int, arrays: list[Any]) -> Result:
     """The whole descent as one program, with the derivative of its solution."""
 
@@ -49,13 +53,13 @@ def descend(static: Static, capacity: int, arrays: list[Any]) -> Result:
     return differentiable(solve, lambda arrays: trace(problem(arrays), Flat.of), numbers)(arrays)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@remembered(static=2)
 def begin(static: Static, capacity: int, arrays: list[Any]) -> Carry:
     """The carry before the first evaluation."""
     return make_loop(static, capacity, arrays).start()
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@remembered(static=2)
 def next_step(static: Static, capacity: int, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
     """On to the next accepted point, and what to show of it."""
     loop = make_loop(static, capacity, arrays)

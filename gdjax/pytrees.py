@@ -1,7 +1,6 @@
 """Pytree plumbing: dataclasses as pytrees, what is traced and what is static, names of leaves."""
 
 import dataclasses
-from collections.abc import Hashable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -50,44 +49,74 @@ def static_field(default: Any) -> Any:
 
 
 def is_traceable(leaf: Any) -> bool:
-    """Whether a leaf becomes an argument of the compiled program: a number or an array, not a Python bool.
+    """Whether a leaf becomes an argument of the compiled program: a number or an array, not a single bool.
 
-    A Python bool is a switch (``training=True``) that losses use in ``if``; it selects a program.
+    A bool of Python's or NumPy's is a switch (``training=True``) that losses use in ``if``; it selects a program.
     """
     if isinstance(leaf, jax.Array):
         return True
+    if isinstance(leaf, np.bool_):
+        return False
     if isinstance(leaf, np.ndarray | np.generic):
         return leaf.dtype.kind in "biufcV"
     return isinstance(leaf, int | float | complex) and not isinstance(leaf, bool)
 
 
+def as_data(name: str, tree: Any) -> Any:
+    """The tree with an array for each leaf that can be made one: a pandas column, whatever has ``__array__``.
+
+    Raises:
+        TypeError: naming the leaf, for an array that is not of numbers.
+    """
+
+    def convert(leaf_name: str, leaf: Any) -> Any:
+        given = isinstance(leaf, type | np.generic) or hasattr(leaf, "__jax_array__") or is_traceable(leaf)
+        if given or not hasattr(leaf, "__array__"):
+            return leaf
+        array = np.asarray(leaf)
+        if not is_traceable(array):
+            what = type(leaf).__name__ if not isinstance(leaf, np.ndarray) else "array"
+            raise TypeError(
+                f"{leaf_name} is a {what} of dtype {array.dtype}, which is not of numbers: convert it, as with "
+                ".astype(float), or let the loss close over what is not data"
+            )
+        return array
+
+    if all(map(is_traceable, jax.tree.leaves(tree))):
+        return tree
+    return jax.tree.unflatten(jax.tree.structure(tree), [convert(*named) for named in named_leaves(name, tree)])
+
+
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """The hashable half of a pytree: its structure and the leaves that are not traced."""
+    """The half of a pytree that selects a program: its structure and the leaves that are not traced."""
 
     treedef: Any
-    leaves: tuple[Hashable, ...]  # the leaf, or `_TRACED` where an array goes
+    leaves: tuple[Any, ...]  # the leaf, or `_TRACED` where an array goes
+
+    def __hash__(self) -> int:
+        """As a key of compiled programs.
+
+        Raises:
+            TypeError: if a leaf that is not an array or a number cannot be hashed.
+        """
+        try:
+            return hash((self.treedef, self.leaves))
+        except TypeError as error:
+            raise TypeError(
+                f"what is not an array or a number must be hashable, to be a key of the compiled program: {error}"
+            ) from None
 
 
 _TRACED = type("Traced", (), {"__repr__": lambda self: "*"})()
 
 
 def split(tree: Any) -> tuple[list[Any], Static]:
-    """Split a pytree into the list of its traceable leaves and the hashable rest; `merge` is the inverse.
-
-    Raises:
-        TypeError: if a leaf that is not an array or a number cannot be hashed, as a static leaf must be.
-    """
+    """Split a pytree into the list of its traceable leaves and the rest; `merge` is the inverse."""
     leaves, treedef = jax.tree.flatten(tree)
-    traced = [leaf for leaf in leaves if is_traceable(leaf)]
-    static = Static(treedef, tuple(_TRACED if is_traceable(leaf) else leaf for leaf in leaves))
-    try:
-        hash(static)
-    except TypeError as error:
-        raise TypeError(
-            f"what is not an array or a number must be hashable, to be a key of the compiled program: {error}"
-        ) from None
-    return traced, static
+    traceable = [is_traceable(leaf) for leaf in leaves]
+    traced = [leaf for leaf, goes in zip(leaves, traceable, strict=True) if goes]
+    return traced, Static(treedef, tuple(_TRACED if goes else x for x, goes in zip(leaves, traceable, strict=True)))
 
 
 def merge(traced: list[Any], static: Static) -> Any:
@@ -130,3 +159,8 @@ def strong(x: Any) -> jax.Array:
     """``x`` as an array without JAX's weak type, so that a loop's carry keeps its type."""
     x = jnp.asarray(x)
     return jax.lax.convert_element_type(x, x.dtype)
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """``x``, or in single precision if it is in half."""
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x

@@ -12,6 +12,7 @@ from gdjax.closures import hoist
 from gdjax.composite import as_penalty
 from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
+from gdjax.method_closures import hoist_method
 from gdjax.methods.base import Method
 from gdjax.methods.choice import with_penalty
 from gdjax.methods.gradient_descent import GradientDescent
@@ -93,7 +94,8 @@ def prepare(
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.
     axes = axes_after(lambda p: call_loss(problem, check_params(p))[0], params)
     problem = dataclasses.replace(problem, params=vary(params, axes))
-    arrays, static = split((hoist(problem), method, stop, None if warm is None else warm.state))
+    problem = hoist(problem)
+    arrays, static = split((problem, hoist_method(method, problem), stop, None if warm is None else warm.state))
     guards = [getattr(jax.config, f"jax_transfer_guard{way}") for way in ("", "_host_to_device")]
     if "disallow" in guards:
         arrays = jax.device_put(arrays)  # numbers and NumPy arrays go to the device; this says so

@@ -4,7 +4,6 @@ A. C. Davison, Statistical Models (2003), sections 4.4 (likelihood, observed inf
 G. A. F. Seber and C. J. Wild, Nonlinear Regression (1989), section 2.1.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from gdjax.layout import Flat
 from gdjax.objective import trace
 from gdjax.problem import Problem
 from gdjax.pytrees import Static, is_concrete, merge, named_leaves, pytree_dataclass, require, split, static_field
+from gdjax.remembered import remembered
 from gdjax.result import Result
 
 MOST_DENSE = 2000  # unknowns up to which the whole covariance is formed: 2000^2 doubles are 32 MB
@@ -141,7 +141,7 @@ def uncertainty(
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@remembered(static=3)
 def _covariance(
     static: Static, kind: str, chosen: tuple[int, ...] | None, arrays: list[Any]
 ) -> tuple[jax.Array, jax.Array]:

@@ -150,7 +150,7 @@ def test_a_custom_rule_is_known_by_what_it_does():
     np.testing.assert_allclose([one.params, same.params, other.params], [[0, 0], [0, 0], [1, 1]], atol=1e-3)
 
 
-def test_a_known_function_is_not_traced_again():
+def test_a_call_traces_the_loss_once_and_under_a_jit_of_ones_own_not_again():
     traces = []
     x = jnp.ones(3)
 
@@ -160,7 +160,11 @@ def test_a_known_function_is_not_traced_again():
 
     for shift in (0.0, 1.0, 2.0):
         assert gdjax.minimize(loss, jnp.zeros(3), shift, method=METHOD).status == Status.CONVERGED
-    assert len(traces) == 1
+    assert len(traces) == 3
+    whole = jax.jit(lambda shift: gdjax.minimize(loss, jnp.zeros(3), shift, method=METHOD))
+    for shift in (0.0, 1.0, 2.0):
+        assert whole(shift).status == Status.CONVERGED
+    assert len(traces) == 4
 
 
 class Holder:
