@@ -12,7 +12,7 @@ from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_report import table
 from gdjax.layout import Flat
 from gdjax.problem import Problem, call_loss
-from gdjax.pytrees import named_leaves
+from gdjax.pytrees import as_data, named_leaves
 from gdjax.stopping import Status
 from gdjax.uncertainty import entry_names
 
@@ -51,7 +51,8 @@ def explain(
     kwargs: dict[str, Any] | None,
 ) -> Explanation:
     """Look at the loss around the point returned. See `gdjax.Result.explain`."""
-    problem = Problem(loss, result.params, args, kwargs or {}, grad, has_aux, False)
+    args, kwargs = as_data("args", args), as_data("kwargs", kwargs or {})
+    problem = Problem(loss, result.params, args, kwargs, grad, has_aux, False)
     point = classify_critical_point(loss, result, *args, grad=grad, has_aux=has_aux, kwargs=kwargs)
     few = Flat.of(result.params).size <= ENTRIES
     leaves = (entry_curvatures if few else leaf_curvatures)(problem, result)

@@ -16,7 +16,7 @@ from gdjax.given_gradient import TINY, shake
 from gdjax.gradient_report import GradientReport, LeafCheck, LineCheck
 from gdjax.line_check import direction, line_check
 from gdjax.problem import Problem, call_loss, check_params, make_problem
-from gdjax.pytrees import named_leaves
+from gdjax.pytrees import as_data, named_leaves
 
 INSIDE = 0.499  # of the way between two points that a constraint allows, to either side of its middle
 ORDER = 1.75  # accepted as second order; a wrong slope gives 1, a third derivative at large t up to 3
@@ -65,7 +65,8 @@ def check_gradient(
     (False, (1,))
     """
     penalty = as_penalty(penalty, params)
-    given: dict[str, Any] = dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, penalty=penalty)
+    given: dict[str, Any] = dict(params=params, args=as_data("args", args), kwargs=as_data("kwargs", kwargs or {}))
+    given |= dict(grad=grad, penalty=penalty)
     problem = make_problem(loss, value_and_grad, has_aux, maximize=False, **given)
     coarse = coarsest(check_params(params))
     try:

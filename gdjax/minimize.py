@@ -37,9 +37,10 @@ def minimize(
 
     One compiled `lax.while_loop` runs the method. The program is known by what the functions compute and the
     shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing, and arrays
-    that the loss closes over are data too, so ``minimize(lambda p: loss(p, x), params)`` in a loop over x
-    compiles once. A function seen before is not traced again, unless a variable that it refers to (a closure's, a
-    global, an attribute of ``self``) has been rebound since; a NumPy array changed in place is not noticed.
+    and numbers that the loss closes over are data too, so ``minimize(lambda p: loss(p, x), params)`` in a loop over x
+    compiles once. (A Python number that is an exponent or in the body of a loop, and 0, 1/2, 1 and 2, are code.) Loss,
+    gradient, penalty and schedules are traced in each call, so whatever they read is as it is now; a `jax.jit` around
+    the call saves that millisecond, and sees what it saw first, as ever. The 64 programs used last are kept.
     The same call works inside `jax.jit` and `jax.vmap` (one status a lane; nothing raises for the batch) and
     under `jax.grad`.
 
@@ -49,8 +50,8 @@ def minimize(
         params: where to start: any pytree of float or complex arrays or numbers; or a result, to start at its
             params, and with what its method had learnt (curvature pairs, moments) if it was made with
             ``keep_state=True``. Steps and evaluations are counted anew.
-        *args: data for the loss, any pytrees; arrays and numbers are traced, the rest (strings, functions,
-            Python bools) selects a program.
+        *args: data for the loss, any pytrees; arrays and numbers are traced, as is whatever has ``__array__`` (pandas
+            columns); the rest (strings, functions, single bools) comes to the loss as it is.
         method: a gdjax method or an optax optimiser. Default: `LBFGS`; with a penalty that is no box, `PANOC`.
         penalty: a term that is added to the loss and need not be differentiable, or a constraint: one of
             `gdjax.penalties`, or any object with ``value(x)`` and ``prox(x, step)``. Its numbers are traced.

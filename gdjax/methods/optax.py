@@ -40,7 +40,8 @@ class Optax:
     """An optax optimiser with its hyperparameters traced: another learning rate compiles nothing.
 
     ``minimize(..., method=optax.adam(1e-2))`` works as well and stands for ``Optax(optax.adam(1e-2))``;
-    there the rate is part of a closure, so each new ``optax.adam(...)`` is a new program.
+    there the rate is a number that the optimiser closes over. Its two functions are traced in each call, so equal ones
+    made anew are one program; only one that evaluates the loss itself (`optax.lbfgs`) is known by its identity.
 
     Args:
         optimizer: an ``optax.GradientTransformation``, or a function that makes one.
