@@ -1,6 +1,7 @@
 """What a jaxpr computes, in hashable terms, apart from its data: the arrays that it holds and its Python numbers."""
 
 import os
+import types
 import weakref
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, cast
@@ -157,15 +158,34 @@ class Sketcher:
             return self.of_jaxpr(value.jaxpr), tuple(Same(c) for c in value.consts)
         if isinstance(value, Jaxpr):
             return self.of_jaxpr(value)
+        if hasattr(value, "callback_func"):  # what JAX makes of a function that is called back
+            return type(value), self.of_value(value.callback_func), value.in_tree
         if isinstance(value, tuple | list):
             return type(value), tuple([self.of_value(v) for v in value])
         if isinstance(value, dict):
             return tuple((k, self.of_value(value[k])) for k in sorted(value, key=str))
-        try:
-            hash(value)
-        except TypeError:
-            return Same(value)
-        return type(value), value
+        return self.of_function(value, ()) if isinstance(value, types.FunctionType) else key_of(value)
+
+    def of_function(self, function: types.FunctionType, outer: tuple[Any, ...]) -> Hashable:
+        """A function that the program calls back: made anew by the same code over the same objects, it is the same."""
+        if function in outer:
+            return outer.index(function)
+        cells = []
+        for cell in function.__closure__ or ():
+            inside = cell.cell_contents
+            is_function = isinstance(inside, types.FunctionType)
+            cells.append(self.of_function(inside, (*outer, function)) if is_function else self.of_value(inside))
+        defaults = self.of_value(function.__defaults__), self.of_value(function.__kwdefaults__)
+        return function.__code__, Same(function.__globals__), tuple(cells), defaults
+
+
+def key_of(value: Any) -> Hashable:
+    """Any object, by what it is equal to."""
+    try:
+        hash(value)
+    except TypeError:
+        return Same(value)
+    return type(value), value
 
 
 def but_for_numbers(text: Any) -> Hashable:

@@ -133,25 +133,26 @@ def derivatives_key(jaxpr: Jaxpr) -> Hashable:
     structs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
     where = [i for i, x in enumerate(structs) if jnp.issubdtype(x.dtype, jnp.inexact)]
 
-    def first(inputs: list[Any], tangents: list[Any]) -> Any:
-        def outputs(moving: list[Any]) -> list[Any]:
-            filled = list(inputs)
-            for i, x in zip(where, moving, strict=True):
-                filled[i] = x
-            out = jaxpr_as_fun(ClosedJaxpr(jaxpr, []))(*filled)
-            return [y for y in out if jnp.issubdtype(y.dtype, jnp.inexact)]
+    def outputs(inputs: list[Any], moving: list[Any]) -> list[Any]:
+        filled = list(inputs)
+        for i, x in zip(where, moving, strict=True):
+            filled[i] = x
+        out = jaxpr_as_fun(ClosedJaxpr(jaxpr, []))(*filled)
+        return [y for y in out if jnp.issubdtype(y.dtype, jnp.inexact)]
 
-        def gradients(moving: list[Any]) -> Any:
-            out, pull = jax.vjp(outputs, moving)
-            return pull(out)
+    def pulled(function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function's values, and these pulled back. In reverse alone: forward, a custom_vjp stays unresolved."""
 
-        moving = [inputs[i] for i in where]
-        return jax.jvp(gradients, (moving,), (tangents,)) if tangents else gradients(moving)
+        def both(inputs: list[Any], moving: list[Any]) -> Any:
+            out, pull = jax.vjp(lambda x: function(inputs, x), moving)
+            return out, pull(out)
 
-    for tangents in ([structs[i] for i in where], []):
+        return both
+
+    for order, function in ((2, pulled(pulled(outputs))), (1, pulled(outputs))):
         try:
-            closed = jax.make_jaxpr(first)(structs, tangents)
+            closed = jax.make_jaxpr(lambda inputs, f=function: f(inputs, [inputs[i] for i in where]))(structs)
         except Exception:  # a rule that has no second derivative, or cannot be traced like this
             continue
-        return len(tangents), by_bits(closed)
+        return order, by_bits(closed)
     return Same(jaxpr)

@@ -253,3 +253,22 @@ def test_settings_of_jax_select_a_program(x64):
         with jax.enable_x64(on):
             result = gdjax.minimize(loss, jnp.zeros(2), method=METHOD, max_steps=3)
             assert result.params.dtype == jnp.zeros(()).dtype
+
+
+def called_back(x):
+    @jax.custom_vjp
+    def f(p):
+        return jax.pure_callback(lambda p: np.mean((p - x) ** 2, dtype=p.dtype), jax.ShapeDtypeStruct((), p.dtype), p)
+
+    f.defvjp(lambda p: (f(p), p), lambda p, g: (g * (p - 3),))
+    return lambda p: (jax.debug.callback(lambda p: None, p), f(p))[1]
+
+
+def test_a_loss_that_calls_back_to_python_compiles_once():
+    loss, start = called_back(np.full(2, 3.0)), jnp.zeros(2)
+    first = gdjax.minimize(loss, start, method=METHOD)
+    with CompileCounter() as compiled:
+        second = gdjax.minimize(loss, start, method=METHOD)
+    assert compiled.count == 0
+    assert (first.status, second.status) == (Status.CONVERGED,) * 2
+    np.testing.assert_allclose(second.params, 3, rtol=1e-2)
