@@ -58,7 +58,7 @@ def hoist_optax(method: Optax, problem: Problem) -> Optax:
     """The optimiser with its two functions traced."""
     params = check_params(problem.params)
     program = problem.loss.program  # type: ignore[attr-defined]
-    value = jnp.zeros((), vector.real_dtype((params, program.out_avals[0])))
+    value = np.zeros((), vector.real_dtype((params, program.out_avals[0])))
 
     def needs_loss(params: Any, obj_fn: Any = None) -> Any:
         raise NeedsLossError
