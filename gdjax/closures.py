@@ -9,7 +9,8 @@ import numpy as np
 
 from gdjax import vector
 from gdjax.hoisted import Hoisted, hoist_call
-from gdjax.penalties.base import is_penalty
+from gdjax.penalties.base import has_value
+from gdjax.penalties.by_leaf import ByLeaf
 from gdjax.problem import Problem, call_loss, check_grad, check_params
 from gdjax.program import Program
 from gdjax.pytrees import Static, as_data, merge, named_leaves, pytree_dataclass, split, static_field, widened
@@ -26,7 +27,7 @@ def hoist(problem: Problem) -> Problem:
     """
     if isinstance(problem.loss, Hoisted):
         return problem
-    check_params(problem.params)
+    params = check_params(problem.params)
     data, static = split((as_data("args", problem.args), as_data("kwargs", problem.kwargs)))
 
     def as_given(function: Any, data: list[Any]) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def hoist(problem: Problem) -> Problem:
     except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError) as error:
         note_numbers(error, problem)
         raise
-    penalty = hoist_penalty(problem.penalty, problem.params)
+    penalty = hoist_penalty(problem.penalty, params)
     return dataclasses.replace(problem, loss=loss, grad=grad, args=tuple(data), kwargs={}, penalty=penalty)
 
 
@@ -66,69 +67,66 @@ def note_numbers(error: Exception, problem: Problem) -> None:
 class HoistedPenalty:
     """A penalty of the user's, traced."""
 
-    value_of: Program
-    prox_of: Program
-    bounds_of: Program | None  # if it is a box
-    data: list[list[Any]]  # of each of the three; traced
+    programs: dict[str, Program]  # of prox, value and bounds, as far as it has them
+    data: dict[str, list[Any]]  # of each; traced
     own: list[Any]  # the arrays of a penalty that is a pytree; traced
     structure: Static | None = static_field(None)  # the rest of one all of whose leaves are arrays
     name: str = static_field("")
 
+    def call(self, part: str, *arrays: Any) -> Any:
+        """One of its functions."""
+        return self.programs[part](self.data[part], [*self.own, *jax.tree.leaves(arrays)])
+
     def value(self, x: Any) -> Any:
         """As the user's."""
-        return self.value_of(self.data[0], [*self.own, *jax.tree.leaves(x)])
+        return self.call("value", x)
 
     def prox(self, x: Any, step: Any) -> Any:
         """As the user's."""
-        return self.prox_of(
-            self.data[1], [*self.own, *jax.tree.leaves(x), jnp.asarray(step).astype(vector.real_dtype(x))]
-        )
-
-    @property
-    def is_box(self) -> bool:
-        """Whether it has bounds."""
-        return self.bounds_of is not None
+        return self.call("prox", x, jnp.asarray(step).astype(vector.real_dtype(x)))
 
     def bounds(self, x: Any) -> Any:
         """As the user's."""
-        assert self.bounds_of is not None
-        return self.bounds_of(self.data[2], [*self.own, *jax.tree.leaves(x)])
+        return self.call("bounds", x)
+
+    @property
+    def value_is_known(self) -> bool:
+        """Whether it has a value, not only a prox."""
+        return "value" in self.programs
+
+    @property
+    def is_box(self) -> bool:
+        """Whether it has bounds and is nothing but these."""
+        return "bounds" in self.programs
 
     @property
     def as_given(self) -> Any:
-        """The user's own, if it is a pytree of arrays; else None."""
-        return None if self.structure is None else merge(self.own, self.structure)
+        """The user's own, if it is a pytree of arrays."""
+        return self if self.structure is None else merge(self.own, self.structure)
 
     def __repr__(self) -> str:
         return self.name
 
 
 def hoist_penalty(penalty: Any, params: Any) -> Any:
-    """The penalty, traced if there is any code in it that is not gdjax's."""
-    if penalty is None or not has_foreign_code(penalty):
+    """The penalty, traced if its code is not gdjax's; of a `ByLeaf` each part by itself."""
+    if isinstance(penalty, ByLeaf):
+        pairs, treedef = penalty.split(params)
+        return ByLeaf(jax.tree.unflatten(treedef, [hoist_penalty(part, branch) for part, branch in pairs]))
+    if penalty is None or type(penalty).__module__.partition(".")[0] == "gdjax":
         return penalty
-    params = jax.tree.map(widened, check_params(params))
-    step = np.zeros((), vector.real_dtype(params))
-    value = hoist_call(lambda penalty, x: penalty.value(x), penalty, params)
-    prox = hoist_call(lambda penalty, x, step: penalty.prox(x, step), penalty, params, step)
-    parts = [value, prox]
+    x = jax.tree.map(widened, params)
+    step = np.zeros((), vector.real_dtype(x))
+    parts = {"prox": hoist_call(lambda penalty, x, step: penalty.prox(x, step), penalty, x, step)}
+    if has_value(penalty):
+        parts["value"] = hoist_call(lambda penalty, x: penalty.value(x), penalty, x)
     if getattr(penalty, "is_box", False):
-        parts.append(hoist_call(lambda penalty, x: penalty.bounds(x), penalty, params))
+        parts["bounds"] = hoist_call(lambda penalty, x: penalty.bounds(x), penalty, x)
     own, structure = split(penalty)
     return HoistedPenalty(
-        value_of=value.program,
-        prox_of=prox.program,
-        bounds_of=parts[2].program if len(parts) > 2 else None,
-        data=[part.data for part in parts],
+        programs={name: part.program for name, part in parts.items()},
+        data={name: part.data for name, part in parts.items()},
         own=own,
         structure=structure if len(own) == len(structure.leaves) else None,
         name=type(penalty).__name__,
     )
-
-
-def has_foreign_code(penalty: Any) -> bool:
-    """Whether the penalty, or one that it is made of, is of a class that is not gdjax's."""
-    if type(penalty).__module__.partition(".")[0] != "gdjax":
-        return True
-    inner = jax.tree.leaves(penalty, is_leaf=lambda p: p is not penalty and is_penalty(p))
-    return any(has_foreign_code(p) for p in inner if is_penalty(p))
