@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import linear
-from gdjax.objective import Objective
+from gdjax.hessian import products_at
+from gdjax.objective import NO_PRODUCTS, Objective
 from gdjax.piecewise import along, jacobian, replaced, zero_tangent
 from gdjax.result import Result
 from gdjax.stopping import Status
@@ -71,8 +72,11 @@ def tangent(
 
     frame, trusted = objective(arrays), is_stationary(result)
     x, theta, changes = frame.layout.ravel(result.params), [arrays[i] for i in moving], [dots[i] for i in moving]
-    explicit = jax.jvp(lambda t: at(t).evaluate(x), (theta,), (changes,))[1]
-    grad, product = jax.linearize(lambda u: at(theta).evaluate(u).grad, x)
+    try:
+        explicit = jax.jvp(lambda t: at(t).evaluate(x), (theta,), (changes,))[1]
+    except Exception as error:
+        raise ValueError(f"{NO_PRODUCTS}: {error}") from error
+    grad, product = products_at(at(theta), x)
     sign = jnp.asarray(frame.sign, frame.dtype)
     if frame.composite is None:
         dx = linear.solve(product, -explicit.grad, trusted)

@@ -13,6 +13,7 @@ import numpy as np
 
 from gdjax import linear
 from gdjax.closures import hoist
+from gdjax.hessian import products_at
 from gdjax.implicit import is_stationary
 from gdjax.layout import Flat
 from gdjax.objective import trace
@@ -149,7 +150,7 @@ def _covariance(
     problem, stationary, num_data = merge(arrays, static)
     objective = trace(problem, Flat.of)
     x = objective.start
-    product = jax.linearize(lambda u: objective.evaluate(u).grad, x)[1]
+    product = products_at(objective, x)[1]
     if chosen is None:
         s, lower, definite = linear.cholesky(linear.matrix(product, x.size, x.dtype))
         inverse = jax.scipy.linalg.cho_solve((lower, True), jnp.diag(s)) * s[:, None]

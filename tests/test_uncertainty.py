@@ -149,3 +149,22 @@ def test_many_results_are_taken_one_by_one_or_by_vmap():
     errors = jax.vmap(lambda result, x: gdjax.uncertainty(loss, result, x))(many, centers).standard_errors
     np.testing.assert_allclose(errors, 0.5, rtol=1e-5)
     np.testing.assert_allclose(gdjax.uncertainty(loss, many[1], 1.0).standard_errors, 0.5, rtol=1e-5)
+
+
+def test_without_a_forward_derivative_the_curvature_is_of_differences():
+    """A loss with a custom_vjp whose backward pass is a callback, as of a simulator with an adjoint."""
+    host = lambda p: (4 * np.asarray(p) * np.array([1, 3])).astype(np.float32)
+
+    @jax.custom_vjp
+    def simulate(p):
+        return jnp.sum(2 * jnp.array([1.0, 3.0], p.dtype) * p**2)
+
+    backward = lambda p, t: (t * jax.pure_callback(host, p, p, vmap_method="sequential"),)
+    simulate.defvjp(lambda p: (simulate(p), p), backward)
+    with jax.enable_x64(False):  # the thread that calls back knows nothing of another mode
+        result = gdjax.minimize(simulate, jnp.ones(2))
+        assert result.converged
+        errors = gdjax.uncertainty(simulate, result).standard_errors
+        np.testing.assert_allclose(errors, [1 / 2, 1 / np.sqrt(12)], rtol=1e-2)
+        with pytest.raises(ValueError, match="Hessian-vector products are needed"):
+            jax.grad(lambda s: gdjax.minimize(lambda p: simulate(p - s), jnp.ones(2)).params.sum())(1.0)
