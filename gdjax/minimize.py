@@ -54,7 +54,8 @@ def minimize(
             columns); the rest (strings, functions, single bools) comes to the loss as it is.
         method: a gdjax method or an optax optimiser. Default: `LBFGS`; with a penalty that is no box, `PANOC`.
         penalty: a term that is added to the loss and need not be differentiable, or a constraint: one of
-            `gdjax.penalties`, or any object with ``value(x)`` and ``prox(x, step)``. Its numbers are traced.
+            `gdjax.penalties`, a dict (or pytree like params) of such for some parameters, or any object with
+            ``value(x)`` and ``prox(x, step)``. Its numbers are traced.
             The gradient test is then on the prox-gradient step (`gdjax.Stop`); what comes back satisfies the
             constraint, and a start that does not is projected. `maximize` subtracts the penalty.
         grad: analytic gradient, ``grad(params, *args, **kwargs)`` like params, in `jax.grad`'s convention;

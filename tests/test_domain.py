@@ -46,6 +46,13 @@ def test_nor_in_a_batch(method, x64):
     assert (batch.value <= jax.vmap(roots)(starts)).all()
 
 
+def test_a_bound_that_cannot_be_reached_is_no_reason_to_stop(x64):
+    beside = lambda p: (p[0] - 5) ** 2 + jnp.sqrt(p[1])
+    result = gdjax.minimize(beside, np.array([0, 1], real(x64)), penalty=NonNegative())
+    assert result.method == "LBFGS with bounds"
+    assert result.status in FAILED or float(result.value) < 1e-9  # the infimum is 0; it used to be claimed at 0.013
+
+
 def test_a_rate_that_leads_out_of_the_domain_keeps_the_last_norm():
     start = np.array([0.0, 1.0], np.float32)
     result = gdjax.minimize(entropy, start, penalty=NonNegative(), method=ProximalGradient(0.02))
@@ -82,3 +89,8 @@ def test_mixture_weights_on_a_simplex_reach_the_softmax_answer(method, x64):
     assert found.status == Status.CONVERGED
     np.testing.assert_allclose(found.value, want.value, rtol=1e-9 if x64 else 1e-5)
     assert (np.asarray(found.params["w"]) >= 1e-6).all()
+
+
+def test_lower_bounds_that_leave_nothing_of_the_sum_are_named():
+    with pytest.raises(ValueError, match=r"lower bounds of Simplex add up to .*, which leaves nothing"):
+        gdjax.minimize(roots, {"w": np.ones(3) / 3, "m": 0.0}, penalty={"w": Simplex(lower=0.4)})

@@ -115,9 +115,12 @@ class PANOC:
         gamma = jnp.where(first, probe(gg, xx), state.gamma)
         candidate = envelope(objective, w, gamma)
         r = vector.subtract(state.base.point.x, state.base.z)
-        sure = BETA * (1 - ALPHA) / (2 * gamma) * vector.dot(r, r).astype(dtype)
-        noise = objective.noise(state.base.envelope)
-        falls = finite & (candidate.envelope <= state.base.envelope - sure + noise)
+        ahead = vector.subtract(w.x, candidate.z)
+        rr, rr_ahead = (v.astype(dtype) for v in vector.dots((r, r), (ahead, ahead)))
+        sure = BETA * (1 - ALPHA) / (2 * gamma) * rr
+        noise, fall = objective.noise(state.base.envelope), state.base.envelope - sure - candidate.envelope
+        # Where envelopes differ by rounding, the residual must fall.
+        falls = finite & ((fall > noise) | ((fall >= -noise) & (rr_ahead < rr)))
         tau = jnp.where(state.tau > 0.5**HALVINGS, 0.5 * state.tau, 0)
         taken = first | falls
         to_z = taken | (tau == 0)

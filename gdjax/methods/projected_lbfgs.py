@@ -39,6 +39,7 @@ class ProjectedState(NamedTuple):
     pairs: Pairs
     rounding: Scalar  # change of the loss that the rounding of x makes at the iterate
     trials: jax.Array  # rejected since the iterate
+    blocked: jax.Array  # whether the loss was not finite at one of them
 
 
 @pytree_dataclass
@@ -79,7 +80,7 @@ class ProjectedLBFGS:
         """At the start."""
         zero, n, x = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32), objective.start
         pairs = empty(self.memory, x, objective.dtype)
-        return ProjectedState(objective.blank, x, jnp.zeros_like(x), zero, pairs, zero, n)
+        return ProjectedState(objective.blank, x, jnp.zeros_like(x), zero, pairs, zero, n, n > 0)
 
     def step(self, objective: Objective, state: ProjectedState, point: Point) -> tuple[ProjectedState, Outcome]:
         """Take the point and turn; or try a shorter step; or begin anew."""
@@ -98,6 +99,7 @@ class ProjectedLBFGS:
         spent = (state.trials + 1 >= MAX_TRIALS) | jnp.all(s == 0)
         anew = ~taken & spent & (state.pairs.stored > 0)
         failed = ~taken & spent & ~anew
+        state = state._replace(blocked=state.blocked | ~finite)
         again = state._replace(step_size=shorter, trials=state.trials + 1)
         again = again._replace(trial=clip(objective, before.x + shorter.astype(s.dtype) * state.direction))
         new = cond(
@@ -115,13 +117,14 @@ class ProjectedLBFGS:
         pairs = vector.where(anew, forget(state.pairs), pairs)
         scale = jnp.where(first, length_of(point.grad).astype(dtype), pairs.theta)  # the first step has length 1
         pairs = pairs._replace(theta=scale)
-        direction, norm = descend(objective, pairs, point)
+        direction, norm = descend(objective, pairs, point, state.blocked & ~anew)
         grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
         alpha = jnp.where(good | first | anew, 1, grown).astype(dtype)
         rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(dtype)
         trial = clip(objective, point.x + alpha.astype(direction.dtype) * direction)
         point = point._replace(grad_norm=norm)
-        return ProjectedState(point, trial, direction, alpha, pairs, rounding, jnp.zeros_like(state.trials))
+        count = jnp.zeros_like(state.trials)
+        return ProjectedState(point, trial, direction, alpha, pairs, rounding, count, count > 0)
 
 
 def bounds_of(objective: Objective) -> tuple[jax.Array, jax.Array]:
@@ -150,8 +153,11 @@ def promise(state: ProjectedState) -> Scalar:
     return jnp.where(decrease <= state.rounding, 0, decrease)
 
 
-def descend(objective: Objective, pairs: Pairs, point: Point) -> tuple[jax.Array, Scalar]:
-    """The direction d at a point, and its measure of stationarity."""
+def descend(objective: Objective, pairs: Pairs, point: Point, blocked: jax.Array) -> tuple[jax.Array, Scalar]:
+    """The direction d at a point, and its measure of stationarity.
+
+    Where the way to it was ``blocked`` by values that are not finite, a bound that is near is no reason to stop.
+    """
     lower, upper = bounds_of(objective)
     x, g, dtype = point.x, point.grad, objective.dtype
     t = (1 / pairs.theta).astype(x.dtype)
@@ -169,5 +175,5 @@ def descend(objective: Objective, pairs: Pairs, point: Point) -> tuple[jax.Array
     there = x - short * g
     inside = (there >= lower) & (there <= upper)
     held = ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))  # however short the step that would tell
-    slope = jnp.where(inside, g, (x - jnp.clip(there, lower, upper)) / short)
+    slope = jnp.where(inside | blocked, g, (x - jnp.clip(there, lower, upper)) / short)
     return d, vector.max_abs(jnp.where(held, 0, slope)).astype(dtype)

@@ -145,8 +145,9 @@ class ProximalGradient:
         promised = jnp.minimum(slope + penalty, -sure)  # the prox says so; the difference of two penalties is rounded
         gain = value - old + penalty
         decrease, initial, grow = (jnp.asarray(v).astype(dtype) for v in (rule.decrease, rule.initial, rule.grow))
-        # The second says that the loss bends so little that the first holds too; it knows no penalty, nor its rounding.
-        descends = (gain <= decrease * promised) | (value - old - slope <= (1 - decrease) * sure)
+        # Where the gain is rounding, that the loss bends as little as the step asks for: this knows no penalty.
+        blurred = jnp.abs(gain) <= objective.noise(before.value)
+        descends = jnp.where(blurred, value - old - slope <= 0.5 * sure, gain <= decrease * promised)
         taken = keep & (first | (finite & descends))
         trials = jnp.where(taken, 0, state.points + 1)
         shorter = state.rate * piecewise(parabola)(slope, value - old, finite)
