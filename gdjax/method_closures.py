@@ -26,7 +26,8 @@ def hoist_method(method: Any, problem: Problem) -> Any:
         problem: a hoisted one.
     """
     if isinstance(method, Optax):
-        return hoist_optax(method, problem)
+        # In a `jax.shard_map` the types of what varies are known only within the loop.
+        return method if jax.sharding.get_abstract_mesh().manual_axes else hoist_optax(method, problem)
     if type(method).__module__.partition(".")[0] != "gdjax" or not dataclasses.is_dataclass(method):
         return method
     fields = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
@@ -60,15 +61,16 @@ def hoist_optax(method: Optax, problem: Problem) -> Optax:
     program = problem.loss.program  # type: ignore[attr-defined]
     value = np.zeros((), vector.real_dtype((params, program.out_avals[0])))
 
-    def needs_loss(params: Any, obj_fn: Any = None) -> Any:
+    def needs_loss(params: Any, obj_fn: Any = None, grad_fn: Any = None) -> Any:
         raise NeedsLossError
 
     def init(method: Optax, params: Any) -> Any:
-        return jax.tree.map(jnp.asarray, method.transformation.init(params))
+        return jax.tree.map(jnp.asarray, method.first_state(params))
 
     def update(method: Optax, grad: Any, state: Any, params: Any, value: Any) -> Any:
         function = method.transformation.update
-        extra = accepted(function, value=value, grad=grad, value_fn=needs_loss, obj_fn=needs_loss)
+        functions = dict.fromkeys(("value_fn", "obj_fn", "grad_fn"), needs_loss)
+        extra = accepted(function, value=value, grad=grad, **functions)
         return function(grad, state, params, **extra)
 
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes, whatever the user has chosen

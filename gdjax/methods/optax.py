@@ -103,12 +103,17 @@ class Optax:
             raise TypeError(f"{self.optimizer!r} made {made!r}, which is no optax.GradientTransformation")
         return optax.with_extra_args_support(made)
 
+    def first_state(self, params: Any) -> Any:
+        """Of the optimiser."""
+        state = self.transformation.init(params)
+        if part_of(state, optax.LookaheadState) is not None:
+            raise TypeError(LOOKAHEAD)
+        return state
+
     def init(self, objective: Objective) -> OptaxState:
         """At the start."""
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes, whatever the user has chosen
-            optimizer = jax.tree.map(jnp.asarray, self.transformation.init(objective.start))
-        if part_of(optimizer, optax.LookaheadState) is not None:
-            raise TypeError(LOOKAHEAD)
+            optimizer = jax.tree.map(jnp.asarray, self.first_state(objective.start))
         two_points = schedule_free_state(optimizer) is not None
         return OptaxState(
             iterate=objective.blank,
