@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.in_place import branch
 from gdjax.progress import Progress, Trip
 from gdjax.pytrees import pytree_dataclass
-from gdjax.varying import cond
 from gdjax.vector import with_row
 
 CAPACITY = 1024  # records of ``history=True``
@@ -93,7 +93,8 @@ class Record(NamedTuple):
         """Write the step of this trip, if it was accepted."""
         after, outcome = trip.after, trip.outcome
         row = jnp.stack([after.value, after.grad_norm, outcome.step_size.astype(after.value.dtype)])
-        return cond(outcome.accepted, self.write, lambda *_: self, row, jnp.stack([now.steps, now.evals]))
+        count = jnp.stack([now.steps, now.evals])
+        return branch(outcome.accepted, lambda record: record.write(row, count), lambda record: record, self)
 
     def write(self, row: jax.Array, count: jax.Array) -> "Record":
         """Write a row; keep it if its step is a multiple of the stride; thin out when all rows are kept."""

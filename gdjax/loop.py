@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gdjax import progress, stopping, vector, warm_start
 from gdjax.given_gradient import review
 from gdjax.history import Record
-from gdjax.in_place import as_written, in_loops, update_if
+from gdjax.in_place import as_written, in_loops, update_if, while_loop
 from gdjax.methods.base import Method, is_monotone, name_of
 from gdjax.objective import Objective, Point
 from gdjax.one_function import one_function
@@ -96,7 +96,7 @@ class Loop(NamedTuple):
     def run(self, carry: Carry) -> Carry:
         """Until a test fires; or at most ``trips``, in a loop of fixed length that has derivatives in reverse."""
         if self.trips is None:
-            return self.compact(lambda c: jax.lax.while_loop(lambda c: c.status == Status.RUNNING, self.trip, c), carry)
+            return self.compact(lambda c: while_loop(lambda c: c.status == Status.RUNNING, self.trip, c), carry)
         step = lambda c, _: (cond(c.status == Status.RUNNING, self.trip, lambda same: same, c), None)
         with as_written():
             carry, _ = jax.lax.scan(step, carry, length=self.trips)
@@ -115,7 +115,7 @@ class Loop(NamedTuple):
             return (c.status == Status.RUNNING) & within & ~(c.progress.lowest < until.below)
 
         zero = jnp.asarray(0, jnp.int32)
-        loop = lambda turn: jax.lax.while_loop(goes_on, lambda turn: (self.trip(turn[0]), turn[1] + 1), turn)
+        loop = lambda turn: while_loop(goes_on, lambda turn: (self.trip(turn[0]), turn[1] + 1), turn)
         return self.compact(loop, (carry, zero))
 
     def answer(self, carry: Carry) -> Result:

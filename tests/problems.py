@@ -34,17 +34,20 @@ def marked(p, shift=0.0):
 SEARCH = gdjax.GradientDescent(gdjax.Backtracking())
 
 
+def equations(jaxpr, name):
+    """Those of a primitive in a jaxpr and all jaxprs within it."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == name:
+            yield eqn
+        for sub in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            sub = getattr(sub, "jaxpr", sub)
+            if hasattr(sub, "eqns"):
+                yield from equations(sub, name)
+
+
 def count_primitive(jaxpr, name):
     """Occurrences of a primitive in a jaxpr and all jaxprs within it."""
-    count = 0
-    for eqn in jaxpr.eqns:
-        count += eqn.primitive.name == name
-        for sub in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
-            if hasattr(sub, "jaxpr"):
-                sub = sub.jaxpr
-            if hasattr(sub, "eqns"):
-                count += count_primitive(sub, name)
-    return count
+    return sum(1 for _ in equations(jaxpr, name))
 
 
 class CompileCounter:

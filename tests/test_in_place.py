@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import count_primitive, rosenbrock
+from problems import count_primitive, equations, rosenbrock
 
 import gdjax
 from benchmarks.gpu.correct import CASES
@@ -28,22 +28,32 @@ def as_on_gpu(monkeypatch):
     jax.clear_caches()
 
 
-def loops_and_conditionals():
-    """Of a descent by L-BFGS."""
-    jaxpr = jax.make_jaxpr(lambda x: gdjax.minimize(rosenbrock, x).params)(jnp.zeros(3000)).jaxpr
+def loops_and_conditionals(size, method=None):
+    """Of a descent, by default by L-BFGS."""
+    solve = lambda x: gdjax.minimize(rosenbrock, x, method=method).params
+    jaxpr = jax.make_jaxpr(solve)(jnp.zeros(size)).jaxpr
     return count_primitive(jaxpr, "while"), count_primitive(jaxpr, "cond")
 
 
-def test_there_is_one_loop_on_a_gpu_and_conditionals_in_it(as_on_gpu):
+@pytest.mark.parametrize(("size", "conditionals"), [(100, False), (100_000, True)])
+@pytest.mark.parametrize("method", [None, gdjax.GradientDescent(1e-3)], ids=["LBFGS", "GradientDescent"])
+def test_there_is_one_loop_on_a_gpu_and_conditionals_where_vectors_are_large(method, size, conditionals, as_on_gpu):
     assert not in_loops()
-    loops, conditionals = loops_and_conditionals()
-    assert (loops, conditionals > 0) == (1, True)
+    loops, found = loops_and_conditionals(size, method)
+    assert (loops, found > 0) == (1, conditionals)
 
 
 def test_there_are_loops_and_no_conditionals_on_a_cpu():
     assert in_loops()
-    loops, conditionals = loops_and_conditionals()
+    loops, conditionals = loops_and_conditionals(3000)
     assert (loops > 1, conditionals) == (True, 0)
+
+
+def test_the_scalars_of_a_descent_are_few_arrays_on_a_gpu(as_on_gpu):
+    jaxpr = jax.make_jaxpr(lambda x: gdjax.minimize(rosenbrock, x).params)(jnp.zeros(100)).jaxpr
+    (loop,) = equations(jaxpr, "while")
+    assert sum(v.aval.ndim == 0 for v in loop.outvars) == 0
+    assert len(loop.outvars) < 20
 
 
 @pytest.mark.parametrize("name", BASICS)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from gdjax import vector
 from gdjax.composite import stationarity, step_norm
+from gdjax.in_place import branch
 from gdjax.layout import Flat
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Outcome, usable
@@ -158,7 +159,7 @@ class PANOC:
         # One prox: of z, in case it is the next x, or of x again with the other step.
         other = envelope(objective, vector.where(taken, z, x), gamma)
         again = state._replace(base=other, trial=other.z, gamma=gamma, trials=state.trials + 1)
-        new = cond(taken, lambda: self.turn(objective, state, z, other), lambda: again)
+        new = branch(taken, lambda state: self.turn(objective, state, z, other), lambda _: again, state)
         # A step so short that rounding swallows it leads nowhere.
         failed = (~taken & (new.trials >= MAX_TRIALS)) | (jnp.all(d == 0) & ~probe)
         return new, Outcome(taken, state.gamma, failed, sure_decrease(other, gamma))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
+from gdjax.in_place import branch
 from gdjax.layout import Flat
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Outcome, usable
@@ -20,7 +21,6 @@ from gdjax.methods.proximal_gradient import parabola
 from gdjax.objective import Objective, Point
 from gdjax.piecewise import piecewise
 from gdjax.pytrees import pytree_dataclass, static_field
-from gdjax.varying import cond
 from gdjax.vector import Scalar
 
 NOISE = 1e-10  # share of the value that the search takes for noise, as in `searching`
@@ -102,10 +102,11 @@ class ProjectedLBFGS:
         state = state._replace(blocked=state.blocked | ~finite)
         again = state._replace(step_size=shorter, trials=state.trials + 1)
         again = again._replace(trial=clip(objective, before.x + shorter.astype(s.dtype) * state.direction))
-        new = cond(
+        new = branch(
             taken | anew,
-            lambda: self.turn(objective, state, vector.where(anew, before, point), anew),
-            lambda: again,
+            lambda state: self.turn(objective, state, vector.where(anew, before, point), anew),
+            lambda _: again,
+            state,
         )
         return new, Outcome(finite & taken, alpha, failed, promise(new))
 

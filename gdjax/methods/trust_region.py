@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
+from gdjax.in_place import branch
 from gdjax.layout import Flat
 from gdjax.line_search.base import believable, noise_shown
 from gdjax.methods import steihaug
@@ -17,7 +18,6 @@ from gdjax.methods.base import Outcome, usable
 from gdjax.methods.steihaug import Inner
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, require
-from gdjax.varying import cond
 from gdjax.vector import Scalar, Vector
 
 # The inner iteration's residual, in units of the gradient's norm, is at most this. On long valleys (FLETCHCR,
@@ -101,10 +101,11 @@ class TrustRegion:
 
     def step(self, objective: Objective, state: TrustRegionState, point: Point) -> tuple[TrustRegionState, Outcome]:
         """Digest a Hessian product (in ``point.grad``) or an evaluation."""
-        return cond(
+        return branch(
             state.wants_product,
-            lambda: self.inner_step(objective, state, point.grad),
-            lambda: self.outer_step(objective, state, point),
+            lambda state: self.inner_step(objective, state, point.grad),
+            lambda state: self.outer_step(objective, state, point),
+            state,
         )
 
     def inner_step(self, objective: Objective, state: TrustRegionState, hp: Vector) -> tuple[TrustRegionState, Outcome]:
