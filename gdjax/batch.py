@@ -13,6 +13,7 @@ from gdjax.in_place import in_loops
 from gdjax.lanes import Program
 from gdjax.methods.bfgs import BFGS
 from gdjax.observers import Interrupt
+from gdjax.packing import is_key, kind_of_key
 from gdjax.programs import descend
 from gdjax.pytrees import Static, as_data, is_concrete, is_traceable, merge, named_leaves
 from gdjax.request import Options, check_options, is_traced, prepare, require_concrete
@@ -58,7 +59,8 @@ def minimize_many(
         batch_size: problems in flight at most, which bounds the memory of methods and losses; by default what fits in
             the caches of the cores (256 a core at most), or 131 072 and 1 GB on a GPU.
         max_seconds: wall clock for all, compiling included. When it is up, or after Ctrl-C, what is under way ends with
-            its best point and status MAX_SECONDS (or INTERRUPTED), after one evaluation where it had not begun.
+            its best point and status MAX_SECONDS (or INTERRUPTED), after one evaluation where it had not begun. A
+            second Ctrl-C raises KeyboardInterrupt at once.
         maximize: whether to maximise.
         method: default `BFGS` up to 32 parameters (reals) without penalty, where it is the fastest in batches;
             otherwise that of `minimize`.
@@ -72,6 +74,7 @@ def minimize_many(
         the worst. How a problem ends never raises and never touches another one.
 
     Raises:
+        TimeoutError: if the time is up, and the evaluation under way takes half a minute longer, or never ends.
         TypeError, ValueError: as `minimize`; and if in_axes does not fit, an argument has no such axis, or the axes
             differ in length, are empty, or there are none. For services that watch one descent.
 
@@ -97,11 +100,12 @@ def minimize_many(
     if options.get("method") is None and options.get("penalty") is None and count_reals(params) <= DENSE:
         options["method"] = BFGS()
     static, capacity, arrays = prepare(loss, params, tuple(args_of_one), maximize=maximize, **options)
-    program = Program(static, capacity, which_are_own(static, len(arrays), inputs))
+    kinds = tuple(kind_of_key(x) if is_key(x) else None for x in own)
+    program = Program(static, capacity, which_are_own(static, len(arrays), inputs), kinds)
     shared = [x for x, is_own in zip(arrays, program.batched, strict=True) if not is_own]
     given = [x for x in [*(x.leaf for x in inputs), *shared] if is_concrete(x) and isinstance(x, jax.Array)]
     devices = {device for x in given for device in x.devices()}
-    if is_traced([*own, *shared]) or len(devices) > 1 or any(is_opaque(x) for x in own):
+    if is_traced([*own, *shared]) or len(devices) > 1:
         if max_seconds is not None:
             require_concrete([*own, *shared], "max_seconds: the clock is read in Python")
         return vmapped(program, shared, own, min(batch_size or problems, problems))
@@ -182,7 +186,7 @@ def count_problems(inputs: list[Input]) -> int:
 
 def problems_first(leaf: Any, axis: int) -> Any:
     """The leaf with the axis of problems in front: on a CPU a NumPy array if its numbers are known."""
-    stays = lambda x: not in_loops() or is_opaque(x) or len(x.devices()) > 1
+    stays = lambda x: not in_loops() or is_key(x) or len(x.devices()) > 1
     if not is_concrete(leaf) or (isinstance(leaf, jax.Array) and stays(leaf)):
         return jnp.moveaxis(leaf, axis, 0)
     return np.moveaxis(np.asarray(leaf), axis, 0)
@@ -216,11 +220,7 @@ def count_reals(params: Any) -> int:
     return sum(int(np.size(x)) * (2 if np.iscomplexobj(x) else 1) for x in jax.tree.leaves(params))
 
 
-def is_opaque(x: Any) -> bool:
-    """Whether an array is of a dtype of JAX's own (random keys), which NumPy does not know."""
-    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.extended)
-
-
-def canonical(x: np.ndarray) -> np.ndarray:
-    """In the dtype that JAX would give it."""
+def canonical(x: Any) -> np.ndarray:
+    """For NumPy: in the dtype that JAX would give it, random keys as their data."""
+    x = jax.random.key_data(x) if is_key(x) else x
     return np.asarray(x, jax.dtypes.canonicalize_dtype(x.dtype))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.loop import Loop
+from gdjax.packing import pack, with_keys, without_keys, zeros
 from gdjax.programs import make_loop
 from gdjax.pytrees import Static
 from gdjax.remembered import remembered
@@ -26,8 +27,8 @@ HARVEST = 8  # lanes are harvested when an eighth of them is done: less idles le
 class Lanes(NamedTuple):
     """B descents under way."""
 
-    carry: Any  # of the loop, leaves (B, ...)
-    own: list[Any]  # the arrays in which each lane's problem differs from the others, (B, ...)
+    carry: Any  # of the loop, leaves (B, ...); random keys as their data
+    own: list[Any]  # the arrays in which each lane's problem differs from the others, (B, ...); keys as their data
     ids: Any  # the number of each lane's problem, or NONE; an idle lane's status is not RUNNING
 
 
@@ -70,6 +71,7 @@ class Program(NamedTuple):
     static: Static
     capacity: int  # of the history
     batched: tuple[bool, ...]  # for each array
+    keys: tuple[Any, ...]  # for each that is each problem's own the kind of its random keys; None if it holds none
 
     def arrays(self, own: Sequence[Any], shared: Sequence[Any]) -> list[Any]:
         """Those of one problem."""
@@ -78,32 +80,30 @@ class Program(NamedTuple):
 
     def loop(self, own: Sequence[Any], shared: Sequence[Any]) -> Loop:
         """The loop of one problem, inside a trace."""
-        return make_loop(self.static, self.capacity, self.arrays(own, shared))
+        mine = [
+            x if kind is None else jax.random.wrap_key_data(x, impl=kind)
+            for x, kind in zip(own, self.keys, strict=True)
+        ]
+        return make_loop(self.static, self.capacity, self.arrays(mine, shared))
 
+    def start(self, own: Sequence[Any], shared: Sequence[Any]) -> Any:
+        """The carry of one problem before its first evaluation."""
+        return without_keys(self.loop(own, shared).start())
 
-def pack(tree: Any) -> dict[str, jax.Array]:
-    """The leaves of one dtype behind one another, as a vector for each dtype."""
-    parts: dict[str, list[jax.Array]] = {}
-    for leaf in jax.tree.leaves(tree):
-        parts.setdefault(leaf.dtype.name, []).append(leaf.reshape(-1))
-    return {name: jnp.concatenate(leaves) for name, leaves in parts.items()}
+    def trip(self, own: Sequence[Any], shared: Sequence[Any], carry: Any) -> Any:
+        """The next carry of one problem."""
+        loop = self.loop(own, shared)
+        return without_keys(loop.trip(with_keys(carry, jax.eval_shape(loop.start))))
 
-
-def unpack(packed: dict[str, np.ndarray], like: Any) -> Any:
-    """Rows of packed vectors, as a pytree like ``like`` (of shapes and dtypes) with their axis in front."""
-    used = dict.fromkeys(packed, 0)
-
-    def take(leaf: Any) -> np.ndarray:
-        rows, begin, size = packed[leaf.dtype.name], used[leaf.dtype.name], int(np.prod(leaf.shape))
-        used[leaf.dtype.name] += size
-        return rows[:, begin : begin + size].reshape(-1, *leaf.shape)
-
-    return jax.tree.map(take, like)
+    def answer(self, own: Sequence[Any], shared: Sequence[Any], carry: Any) -> Any:
+        """The result of one problem."""
+        loop = self.loop(own, shared)
+        return loop.answer(with_keys(carry, jax.eval_shape(loop.start)))
 
 
 def choose(condition: jax.Array, a: Any, b: Any) -> Any:
     """The lanes of ``a`` where ``condition`` holds, of ``b`` elsewhere."""
-    return jax.tree.map(lambda x, y: jnp.where(condition.reshape(-1, *[1] * (x.ndim - 1)), x, y), a, b)
+    return jax.tree.map(lambda x, y: jnp.where(condition.reshape(x.shape[0], *[1] * (x.ndim - 1)), x, y), a, b)
 
 
 def what_is_read(answer: Callable[..., Any], own: list[Any], carry: Any) -> Any:
@@ -117,9 +117,9 @@ def what_is_read(answer: Callable[..., Any], own: list[Any], carry: Any) -> Any:
 @remembered(static=1)
 def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders: Orders) -> tuple[Lanes, Log, Report]:
     """Work on the lanes and the page until the orders say to come back."""
-    start = jax.vmap(lambda own: program.loop(own, shared).start())
-    trip = jax.vmap(lambda own, carry: program.loop(own, shared).trip(carry))
-    answer = jax.vmap(lambda own, carry: pack(program.loop(own, shared).answer(carry)))
+    start = jax.vmap(lambda own: program.start(own, shared))
+    trip = jax.vmap(lambda own, carry: program.trip(own, shared, carry))
+    answer = jax.vmap(lambda own, carry: pack(program.answer(own, shared, carry)).vectors)
     read = what_is_read(answer, lanes.own, lanes.carry)
     width, ending = lanes.ids.size, jnp.asarray(orders.ending, jnp.int32)
     running = lambda lanes: jnp.sum(lanes.carry.status == Status.RUNNING, dtype=jnp.int32)
@@ -186,8 +186,8 @@ def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders:
 @remembered(static=1)
 def before(program: Program, shared: list[Any], own: list[Any]) -> tuple[Any, Any]:
     """The carry and the result of one problem before its first evaluation: for their shapes."""
-    loop = program.loop(own, shared)
-    return loop.start(), loop.answer(loop.start())
+    carry = program.start(own, shared)
+    return carry, program.answer(own, shared, carry)
 
 
 def shapes_of(program: Program, shared: list[Any], own: list[Any]) -> tuple[Any, Any]:
@@ -198,7 +198,5 @@ def shapes_of(program: Program, shared: list[Any], own: list[Any]) -> tuple[Any,
 
 def idle(carry: Any, own: list[Any], width: int) -> Lanes:
     """Lanes without problems, for a carry of these shapes."""
-    zeros = lambda shape, dtype: np.zeros((width, *shape), dtype)
-    carry = jax.tree.map(lambda x: zeros(x.shape, x.dtype), carry)
-    carry = carry._replace(status=np.full(width, Status.CONVERGED, np.int32))
-    return Lanes(carry, [zeros(x.shape[1:], x.dtype) for x in own], np.full(width, NONE, np.int32))
+    carry = zeros(carry, width)._replace(status=np.full(width, Status.CONVERGED, np.int32))
+    return Lanes(carry, [np.zeros((width, *x.shape[1:]), x.dtype) for x in own], np.full(width, NONE, np.int32))

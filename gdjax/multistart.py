@@ -10,6 +10,7 @@ import numpy as np
 
 from gdjax.batch import minimize_many
 from gdjax.driver import RESTING
+from gdjax.packing import with_keys, without_keys
 from gdjax.pytrees import pytree_dataclass
 from gdjax.request import require_concrete
 from gdjax.result import Result
@@ -123,8 +124,9 @@ def multistart(
         raise ValueError("num_starts is for a sampler; these starts have an axis of their own")
     starts = starts.params if isinstance(starts, Result) else starts
     results = minimize_many(loss, starts, *args, in_axes=(0, *[None] * len(args)), **options)
-    known = jax.tree.map(np.asarray, results)
-    best = jax.device_put(jax.tree.map(lambda x: x[best_lane(known)], known))
+    known = jax.tree.map(np.asarray, without_keys(results))
+    lane = best_lane(known)
+    best = with_keys(jax.device_put(jax.tree.map(lambda x: x[lane], known)), results)
     return MultiStart(best, find_minima(known, jax.tree.map(np.asarray, starts), distinct), results)
 
 

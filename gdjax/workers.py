@@ -5,15 +5,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.dtypes import canonicalize_dtype
 
-from gdjax.lanes import NONE, Lanes, Log, Orders, Page, Program, Report, idle, serve, shapes_of, unpack
+from gdjax.lanes import NONE, Lanes, Log, Orders, Page, Program, Report, idle, serve, shapes_of
 from gdjax.observers import NEVER
+from gdjax.packing import Packed, unpack
 from gdjax.stopping import Status
 
 # What the lanes of a worker carry should stay well inside a core's cache of the second level (1 MB where this was
@@ -26,8 +27,11 @@ PAGE = 4  # problems on a page for each lane: Python is entered once a page
 STRAGGLERS, PATIENCE = 32, 256
 VISIT = 0.2  # seconds in the compiled program at most, about: what Ctrl-C and a time limit have to wait
 LISTEN = 0.05  # seconds between two looks of the main thread for signals
+# Seconds without a word from the compiled program, when it has been asked to end, after which it counts as stuck; or
+# ten times its longest silence before, if that is more: one evaluation cannot be cut short.
+SILENCE = 30.0
 
-Compiled = Callable[[list[Any], Lanes, Page, Orders], tuple[Lanes, Log, Report]]
+Compiled = Any  # function of (shared, lanes, page, orders) to (lanes, log, report), with its text
 
 
 class Plan(NamedTuple):
@@ -80,6 +84,7 @@ class Crew:
         self.carry, self.like = shapes_of(program, shared, own)
         self.store, self.next, self.lock = Store(self.problems), 0, threading.Lock()
         self.abandoned = False
+        self.heard, self.longest = time.perf_counter(), 0.0  # the last word from a worker, the longest silence
 
     @property
     def lane_bytes(self) -> int:
@@ -89,12 +94,12 @@ class Crew:
 
     def solve(self, plan: Plan) -> Any:
         """All results, as NumPy arrays."""
-        few = plan.width // STRAGGLERS
-        begun = [idle(self.carry, self.own, plan.width)] * plan.workers
-        left = self.all(begun, plan.workers, PATIENCE if few else NEVER)
+        few, lanes = plan.width // STRAGGLERS, idle(self.carry, self.own, plan.width)
+        workers = plan.workers if plan.workers == 1 or not calls_out(self.compile(lanes)) else 1
+        left = self.all([lanes] * workers, workers, PATIENCE if few else NEVER)
         if few and any(taken(lanes).any() for lanes in left):
-            self.all([self.narrow(lanes, few) for lanes in left], plan.workers, NEVER)
-        return unpack(self.store.packed, self.like)
+            self.all([self.narrow(lanes, few) for lanes in left], workers, NEVER)
+        return unpack(Packed(self.store.packed, []), self.like)
 
     def all(self, begun: Sequence[Lanes], workers: int, patience: int) -> list[Lanes]:
         """Each worker on its lanes, and on problems as long as some wait: the lanes in the end."""
@@ -105,17 +110,30 @@ class Crew:
             with jax.enable_x64(x64):
                 return Worker(self, compiled, lanes).run(workers, patience)
 
-        if len(begun) == 1:
-            return [work(begun[0])]
-        with ThreadPoolExecutor(workers) as pool:
-            futures = [pool.submit(work, lanes) for lanes in begun]
-            try:
-                # A wait without end may sleep through Ctrl-C: the signal can reach another thread.
-                while wait(futures, LISTEN, "FIRST_EXCEPTION").not_done and not any(failed(f) for f in futures):
-                    pass
-            finally:
-                self.abandoned = not all(f.done() and f.exception() is None for f in futures)
-            return [f.result() for f in futures]
+        self.heard = time.perf_counter()
+        futures = [in_thread(f"gdjax worker {i}", work, lanes) for i, lanes in enumerate(begun)]
+        try:
+            # A wait without end may sleep through Ctrl-C: the signal can reach another thread.
+            while wait(futures, LISTEN, "FIRST_EXCEPTION").not_done and not any(failed(f) for f in futures):
+                self.require_words()
+        finally:
+            self.abandoned = not all(f.done() and f.exception() is None for f in futures)
+        wait(futures, SILENCE)  # where one has raised, the others end their calls first
+        return [f.result() for f in sorted(futures, key=failed, reverse=True)]
+
+    def require_words(self) -> None:
+        """Raise TimeoutError if the descents should have ended, and no worker has been heard of for too long."""
+        silence, allowed = time.perf_counter() - self.heard, max(SILENCE, 10 * self.longest)
+        if silence > allowed and (why := self.ending()) != Status.RUNNING:
+            raise TimeoutError(
+                f"{why.name}, but the compiled program has not come back for {silence:.0f} s: one evaluation of the "
+                "loss takes longer than that, or never ends"
+            )
+
+    def word(self) -> None:
+        """A worker is alive."""
+        now = time.perf_counter()
+        self.heard, self.longest = now, max(self.longest, now - self.heard)
 
     def compile(self, lanes: Lanes) -> Compiled:
         """The program for lanes and pages of these shapes; known if it was compiled before."""
@@ -144,6 +162,36 @@ class Crew:
         chosen = np.flatnonzero(taken(lanes))
         fill = lambda new, old: np.concatenate([np.asarray(old)[chosen], new[chosen.size :]])
         return jax.tree.map(fill, idle(self.carry, self.own, few), lanes)
+
+
+_calls_out: dict[bytes, bool] = {}  # by the fingerprint of the program: looking through its text takes 30 ms
+
+
+def calls_out(compiled: Any) -> bool:
+    """Whether a program calls a library or Python: LAPACK's batched kernels wait for threads of the pool that XLA has.
+
+    Two programs that run at the same time can each hold the thread that the other one waits for, for ever (jax 0.10).
+    """
+    key = getattr(compiled.runtime_executable(), "fingerprint", None)
+    if key is None:
+        return "custom_call_target=" in compiled.as_text()
+    if key not in _calls_out:
+        _calls_out[key] = "custom_call_target=" in compiled.as_text()
+    return _calls_out[key]
+
+
+def in_thread(name: str, function: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Start the function in a thread that does not keep the process from ending."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 def failed(future: Future[Any]) -> bool:
@@ -184,6 +232,7 @@ class Worker:
         orders = Orders(*map(np.int32, (first, count, floor, min(trips, self.trips), self.crew.ending())))
         self.lanes, log, report = jax.block_until_ready(self.compiled(self.crew.shared, self.lanes, page, orders))
         self.crew.store.put(log)
+        self.crew.word()
         made, seconds = int(report.trips), time.perf_counter() - began
         self.trips = int(np.clip(made * VISIT / seconds, 1, 8 * self.trips))
         return report

@@ -1,7 +1,10 @@
 """Many problems at once: lane for lane what minimize gives, in few lanes, few programs and few trips."""
 
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 
 import jax
@@ -330,3 +333,90 @@ def test_a_time_limit_needs_python():
 def test_lanes_fit_the_cache_the_cores_and_the_batch_size(given, want, monkeypatch):
     monkeypatch.setattr(workers, "cores", lambda: 2)
     assert workers.plan(*given) == want
+
+
+def test_leaves_of_size_zero_and_random_keys():
+    """In params, in data of each problem's own, in aux and in what a method carries: as `jax.vmap` has them."""
+    start = {"a": jnp.zeros(2), "empty": jnp.zeros((0, 3))}
+    keys, targets = jax.random.split(jax.random.key(1), 5), jnp.arange(5.0)
+
+    def loss(p, key, target):
+        shift = jax.random.uniform(key, (2,), targets.dtype)
+        value = jnp.sum((p["a"] - shift - target) ** 2) + jnp.sum(p["empty"])
+        return value, {"key": jax.random.fold_in(key, 7), "empty": jnp.zeros((2, 0))}
+
+    noisy = optax.chain(optax.add_noise(0.01, 0.55, jax.random.key(7)), optax.sgd(0.1))
+    for method in (None, noisy):
+        options = dict(has_aux=True, method=method, max_steps=30)
+        many = gdjax.minimize_many(loss, start, keys, targets, in_axes=(None, 0, 0), max_seconds=60, **options)
+        each = jax.vmap(lambda key, target, options=options: gdjax.minimize(loss, start, key, target, **options))(
+            keys, targets
+        )
+        assert {Status(int(code)) for code in many.code} <= {Status.CONVERGED, Status.MAX_STEPS}
+        np.testing.assert_array_equal(many.code, each.code)
+        assert many.params["empty"].shape == (5, 0, 3)
+        assert many.aux["empty"].shape == (5, 2, 0)
+        np.testing.assert_array_equal(jax.random.key_data(many.aux["key"]), jax.random.key_data(each.aux["key"]))
+        np.testing.assert_allclose(many.params["a"], each.params["a"], rtol=1e-3)
+
+
+# XLA's batched LAPACK kernels wait for threads of the pool that runs them: two at a time wait for each other.
+GAUSSIAN_PROCESS = """
+import jax, jax.numpy as jnp, numpy as np, gdjax
+from gdjax import workers
+workers.cores = lambda: 2
+X, Y = jnp.linspace(0, 1, 12), np.random.default_rng(0).normal(size=(600, 12)).astype(np.float32)
+def loss(p, y):
+    K = jnp.exp(p[0] - (X[:, None] - X) ** 2 / jnp.exp(p[1])) + (jnp.exp(p[2]) + 1e-3) * jnp.eye(12)
+    L = jnp.linalg.cholesky(K)
+    return 0.5 * jnp.sum(jax.scipy.linalg.solve_triangular(L, y, lower=True) ** 2) + jnp.sum(jnp.log(jnp.diag(L)))
+result = gdjax.minimize_many(
+    loss, jnp.zeros(3), Y, in_axes=(None, 0), method=gdjax.GradientDescent(0.01), max_steps=200, max_seconds=100
+)
+print(sorted({gdjax.Status(int(code)).name for code in result.code}))
+"""
+
+
+def run_apart(script, seconds):
+    """The output of a process that may hang."""
+    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(gdjax.__file__).parent.parent), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], timeout=seconds, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_losses_that_call_lapack_do_not_hang():
+    assert run_apart(GAUSSIAN_PROCESS, 240) in ("['CONVERGED', 'MAX_STEPS']\n", "['MAX_STEPS']\n")
+
+
+STUCK = """
+import os, signal, sys, threading, time, jax, jax.numpy as jnp, gdjax
+from gdjax import workers
+workers.SILENCE = 1.0
+sleep = lambda x: time.sleep(10000) or x
+loss = lambda p, t: jnp.sum((p - t) ** 2) + jax.pure_callback(sleep, jax.ShapeDtypeStruct((), p.dtype), p.sum())
+loss = jax.custom_jvp(loss)
+loss.defjvp(lambda x, d: (loss(*x), jnp.sum(2 * (x[0] - x[1]) * (d[0] - d[1]))))
+if PRESS:
+    def wait_and_press():
+        while threading.active_count() < 3:
+            time.sleep(0.1)
+        for _ in range(2):
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=wait_and_press, daemon=True).start()
+try:
+    gdjax.minimize_many(loss, jnp.zeros(2), jnp.zeros((9, 2)), in_axes=(None, 0), max_seconds=None if PRESS else 0.5)
+except (KeyboardInterrupt, TimeoutError) as error:
+    print(type(error).__name__, error, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("how", ["max_seconds", "a second Ctrl-C"])
+def test_nothing_outlives(how):
+    pressed = how != "max_seconds"
+    out = run_apart(STUCK.replace("PRESS", str(pressed)), 120)
+    assert out.startswith("KeyboardInterrupt" if pressed else "TimeoutError MAX_SECONDS, but the compiled program has")

@@ -132,3 +132,14 @@ def test_what_does_not_fit_is_named(given, words):
 def test_not_inside_a_trace():
     with pytest.raises(ValueError, match="multistart counts distinct minima in Python"):
         jax.jit(lambda starts: gdjax.multistart(himmelblau, starts).best.params)(np.ones((3, 2)))
+
+
+def test_leaves_of_size_zero_and_keys_in_aux():
+    valleys = lambda p, key: (jnp.sum(p["x"] ** 4 - 4 * p["x"] ** 2 + p["x"]), jax.random.fold_in(key, 1))
+    starts = {"x": jnp.linspace(-2, 2, 7), "none": jnp.zeros((7, 0))}
+    found = gdjax.multistart(valleys, starts, jax.random.key(3), has_aux=True)
+    assert found.best.status == Status.CONVERGED
+    np.testing.assert_allclose(found.minima.value, [-5.444, -2.619], atol=1e-3)
+    assert found.best.params["none"].shape == (0,)
+    same = jax.random.key_data(jax.random.fold_in(jax.random.key(3), 1))
+    np.testing.assert_array_equal(jax.random.key_data(found.best.aux), same)
