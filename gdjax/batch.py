@@ -203,7 +203,7 @@ def which_are_own(static: Static, count: int, inputs: list[Input]) -> tuple[bool
 
 def vmapped(program: Program, shared: list[Any], own: list[Any], batch_size: int) -> Result:
     """The same by JAX's transformations, ``batch_size`` at a time."""
-    solve = lambda own: descend(program.static, program.capacity, program.arrays(own, shared))
+    solve = lambda own: descend(program.static, program.capacity, False, program.arrays(own, shared))
     return jax.lax.map(solve, own, batch_size=batch_size) if batch_size < own[0].shape[0] else jax.vmap(solve)(own)
 
 

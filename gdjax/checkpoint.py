@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.packing import with_keys, is_key
 from gdjax.warm_start import first_difference, signature
 
 FORMAT, VERSION = "gdjax checkpoint", 1
@@ -90,7 +91,8 @@ def restore(name: str, header: dict[str, Any], arrays: Sequence[Any], like: Any)
     """The pytree that was saved, in the structure, and on the devices, of ``like``.
 
     Raises:
-        ValueError: naming the first leaf that differs in place, shape or dtype; if an array is not what the header says.
+        ValueError: naming the first leaf that differs in place, shape or dtype, or an array that is not what the header
+            says.
     """
     saved = [(place, tuple(shape), dtype) for place, shape, dtype in header["leaves"]]
     difference = first_difference(signature("", like), saved)
@@ -136,7 +138,7 @@ def check_header(name: str, header: dict[str, Any]) -> None:
 
 def to_numpy(leaf: jax.Array) -> np.ndarray:
     """An array as one of a dtype that npz knows: random keys as their data, bfloat16 and its like as integers."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_key(leaf):
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
     return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
@@ -146,7 +148,8 @@ def from_numpy(array: Any, like: jax.Array) -> jax.Array:
     """Inverse of `to_numpy`; a JAX array is what it was."""
     if isinstance(array, jax.Array):
         return array
-    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
+    if is_key(like):
+        return with_keys(jnp.asarray(array), like)
     new = jnp.asarray(array.view(like.dtype))
-    return jax.device_put(new, like.sharding) if len(like.sharding.device_set) > 1 else new
+    spread = like.sharding is not None and len(like.sharding.device_set) > 1
+    return jax.device_put(new, like.sharding) if spread else new

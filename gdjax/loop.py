@@ -107,16 +107,15 @@ class Loop(NamedTuple):
         return one_function(loop, state) if self.objective.is_small and in_loops() else loop(state)
 
     def run_until(self, carry: Carry, until: Until) -> tuple[Carry, jax.Array]:
-        """One piece of `run`, by the same trips; also how many trips it took."""
+        """One piece of `run`, by the same trips; also how many trips it took. What calls it makes it `compact`."""
 
         def goes_on(turn: tuple[Carry, jax.Array]) -> jax.Array:
             c, trips = turn
             within = (trips < until.trips) & (c.progress.steps < until.steps)
             return (c.status == Status.RUNNING) & within & ~(c.progress.lowest < until.below)
 
-        zero = jnp.asarray(0, jnp.int32)
-        loop = lambda turn: while_loop(goes_on, lambda turn: (self.trip(turn[0]), turn[1] + 1), turn)
-        return self.compact(loop, (carry, zero))
+        begun = carry, jnp.asarray(0, jnp.int32)
+        return while_loop(goes_on, lambda turn: (self.trip(turn[0]), turn[1] + 1), begun)
 
     def answer(self, carry: Carry) -> Result:
         """The best point, as the user's own."""

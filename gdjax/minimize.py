@@ -3,10 +3,19 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Unpack
 
-from gdjax.loop import Carry
+from gdjax.packing import Packed
 from gdjax.programs import WATCHED, begin, descend, next_step
 from gdjax.pytrees import Static, merge
-from gdjax.request import AllOptions, Options, check_options, prepare, require_concrete, take_services
+from gdjax.request import (
+    AllOptions,
+    Options,
+    check_options,
+    is_traced,
+    on_one_device,
+    prepare,
+    require_concrete,
+    take_services,
+)
 from gdjax.result import Result
 from gdjax.services import Services, are_idle, describe
 from gdjax.services import check as check_services
@@ -101,7 +110,10 @@ def minimize(
 
     Raises:
         TypeError, ValueError: naming the argument and leaf, if params, loss, grad, method or a number is not
-            what it must be. How a descent ends never raises: that is the status.
+            what it must be. How a descent ends never raises: that is the status. Called from Python
+            this holds for what the loss raises while it runs (in `jax.pure_callback`, `equinox.error_if`), too: the
+            status is RAISED, ``result.exception`` what JAX makes of the error; evaluations before it are made twice,
+            to keep all of them. At the very first evaluation there is nothing to keep, and the error is raised.
 
     >>> import jax, jax.numpy as jnp
     >>> rosenbrock = lambda p: (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2
@@ -166,14 +178,16 @@ def iterate(
     return states()
 
 
-def run(request: tuple[Static, int, list[Any]], services: Services, carry: Carry | None = None) -> Result:
-    """The descent, as one program unless a service asks for pieces."""
+def run(request: tuple[Static, int, list[Any]], services: Services, carry: Packed | None = None) -> Result:
+    """The descent, in pieces if it can be."""
     check_options("minimize", services, AllOptions)
-    if carry is None and not any(services.values()) and services.get("max_seconds") is None:
-        return descend(*request)
     check_services(services)
     if not are_idle(services):
         require_concrete(request[2], f"{', '.join(services)}: a service works in Python, between pieces of the run")
     problem, method, *_ = merge(request[2], request[0])
+    whole = problem.trips is not None or not on_one_device(request[2]) or is_traced(request[2])
+    if carry is None and are_idle(services) and whole:
+        static, capacity, arrays = request
+        return descend(static, capacity, bool(services.get("keep_state")), arrays)
     header = dict(method=describe(method), maximize=problem.maximize, history=request[1])
     return run_with(WATCHED.bind(*request), problem, services, header, carry)

@@ -10,29 +10,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
 from gdjax import checkpoint
 from gdjax.stopping import Status
 
 if TYPE_CHECKING:
-    from gdjax.driver import Programs
+    from gdjax.driver import Clock
+    from gdjax.pieces import Descent
 
 NEVER = int(np.iinfo(np.int32).max)  # a step that is not reached
+SHORT = 1.0  # seconds of a descent whose result is easily had again
 WRITING = 0.05  # largest share of the time that may go into writing checkpoints
 
 
 class Visit(NamedTuple):
     """What an observer gets to see between two pieces of the run."""
 
-    programs: "Programs"
-    carry: Any
+    descent: "Descent"
+    carry: Any  # packed; None if the loss has raised, and it was too large to be kept
+    answer: Any  # the best point, a result
     status: Status
     steps: int  # accepted steps; -1 if not even the start could be accepted
-    lowest: np.floating  # lowest value seen, in the minimiser's sign
-    seconds: float  # since the call
-    compiling: float  # of these, until the first evaluation was done
+    lowest: Any  # lowest value seen, in the minimiser's sign
+    clock: "Clock"
 
 
 class Observer:
@@ -93,6 +94,11 @@ class Interrupt(Observer):
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def hand_on(self, status: Status, seconds: float) -> None:
+        """Raise KeyboardInterrupt if the key was pressed, but a short descent had ended: a loop around it is meant."""
+        if self.pressed and status != Status.INTERRUPTED and seconds < SHORT:
+            raise KeyboardInterrupt
+
     def press(self, number: int, frame: Any) -> None:
         """Handle the signal."""
         if self.pressed:
@@ -119,15 +125,14 @@ class Callback(Observer):
 
     def visit(self, visit: Visit) -> Status | None:
         """Call if it is time to."""
-        programs, carry = visit.programs, visit.carry
         if self.every == "best":
             if not visit.lowest < self.below:
                 return None
-            self.below, state = visit.lowest, programs.answer(carry)
+            self.below, state = visit.lowest, visit.answer
         else:
             if visit.steps < self.next_step:
                 return None
-            self.next_step, state = self.multiple_after(visit.steps), programs.show(carry)
+            self.next_step, state = self.multiple_after(visit.steps), visit.descent.show(visit.carry)
         return Status.STOPPED_BY_CALLBACK if self.function(state) else None
 
 
@@ -146,14 +151,14 @@ class Checkpointer(Observer):
 
     def end(self, visit: Visit) -> None:
         """Write as it ended; a descent that was asked to stop is saved as still running, to go on."""
-        self.write(visit)
+        if visit.carry is not None:
+            self.write(visit)
 
     def write(self, visit: Visit) -> None:
         """Write now, and fix the time of the next."""
-        jax.block_until_ready(visit.carry)
         begin = time.perf_counter()
         try:
-            checkpoint.save(self.path, self.header, visit.carry)
+            checkpoint.save(self.path, self.header, visit.descent.open(visit.carry))
         except OSError as error:  # a full disk is no reason to lose the descent
             warnings.warn(f"checkpoint: {self.path} could not be written: {error}", RuntimeWarning, stacklevel=2)
         end = time.perf_counter()

@@ -1,11 +1,11 @@
 """The compiled programs: a whole descent, its beginning, its next step."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gdjax.driver import compiled
 from gdjax.hoisted import Hoisted
 from gdjax.implicit import differentiable
 from gdjax.layout import Apart, Flat
@@ -14,6 +14,7 @@ from gdjax.methods.base import is_monotone
 from gdjax.methods.optax import Optax
 from gdjax.objective import trace
 from gdjax.observers import NEVER
+from gdjax.pieces import compiled
 from gdjax.pytrees import Static, is_traceable, merge, named_leaves
 from gdjax.remembered import remembered
 from gdjax.result import Result
@@ -38,13 +39,14 @@ def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
 WATCHED = compiled(make_loop)
 
 
-@remembered(static=2)
-def descend(static: Static, capacity: int, arrays: list[Any]) -> Result:
-    """The whole descent as one program, with the derivative of its solution."""
+@remembered(static=3)
+def descend(static: Static, capacity: int, keep_state: bool, arrays: list[Any]) -> Result:
+    """The whole descent as one program, with the derivative of its solution: inside a trace, or on several devices."""
 
     def solve(arrays: list[Any]) -> Result:
         loop = make_loop(static, capacity, arrays)
-        return loop.answer(loop.run(loop.start()))
+        carry = loop.run(loop.start())
+        return dataclasses.replace(loop.answer(carry), state=carry if keep_state else None)
 
     problem = lambda arrays: merge(arrays, static)[0]
     if problem(arrays).trips is not None:
@@ -63,5 +65,6 @@ def begin(static: Static, capacity: int, arrays: list[Any]) -> Carry:
 def next_step(static: Static, capacity: int, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
     """On to the next accepted point, and what to show of it."""
     loop = make_loop(static, capacity, arrays)
-    carry, _ = loop.run_until(carry, Until(NEVER, carry.progress.steps + 1, -jnp.inf))
+    one = lambda carry: loop.run_until(carry, Until(NEVER, carry.progress.steps + 1, -jnp.inf))
+    carry, _ = loop.compact(one, carry)
     return carry, loop.report(carry, carry.state.iterate)

@@ -41,17 +41,18 @@ class ProgressLine(Observer):
 
     def end(self, visit: Visit) -> None:
         """Draw the last state, with the status."""
-        self.draw(visit, f", {visit.status.name}")
+        if visit.carry is not None:
+            self.draw(visit, f", {visit.status.name}")
         if self.bar is not None:
             self.bar.close()
 
     def draw(self, visit: Visit, status: str) -> None:
         """Draw now, and fix the time of the next."""
-        now = jax.device_get(visit.programs.glance(visit.carry))
+        now, seconds = jax.device_get(visit.descent.glance(visit.carry)), visit.clock.seconds
         speed = ""
-        if visit.seconds > self.time:
-            speed = f", {(int(now.evals) - self.evals) / (visit.seconds - self.time):.2g} evaluations/s"
-        self.evals, self.time = int(now.evals), visit.seconds
+        if seconds > self.time:
+            speed = f", {(int(now.evals) - self.evals) / (seconds - self.time):.2g} evaluations/s"
+        self.evals, self.time = int(now.evals), seconds
         text = f"{describe(now)}{speed}{status}"
         if self.bar is None:
             print(f"gdjax: {text}", file=sys.stderr, flush=True)

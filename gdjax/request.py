@@ -125,6 +125,12 @@ def is_traced(arrays: list[Any]) -> bool:
     return any(isinstance(x, jax.core.Tracer) for x in [*arrays, jax.device_put(0.0)])
 
 
+def on_one_device(arrays: list[Any]) -> bool:
+    """Whether one process with one device does it all: others would have to agree on where a piece ends."""
+    given = [x for x in arrays if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)]
+    return jax.process_count() == 1 and len({device for x in given for device in x.devices()}) <= 1
+
+
 def require_concrete(arrays: list[Any], what: str) -> None:
     """Raise ValueError inside a trace."""
     if is_traced(arrays):

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from gdjax import checkpoint
-from gdjax.driver import Programs
 from gdjax.loop import Carry
 from gdjax.minimize import run
+from gdjax.pieces import Descent
 from gdjax.programs import WATCHED
 from gdjax.pytrees import merge
 from gdjax.request import AllOptions, prepare, require_concrete, take_services
@@ -73,10 +73,10 @@ def resume(
     if header.get("method", method) != method:
         raise ValueError(f"{name} was made with {in_words(header['method'])}, not with {in_words(method)}")
     request = static, header["history"], arrays
-    programs = WATCHED.bind(*request)
-    carry = checkpoint.restore(name, header, saved, programs.begin())
-    check_loss(name, programs, carry)
-    return run(request, services, programs.reopen(carry))
+    descent = WATCHED.bind(*request)
+    carry = checkpoint.restore(name, header, saved, descent.like())
+    check_loss(name, descent, carry)
+    return run(request, services, descent.reopen(carry))
 
 
 def header_of(result: Result) -> dict[str, Any]:
@@ -88,12 +88,12 @@ def header_of(result: Result) -> dict[str, Any]:
     return dict(maximize=result.maximized, history=0 if record is None else record.capacity, leaves=leaves)
 
 
-def check_loss(name: str, programs: Programs, carry: Carry) -> None:
+def check_loss(name: str, descent: Descent, carry: Carry) -> None:
     """Raise ValueError if the loss has another value at the saved point, beyond what rounding can explain.
 
     Matrix products may round to 3 digits on a GPU (TF32), and this evaluation is compiled by itself.
     """
-    was, now = (np.asarray(value) for value in programs.check(carry))
+    was, now = (np.asarray(value) for value in descent.check(carry))
     eps = float(np.finfo(was.dtype).eps)
     rounding = eps**0.4 * max(abs(was), abs(now)) + 100 * eps * abs(np.asarray(carry.progress.start_value))
     if np.isfinite(was) and not abs(now - was) <= rounding:

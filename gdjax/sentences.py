@@ -95,6 +95,12 @@ class Facts:
         return f"{best}The value is {value:.6g}, the {self.norm} {norm:.3g} (it counts as zero below {zero:.3g})."
 
     @property
+    def error(self) -> str:
+        """What the loss has raised: of the report of XLA, whose end is the traceback of the function that raised."""
+        lines = [line.strip() for line in str(self.result.exception).splitlines() if line.strip()]
+        return (lines[-1] if lines else type(self.result.exception).__name__).rstrip(".")
+
+    @property
     def trend(self) -> str:
         """Whether there is more to be had."""
         if self.idle < PATIENCE:
@@ -226,5 +232,6 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.WRONG_GRADIENT: wrong_gradient,
     Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
+    Status.RAISED: lambda f: f"the loss raised an error {f.after}{f.time}: {f.error}. {f.gradient}",
     Status.STOPPED_BY_CALLBACK: lambda f: f"the callback asked to stop {f.after}{f.time}. {f.trend} {f.gradient}",
 }

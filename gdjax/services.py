@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
+import jax
 import numpy as np
 
-from gdjax.driver import RESTING, Programs, drive
+from gdjax.driver import RESTING, VISIT, drive
 from gdjax.escape import Escape
-from gdjax.loop import Carry
 from gdjax.observers import Callback, Checkpointer, Interrupt, Observer, TimeLimit
+from gdjax.packing import Packed
+from gdjax.pieces import Descent
 from gdjax.problem import Problem
 from gdjax.progress_line import ProgressLine
 from gdjax.result import Result
@@ -20,10 +22,11 @@ from gdjax.result import Result
 class Services(TypedDict, total=False):
     """Options of `gdjax.minimize` that leave the descent as it is.
 
-    All but ``keep_state`` need a call from Python, outside of jit, vmap and grad. The compiled loop is then run in
-    pieces of about a tenth of a second, to the same numbers; Ctrl-C ends it after the piece under way, with the
-    best point so far and status INTERRUPTED (a second Ctrl-C raises KeyboardInterrupt). Without any of them the
-    descent is one compiled call, which Python cannot interrupt.
+    All but ``keep_state`` need a call from Python, outside of jit, vmap and grad. The compiled loop is run in pieces of
+    about a tenth of a second there, with services and without, to the same numbers; Ctrl-C ends it after the piece
+    under way (an evaluation cannot be cut short, nor can compiling), with the best point so far and status INTERRUPTED.
+    A second Ctrl-C raises KeyboardInterrupt, and so does one that came too late for a descent of less than a second.
+    Inside a trace, and on arrays that several devices share, a descent without services is one compiled call.
     """
 
     progress: bool  # show a live line (needs tqdm)
@@ -68,7 +71,7 @@ def are_idle(services: Services) -> bool:
 
 
 def run(
-    programs: Programs, problem: Problem, services: Services, header: dict[str, Any], carry: Carry | None = None
+    descent: Descent, problem: Problem, services: Services, header: dict[str, Any], carry: Packed | None = None
 ) -> Result:
     """A descent with its services; ``header`` is what a checkpoint must say of it."""
     if services.get("escape_saddles") and problem.penalty is not None:
@@ -76,16 +79,19 @@ def run(
             "escape_saddles looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "
             "holds: leave one of the two out, or add a smooth penalty to the loss instead"
         )
-    if are_idle(services) and carry is None:
-        result, state = programs.whole()
-    else:
-        interrupt = Interrupt()
-        escape = Escape(problem) if services.get("escape_saddles") else None
-        with interrupt.listening():
-            result, state = drive(programs, [*observers(services, header), interrupt], carry, escape)
-        if escape is not None and result.status in RESTING:
-            result = dataclasses.replace(result, certificate=escape.certificate)
-    return dataclasses.replace(result, state=state) if services.get("keep_state") else result
+    interrupt, idle = Interrupt(), are_idle(services)
+    escape = Escape(problem) if services.get("escape_saddles") else None
+    # A service is to see the first evaluation; of others the pace of the last descent tells how long a piece may be.
+    trips = max(1, int(VISIT * descent.memory.pace.get("trips", 0.0))) if idle else 1
+    with interrupt.listening():
+        result, carry = drive(descent, [*observers(services, header), interrupt], carry, escape, trips)
+    assert result.timing is not None
+    interrupt.hand_on(result.status, result.timing.seconds)
+    if escape is not None and result.status in RESTING:
+        result = dataclasses.replace(result, certificate=escape.certificate)
+    if services.get("keep_state") and carry is not None:
+        result = dataclasses.replace(result, state=jax.device_put(descent.open(carry)))
+    return dataclasses.replace(result, timing=None) if idle else result
 
 
 def observers(services: Services, header: dict[str, Any]) -> list[Observer]:

@@ -308,7 +308,7 @@ GOOD = dict(method={"name": "GradientDescent", "nesterov": "False"}, maximize=Fa
      dict(history="many"), dict(leaves=None), dict(leaves=3), dict(leaves=[3]), dict(leaves=[["a", ["b"], "c"]])],
 )  # fmt: skip
 def test_a_crafted_header_is_refused_by_name(crafted, tmp_path):
-    path, ((key, value),) = tmp_path / "crafted.npz", crafted.items()
+    path, (key,) = tmp_path / "crafted.npz", crafted
     header = {k: v for k, v in {**GOOD, **crafted}.items() if v is not None}
     checkpoint.write(path, header, [])
     with pytest.raises(ValueError, match=rf"crafted.npz is damaged or no checkpoint of gdjax.minimize: '{key}'"):
