@@ -49,8 +49,9 @@ class Walk:
         while True:
             kept, fresh = self.kept(), self.fresh
             trips = until.trips if not self.raises else np.int32(max(1, min(until.trips, self.raises // 2)))
+            orders = jax.device_put((until._replace(trips=trips), np.bool_(fresh)))
             try:
-                carry, report, answer = self.descent.run(self.carry, until._replace(trips=trips), np.bool_(fresh))
+                carry, report, answer = self.descent.run(self.carry, *orders)
                 report = jax.device_get(report)
             except RAISED as error:
                 if "KeyboardInterrupt" in str(error):  # Ctrl-C in a function of the user's, which XLA had called
@@ -140,7 +141,7 @@ def drive(
         observer.end(visit)
     if clock.pace:
         descent.memory.pace["trips"] = clock.pace
-    ended = dict(code=jnp.asarray(visit.status, jnp.int32), timing=clock.timing(), exception=error)
+    ended = dict(code=jax.device_put(np.int32(visit.status)), timing=clock.timing(), exception=error)
     return dataclasses.replace(visit.answer, **ended), walk.carry
 
 

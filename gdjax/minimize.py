@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Unpack
 
+import jax
+
 from gdjax.packing import Packed
 from gdjax.programs import WATCHED, begin, descend, next_step
 from gdjax.pytrees import Static, merge
@@ -185,7 +187,9 @@ def run(request: tuple[Static, int, list[Any]], services: Services, carry: Packe
     if not are_idle(services):
         require_concrete(request[2], f"{', '.join(services)}: a service works in Python, between pieces of the run")
     problem, method, *_ = merge(request[2], request[0])
-    whole = problem.trips is not None or not on_one_device(request[2]) or is_traced(request[2])
+    switches: Any = jax.config  # what is not known yet is infinite in a carry
+    strict = switches.jax_debug_nans or switches.jax_debug_infs
+    whole = strict or problem.trips is not None or not on_one_device(request[2]) or is_traced(request[2])
     if carry is None and are_idle(services) and whole:
         static, capacity, arrays = request
         return descend(static, capacity, bool(services.get("keep_state")), arrays)

@@ -113,7 +113,7 @@ class Descent:
         """Of this program for arrays of these shapes."""
         static, capacity, arrays = self.request
         shapes = tuple((np.shape(x), getattr(x, "dtype", type(x))) for x in arrays)
-        key = capacity, shapes, bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+        key = capacity, shapes, jax.dtypes.canonicalize_dtype(np.float64)
         known = _memories.setdefault(static, {})
         if key not in known:
             known[key] = Memory(*self.programs.shapes(*self.request), {})
@@ -126,7 +126,7 @@ class Descent:
             return self.programs.begin(*self.request), False
         blank = zeros(self.memory.blank)
         fixed = any(getattr(x, "committed", False) for x in self.request[2])
-        return jax.device_put(blank, devices.pop()) if fixed else blank, True
+        return jax.device_put(blank, devices.pop() if fixed else None), True
 
     def open(self, packed: Packed) -> Carry:
         """The carry: of NumPy arrays, but for what is large."""

@@ -26,7 +26,8 @@ class Services(TypedDict, total=False):
     about a tenth of a second there, with services and without, to the same numbers; Ctrl-C ends it after the piece
     under way (an evaluation cannot be cut short, nor can compiling), with the best point so far and status INTERRUPTED.
     A second Ctrl-C raises KeyboardInterrupt, and so does one that came too late for a descent of less than a second.
-    Inside a trace, and on arrays that several devices share, a descent without services is one compiled call.
+    Inside a trace, on arrays that several devices share and under `jax.debug_nans`, a descent without services is one
+    compiled call.
     """
 
     progress: bool  # show a live line (needs tqdm)
