@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.packing import with_keys, is_key
+from gdjax.packing import is_key, with_keys
 from gdjax.warm_start import first_difference, signature
 
 FORMAT, VERSION = "gdjax checkpoint", 1
