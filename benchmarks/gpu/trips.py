@@ -1,11 +1,11 @@
-"""What a trip costs: of each solver and of loops by hand; with several trips a predicate; with selects for branches.
+"""What a trip costs: of each solver and of loops by hand; with several trips a predicate; with conditionals.
 
 The loop of a GPU program reads its predicate on the host, and so does a conditional. A loop of known length does not:
 ``k trips a predicate`` makes so many guarded trips in one, ``unrolled`` writes them out.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -20,6 +20,7 @@ from benchmarks.gpu.timing import measure
 from benchmarks.measuring import Record
 from benchmarks.overhead import RATE, bare
 from benchmarks.programs import Answer, Program, by_hand, of_gdjax, of_optax, of_optimistix
+from gdjax import in_place
 from gdjax.programs import make_loop
 from gdjax.request import prepare
 from gdjax.stopping import Status
@@ -29,11 +30,6 @@ SEARCHED, STEADY = 40, 400  # evaluations: of what would converge, of all others
 LANES = 10_000
 LBFGS, DESCENT = gdjax.LBFGS(memory=MEMORY), gdjax.GradientDescent(RATE)
 PROFILED = ("gdjax.LBFGS", "gdjax.GradientDescent", "hand-written.GradientDescent, |g| test", "optimistix.LBFGS")
-
-
-def both(condition: Any, yes: Callable[..., Any], no: Callable[..., Any], *operands: Any) -> Any:
-    """`jax.lax.cond` without a branch."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes(*operands), no(*operands))
 
 
 def grouped(method: Any, k: int, how: str) -> Program:
@@ -79,13 +75,16 @@ GROUPS: dict[str, tuple[Program, int]] = {
     "gdjax.GradientDescent, unrolled 4": (grouped(DESCENT, 4, "unrolled"), STEADY),
     "gdjax.GradientDescent, 4 trips a predicate": (grouped(DESCENT, 4, "loop"), STEADY),
     "gdjax.GradientDescent, 16 trips a predicate": (grouped(DESCENT, 16, "loop"), STEADY),
+    "gdjax.LBFGS, unrolled 4": (grouped(LBFGS, 4, "unrolled"), SEARCHED),
 }
-SELECTS: dict[str, tuple[Program, int]] = {
-    "gdjax.GradientDescent, selects": (grouped(DESCENT, 1, "unrolled"), STEADY),
-    "gdjax.GradientDescent, selects, 16 trips a predicate": (grouped(DESCENT, 16, "loop"), STEADY),
-    "gdjax.LBFGS, selects": (grouped(LBFGS, 1, "unrolled"), SEARCHED),
-    "gdjax.LBFGS, selects, unrolled 4": (grouped(LBFGS, 4, "unrolled"), SEARCHED),
-    "gdjax.LBFGS, selects, 8 trips a predicate": (grouped(LBFGS, 8, "loop"), SEARCHED),
+# With a conditional for each branch, however small; and with a carry of scalars, each by itself.
+CONDITIONALS: dict[str, tuple[Program, int]] = {
+    "gdjax.GradientDescent, conditionals": (of_gdjax(DESCENT), STEADY),
+    "gdjax.LBFGS, conditionals": (of_gdjax(LBFGS), SEARCHED),
+}
+APART: dict[str, tuple[Program, int]] = {
+    "gdjax.GradientDescent, scalars apart": (of_gdjax(DESCENT), STEADY),
+    "gdjax.LBFGS, scalars apart": (of_gdjax(LBFGS), SEARCHED),
 }
 
 
@@ -107,9 +106,16 @@ def run(work: Work) -> Iterator[Record]:
         yield dict(n=small) | r
     for r in measure(work, GROUPS, losses.rosenbrock, start):
         yield dict(n=small) | r
-    with mock.patch("jax.lax.cond", both):
-        for r in measure(work, SELECTS, losses.rosenbrock, start, profiled=("gdjax.LBFGS, selects",)):
-            yield dict(n=small) | r
+    variants = (
+        (mock.patch.object(in_place, "BOTH", -1), CONDITIONALS),
+        (mock.patch.object(in_place, "DTYPES", ()), APART),
+    )
+    for changed, programs in variants:
+        jax.clear_caches()  # what was traced before would be taken again
+        with changed:
+            for r in measure(work, programs, losses.rosenbrock, start):
+                yield dict(n=small) | r
+    jax.clear_caches()
     dense = {f"{name}, vmap": (lanes(SOLVERS[name][0]), SEARCHED) for name in ("gdjax.BFGS", "optimistix.BFGS")}
     starts = losses.rosenbrock_starts(work.pick(LANES, 100))
     for r in measure(work, dense, losses.rosenbrock, starts, profiled=("gdjax.BFGS, vmap",)):
