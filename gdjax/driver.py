@@ -21,7 +21,7 @@ from gdjax.pieces import Descent, Report
 from gdjax.result import Result, Timing
 from gdjax.stopping import Status
 
-VISIT = 0.1  # seconds between two visits
+VISIT, ALONE = 0.1, 0.4  # seconds between two visits, and where Ctrl-C alone is waited for (a large carry is copied)
 RESTING = (Status.CONVERGED, Status.PRECISION_FLOOR)  # where the gradient is as good as zero
 GROW = 8  # a piece has at most this many times the trips of the one before, whose time may be chance
 KEPT = 2**20  # numbers of a carry that is kept while a piece runs, in case that it raises
@@ -36,6 +36,7 @@ class Walk:
         self.carry: Any = carry  # None: lost when the loss raised
         self.fresh = carry is None  # whether the start is still to be evaluated
         self.answer: Result | None = None  # the best point after the last piece
+        self.status = Status.RUNNING  # after it
         self.raises = 0  # within so many trips the loss has raised; 0 if it has not
 
     def advance(self, until: Until) -> Report | Exception:
@@ -49,9 +50,8 @@ class Walk:
         while True:
             kept, fresh = self.kept(), self.fresh
             trips = until.trips if not self.raises else np.int32(max(1, min(until.trips, self.raises // 2)))
-            orders = jax.device_put((until._replace(trips=trips), np.bool_(fresh)))
             try:
-                carry, report, answer = self.descent.run(self.carry, *orders)
+                carry, report, answer = self.descent.run(self.carry, until._replace(trips=trips), np.bool_(fresh))
                 report = jax.device_get(report)
             except RAISED as error:
                 if "KeyboardInterrupt" in str(error):  # Ctrl-C in a function of the user's, which XLA had called
@@ -63,6 +63,7 @@ class Walk:
                     raise
                 return error
             self.carry, self.fresh, self.answer = carry, False, answer
+            self.status = Status(int(report.counts[1]))
             self.raises = max(0, self.raises - int(report.counts[0]))
             return report
 
@@ -105,17 +106,20 @@ class Clock:
 
 
 def drive(
-    descent: Descent, observers: Sequence[Observer], carry: Packed | None, escape: Escape | None, trips: int
+    descent: Descent, observers: Sequence[Observer], carry: Packed | None, escape: Escape | None, watched: bool
 ) -> tuple[Result, Packed | None]:
     """Run until a test fires, an observer asks to stop or the loss raises: the result, and the carry, to go on with.
 
-    At least one evaluation is made, or there would be no point to return. A ``carry`` that is given is used up. The
-    first piece has so many ``trips``. Where the descent comes to rest, ``escape`` may know params to go on from.
+    At least one evaluation is made, or there would be no point to return. A ``carry`` that is given is used up. Where
+    the descent comes to rest, ``escape`` may know params to go on from. If somebody has ``watched`` it, the first piece
+    is the first evaluation; otherwise the pace of the last descent tells how long it may be.
     """
     clock, walk = Clock(time.perf_counter()), Walk(descent, carry)
     start = descent.open(carry).progress if carry is not None else None
     for observer in observers:
         observer.start(-1 if start is None else int(start.steps), np.inf if start is None else np.asarray(start.lowest))
+    every = VISIT if watched else ALONE
+    trips = 1 if watched else max(1, int(every * descent.memory.pace.get("trips", 0.0)))
     visit, error = Visit(descent, carry, None, Status.RUNNING, -1, np.inf, clock), None
     while True:
         began = time.perf_counter()
@@ -123,9 +127,9 @@ def drive(
         if isinstance(report, Exception):
             visit, error = visit._replace(carry=walk.carry, status=Status.RAISED), report
             break
-        count, code, steps = (int(x) for x in report.counts)
+        count, _, steps = (int(x) for x in report.counts)
         clock.enter(count, began)
-        visit = Visit(descent, walk.carry, walk.answer, Status(code), steps, report.lowest, clock)
+        visit = Visit(descent, walk.carry, walk.answer, walk.status, steps, report.lowest, clock)
         asked = [wish for observer in observers if (wish := observer.visit(visit)) is not None]
         if not asked and escape is not None and visit.status in RESTING:
             onward = escape(visit.answer.params)
@@ -135,14 +139,16 @@ def drive(
         if asked or visit.status != Status.RUNNING:
             visit = visit._replace(status=asked[0] if visit.status == Status.RUNNING else visit.status)
             break
-        left = min([VISIT, *(observer.seconds_left() for observer in observers)])
+        left = min([every, *(observer.seconds_left() for observer in observers)])
         trips = int(np.clip(left * clock.pace, 1, GROW * max(count, 1)))
     for observer in observers:
         observer.end(visit)
     if clock.pace:
         descent.memory.pace["trips"] = clock.pace
-    ended = dict(code=jax.device_put(np.int32(visit.status)), timing=clock.timing(), exception=error)
-    return dataclasses.replace(visit.answer, **ended), walk.carry
+    result = dataclasses.replace(visit.answer, timing=clock.timing(), exception=error)
+    if visit.status != walk.status:
+        result = dataclasses.replace(result, code=jax.device_put(np.int32(visit.status)))
+    return result, walk.carry
 
 
 def until(trips: int, observers: Sequence[Observer], descent: Descent) -> Until:

@@ -187,8 +187,8 @@ def run(request: tuple[Static, int, list[Any]], services: Services, carry: Packe
     if not are_idle(services):
         require_concrete(request[2], f"{', '.join(services)}: a service works in Python, between pieces of the run")
     problem, method, *_ = merge(request[2], request[0])
-    switches: Any = jax.config  # what is not known yet is infinite in a carry
-    strict = switches.jax_debug_nans or switches.jax_debug_infs
+    switches: Any = jax.config  # what is not known yet is infinite in a carry, which comes from the host at first
+    strict = switches.jax_debug_nans or switches.jax_debug_infs or switches.jax_transfer_guard_host_to_device
     whole = strict or problem.trips is not None or not on_one_device(request[2]) or is_traced(request[2])
     if carry is None and are_idle(services) and whole:
         static, capacity, arrays = request

@@ -19,7 +19,7 @@ from gdjax.in_place import in_loops, update_if
 from gdjax.layout import Apart
 from gdjax.loop import Carry, Loop, Until
 from gdjax.one_function import is_inside, one_function
-from gdjax.packing import Packed, pack, unpack, zeros
+from gdjax.packing import Packed, pack, unpack
 from gdjax.remembered import Remembered, remembered
 from gdjax.result import Result
 from gdjax.stopping import Status, gradient_threshold
@@ -124,9 +124,9 @@ class Descent:
         devices = {device for x in self.request[2] if isinstance(x, jax.Array) for device in x.devices()}
         if len(devices) > 1:
             return self.programs.begin(*self.request), False
-        blank = zeros(self.memory.blank)
+        blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self.memory.blank)
         fixed = any(getattr(x, "committed", False) for x in self.request[2])
-        return jax.device_put(blank, devices.pop() if fixed else None), True
+        return jax.device_put(blank, devices.pop()) if fixed else blank, True
 
     def open(self, packed: Packed) -> Carry:
         """The carry: of NumPy arrays, but for what is large."""

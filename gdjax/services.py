@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import jax
 import numpy as np
 
-from gdjax.driver import RESTING, VISIT, drive
+from gdjax.driver import RESTING, drive
 from gdjax.escape import Escape
 from gdjax.observers import Callback, Checkpointer, Interrupt, Observer, TimeLimit
 from gdjax.packing import Packed
@@ -23,11 +23,11 @@ class Services(TypedDict, total=False):
     """Options of `gdjax.minimize` that leave the descent as it is.
 
     All but ``keep_state`` need a call from Python, outside of jit, vmap and grad. The compiled loop is run in pieces of
-    about a tenth of a second there, with services and without, to the same numbers; Ctrl-C ends it after the piece
+    a tenth of a second there (half a second without services), to the same numbers; Ctrl-C ends it after the piece
     under way (an evaluation cannot be cut short, nor can compiling), with the best point so far and status INTERRUPTED.
     A second Ctrl-C raises KeyboardInterrupt, and so does one that came too late for a descent of less than a second.
-    Inside a trace, on arrays that several devices share and under `jax.debug_nans`, a descent without services is one
-    compiled call.
+    Inside a trace, on arrays that several devices share, under `jax.debug_nans` and under `jax.transfer_guard`, a
+    descent without services is one compiled call.
     """
 
     progress: bool  # show a live line (needs tqdm)
@@ -82,10 +82,8 @@ def run(
         )
     interrupt, idle = Interrupt(), are_idle(services)
     escape = Escape(problem) if services.get("escape_saddles") else None
-    # A service is to see the first evaluation; of others the pace of the last descent tells how long a piece may be.
-    trips = max(1, int(VISIT * descent.memory.pace.get("trips", 0.0))) if idle else 1
     with interrupt.listening():
-        result, carry = drive(descent, [*observers(services, header), interrupt], carry, escape, trips)
+        result, carry = drive(descent, [*observers(services, header), interrupt], carry, escape, not idle)
     assert result.timing is not None
     interrupt.hand_on(result.status, result.timing.seconds)
     if escape is not None and result.status in RESTING:
