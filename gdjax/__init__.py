@@ -8,6 +8,7 @@ from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.gradient_check import check_gradient
 from gdjax.history import History
 from gdjax.learning_rates import LearningRates, learning_rate_range
+from gdjax.limits import Stop
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.hager_zhang import HagerZhang
 from gdjax.line_search.more_thuente import MoreThuente
@@ -30,7 +31,7 @@ from gdjax.penalty_check import check_penalty
 from gdjax.result import Result
 from gdjax.resume import resume
 from gdjax.services import Services
-from gdjax.stopping import Status, Stop
+from gdjax.stopping import Status
 from gdjax.uncertainty import Uncertainty, uncertainty
 
 __all__ = [

@@ -12,9 +12,10 @@ from gdjax.closures import hoist
 from gdjax.curvature import PRODUCTS, Curvature, Eigenpair, along, measure, unravel
 from gdjax.objective import NOISE
 from gdjax.problem import Problem
+from gdjax.progress import gradient_threshold
 from gdjax.pytrees import pytree_dataclass, split, static_field
 from gdjax.result import Result
-from gdjax.stopping import gradient_threshold
+from gdjax.stopping import at_rest
 
 SLACK = 10.0  # a gradient within this factor of the tolerance counts as zero here, as at the precision floor
 TRIALS = 17  # points to each side on which the loss is followed, over four decades
@@ -111,7 +112,8 @@ def classify_critical_point(
     size = max(float(jnp.max(jnp.abs(leaf), initial=1.0)) for leaf in jax.tree.leaves(params))
     threshold = (max(1e-6, found.eps**0.5) if tol is None else tol) * min(1 + abs(found.value), largest * size)
     if result is not None and tol is None:
-        threshold = max(threshold, float(gradient_threshold(result.stop, result.value, result.progress.largest_norm)))
+        zero = gradient_threshold(result.stop.tol, result.progress, result.value)
+        threshold = max(threshold, float(jnp.where(at_rest(result.code), result.grad_norm, zero)))
     return classify(problem, found, SLACK * threshold)
 
 

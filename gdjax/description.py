@@ -174,9 +174,16 @@ class Sketcher:
         for cell in function.__closure__ or ():
             inside = cell.cell_contents
             is_function = isinstance(inside, types.FunctionType)
-            cells.append(self.of_function(inside, (*outer, function)) if is_function else self.of_value(inside))
-        defaults = self.of_value(function.__defaults__), self.of_value(function.__kwdefaults__)
-        return function.__code__, Same(function.__globals__), tuple(cells), defaults
+            cells.append(self.of_function(inside, (*outer, function)) if is_function else of_object(inside))
+        defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
+        return function.__code__, Same(function.__globals__), tuple(cells), tuple([of_object(x) for x in defaults])
+
+
+def of_object(thing: Any) -> Hashable:
+    """What a function that is called back refers to. Two lists are two, equal or not: it may write into them."""
+    if isinstance(thing, tuple):
+        return tuple([of_object(x) for x in thing])
+    return (type(thing), thing) if isinstance(thing, int | float | complex | str | bytes | None) else Same(thing)
 
 
 def key_of(value: Any) -> Hashable:

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
+from gdjax.limits import FLOOR_SLOPE, Limits
 from gdjax.objective import Objective, Point
-from gdjax.progress import Progress
-from gdjax.stopping import FLOOR_SLOPE, Limits, Status, gradient_threshold
+from gdjax.progress import Progress, gradient_threshold
+from gdjax.stopping import Status
 from gdjax.varying import cond, vary
 from gdjax.vector import Scalar, Vector
 
@@ -43,7 +44,7 @@ def review(
         return code, None
     success = (code == Status.CONVERGED) | (code == Status.PRECISION_FLOOR)
     tol = jnp.where(code == Status.CONVERGED, FLOOR_SLOPE * stop.tol, stop.floor)
-    limit = gradient_threshold(stop._replace(tol=tol), point.value, now.largest_norm)
+    limit = gradient_threshold(tol, now, point.value)
     ended = (code != Status.RUNNING) & (code != Status.TARGET_REACHED) & (now.evals > 0)
 
     def compare(_: None) -> tuple[jax.Array, Vector]:

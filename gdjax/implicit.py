@@ -21,8 +21,9 @@ from gdjax import linear
 from gdjax.hessian import products_at
 from gdjax.objective import NO_PRODUCTS, Objective
 from gdjax.piecewise import along, jacobian, replaced, zero_tangent
+from gdjax.progress import gradient_threshold
 from gdjax.result import Result
-from gdjax.stopping import Status
+from gdjax.stopping import Status, at_rest
 
 Arrays = list[Any]
 
@@ -141,10 +142,13 @@ def add(a: Any, b: Any) -> Any:
 
 
 def is_stationary(result: Result) -> jax.Array:
-    """Whether the loss's own gradient is within ten times the tolerance: elsewhere the theorem says nothing."""
-    scale = jnp.minimum(1 + jnp.abs(result.value), result.progress.largest_norm)
-    wrong = result.code == Status.WRONG_GRADIENT
-    return jax.lax.stop_gradient((result.grad_norm <= result.stop.floor * scale) & ~wrong)
+    """Whether the loss's own gradient is within ten times the tolerance, or the descent at rest at a minimum.
+
+    (At rest its gradient may be above that, at the rounding of its parameters.) Elsewhere the theorem says nothing.
+    """
+    zero = gradient_threshold(result.stop.floor, result.progress, result.value)
+    near = (result.grad_norm <= zero) & (result.code != Status.WRONG_GRADIENT)
+    return jax.lax.stop_gradient(near | at_rest(result.code))
 
 
 def is_zero(dot: Any) -> bool:

@@ -36,8 +36,11 @@ def solve(product: Product, b: jax.Array, trusted: jax.Array | bool = True) -> j
 
     NaN in every entry where ``trusted`` is false or H is not positive definite beyond rounding, as far as that is
     seen: always up to DENSE unknowns; beyond, where conjugate gradients meet a direction without positive curvature
-    (they only see those that b excites), or do not converge in min(10 n + 100, MOST_PRODUCTS) products. In the
-    reverse mode, and there alone, b = 0 gives 0 in any case: what nobody asks for shall not spoil the rest.
+    (they only see those that b excites), or do not converge in min(10 n + 100, MOST_PRODUCTS) products.
+
+    The reverse mode knows what is asked for, and there, and there alone, two more things have an answer. b = 0 gives 0
+    in any case: what nobody asks for shall not spoil the rest. And a flat minimum, where H is singular, gives the x of
+    least norm if b has no part along the flat directions: what is asked for does not depend on them.
     """
 
     def checked(matvec: Product, b: jax.Array) -> jax.Array:
@@ -47,7 +50,10 @@ def solve(product: Product, b: jax.Array, trusted: jax.Array | bool = True) -> j
         return jnp.where(sound & trusted, scale * x, jnp.nan)
 
     def asked(matvec: Product, b: jax.Array) -> jax.Array:
-        return jnp.where(jnp.all(b == 0), 0, checked(matvec, b))
+        if b.size > DENSE:
+            return jnp.where(jnp.all(b == 0), 0, checked(matvec, b))
+        x, sound = least_norm(matvec, b)
+        return jnp.where(jnp.all(b == 0), 0, jnp.where(sound & trusted, x, jnp.nan))
 
     return jax.lax.custom_linear_solve(product, b, checked, transpose_solve=asked, symmetric=True)
 
@@ -136,6 +142,28 @@ def factorise(product: Product, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The solution by Cholesky's factors, and whether it is sound."""
     s, lower, definite = cholesky(matrix(product, b.size, b.dtype))
     return s * jax.scipy.linalg.cho_solve((lower, True), s * b), definite
+
+
+def least_norm(product: Product, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The solution, or that of least norm (in the scaled unknowns) if H is singular; and whether it is sound.
+
+    It is not if H is indefinite, or b has a part along the directions in which H is zero.
+    """
+    h, eps = matrix(product, b.size, b.dtype), float(jnp.finfo(b.dtype).eps)
+    s, lower, definite = cholesky(h)
+
+    def regular(_: None) -> tuple[jax.Array, jax.Array]:
+        return s * jax.scipy.linalg.cho_solve((lower, True), s * b), definite
+
+    def singular(_: None) -> tuple[jax.Array, jax.Array]:
+        values, vectors = jnp.linalg.eigh(h * s[:, None] * s[None, :], symmetrize_input=False)
+        least = ROUNDING * b.size * eps
+        flat, parts = values <= least, (s * b) @ vectors
+        inside = jnp.linalg.norm(jnp.where(flat, parts, 0)) <= eps**0.5 * jnp.linalg.norm(parts)
+        x = s * (vectors @ jnp.where(flat, 0, parts / jnp.where(flat, 1, values)))
+        return x, jnp.all(values >= -least) & inside
+
+    return jax.lax.cond(definite, regular, singular, None)
 
 
 def conjugate_gradients(product: Product, b: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -10,12 +10,13 @@ from gdjax import progress, stopping, vector, warm_start
 from gdjax.given_gradient import review
 from gdjax.history import Record
 from gdjax.in_place import as_written, in_loops, update_if, while_loop
-from gdjax.methods.base import Method, is_monotone, name_of
+from gdjax.limits import Limits
+from gdjax.methods.base import Method, asks_products, name_of
 from gdjax.objective import Objective, Point
 from gdjax.one_function import one_function
 from gdjax.progress import Progress, Trip
 from gdjax.result import Result
-from gdjax.stopping import Limits, Status
+from gdjax.stopping import Status
 from gdjax.varying import cond, vary
 
 
@@ -23,7 +24,7 @@ class Carry(NamedTuple):
     """What goes around the loop."""
 
     state: Any  # of the method
-    best: Point | None  # the best point seen, if it is not the iterate; None for methods whose values only fall
+    best: Point  # the best point seen, if it is not the iterate
     progress: Progress
     record: Record | None  # the history, if wanted
     status: jax.Array
@@ -51,7 +52,7 @@ class Loop(NamedTuple):
         """Before the first evaluation, which happens in the loop as well."""
         carry = Carry(
             state=warm_start.begin(self.method.init(self.objective), self.warm),
-            best=None if is_monotone(self.method) else self.objective.blank,
+            best=self.objective.blank,
             progress=progress.begin(self.objective),
             record=Record.empty(self.capacity, self.objective.dtype) if self.capacity else None,
             status=jnp.asarray(Status.RUNNING, jnp.int32),
@@ -65,11 +66,11 @@ class Loop(NamedTuple):
         trip = Trip(carry.state.iterate, point, state.iterate, outcome)
         if self.trips is not None:  # what only decides when to stop has no part in the derivative
             trip = jax.lax.stop_gradient(trip)
-        now = progress.advance(self.objective, carry.progress, trip)
-        now, status = stopping.test(self.objective, self.stop, self.method.searches, now, trip)
+        now = progress.advance(self.objective, self.stop.tol, carry.progress, trip)
+        now, status = stopping.test(self.objective, self.stop, self.method, now, trip)
         carry = Carry(
             state=state,
-            best=self.keep_best(carry, now),
+            best=self.keep_best(carry, now, point, trip.outcome.accepted),
             progress=now,
             record=None if carry.record is None else carry.record.add(now, trip),
             status=status,
@@ -78,7 +79,7 @@ class Loop(NamedTuple):
 
     def ask(self, state: Any) -> Point:
         """What the method wants to know: the loss at its trial, or a Hessian product (in the point's grad)."""
-        if not getattr(self.method, "second_order", False):
+        if not asks_products(self.method):
             return self.objective.evaluate(state.trial)
         return cond(
             state.wants_product,
@@ -86,12 +87,12 @@ class Loop(NamedTuple):
             lambda: self.objective.evaluate(state.trial),
         )
 
-    def keep_best(self, carry: Carry, now: Progress) -> Point | None:
-        """The best point is copied only when the iterate leaves it, so a steady descent never pays for it."""
-        if carry.best is None:
-            return None
-        leaving = carry.progress.at_best & ~now.at_best
-        return update_if(leaving, lambda _: carry.state.iterate, carry.best)
+    def keep_best(self, carry: Carry, now: Progress, point: Point, accepted: jax.Array) -> Point:
+        """The best point is copied only when the iterate leaves it, or a trial that is refused is lower still."""
+        low = ~accepted & (now.best_value < carry.progress.best_value)
+        leaving = accepted & carry.progress.at_best & ~now.at_best
+        chosen = lambda _: vector.where(low, self.objective.with_norm(point), carry.state.iterate)
+        return update_if(low | leaving, chosen, carry.best)
 
     def run(self, carry: Carry) -> Carry:
         """Until a test fires; or at most ``trips``, in a loop of fixed length that has derivatives in reverse."""
@@ -119,10 +120,7 @@ class Loop(NamedTuple):
 
     def answer(self, carry: Carry) -> Result:
         """The best point, as the user's own."""
-        best = carry.state.iterate
-        if carry.best is not None:
-            best = vector.where(carry.progress.at_best, best, carry.best)
-        return self.report(carry, best)
+        return self.report(carry, vector.where(carry.progress.at_best, carry.state.iterate, carry.best))
 
     def report(self, carry: Carry, point: Point) -> Result:
         """A point and the story so far."""

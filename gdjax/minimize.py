@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 import jax
 
+from gdjax.limits import Stop
 from gdjax.packing import Packed
 from gdjax.programs import WATCHED, begin, descend, next_step
 from gdjax.pytrees import Static, merge
@@ -22,7 +23,7 @@ from gdjax.result import Result
 from gdjax.services import Services, are_idle, describe
 from gdjax.services import check as check_services
 from gdjax.services import run as run_with
-from gdjax.stopping import Status, Stop
+from gdjax.stopping import Status
 
 
 def minimize(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 
 from gdjax import vector
-from gdjax.composite import Composite, compose
+from gdjax.composite import Composite, compose, step_norm
 from gdjax.layout import Layout
 from gdjax.one_function import is_small
 from gdjax.problem import Problem, call_loss, check_params
@@ -72,6 +72,13 @@ class Objective:
         """What makes a point better if it is less: its value; its prox-gradient step if the penalty's is not known."""
         known = self.composite is None or self.composite.value_is_known
         return point.value if known else point.grad_norm
+
+    def with_norm(self, point: Point) -> Point:
+        """A point as evaluated, with the norm by which it is judged: with a penalty, of its prox-gradient step."""
+        if self.composite is None:
+            return point
+        x, grad, one = point.x, point.grad, jnp.ones((), self.dtype)
+        return point._replace(grad_norm=step_norm(x, grad, self.composite.descend(x, grad, one), one))
 
     def to_user(self, point: Point) -> dict[str, Any]:
         """params, value, grad (in `jax.grad`'s convention) and aux of the user's own function."""

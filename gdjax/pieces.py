@@ -20,9 +20,10 @@ from gdjax.layout import Apart
 from gdjax.loop import Carry, Loop, Until
 from gdjax.one_function import is_inside, one_function
 from gdjax.packing import Packed, pack, unpack
+from gdjax.progress import gradient_threshold
 from gdjax.remembered import Remembered, remembered
 from gdjax.result import Result
-from gdjax.stopping import Status, gradient_threshold
+from gdjax.stopping import Status, is_stationary
 from gdjax.vector import Scalar
 
 MOST = 2**12  # numbers of an array that is packed with others: copying it costs less than handing it over
@@ -185,7 +186,7 @@ def glance(loop: Loop, carry: Carry) -> Glance:
     return Glance(
         value=point.value * jnp.asarray(loop.objective.sign, point.value.dtype),
         grad_norm=point.grad_norm,
-        threshold=gradient_threshold(loop.stop, point.value, now.largest_norm),
+        threshold=gradient_threshold(loop.stop.tol, now, point.value),
         largest_norm=now.largest_norm,
         step_length=jnp.sqrt(vector.dot(step, step)),
         steps=now.steps,
@@ -215,7 +216,7 @@ def reopen(loop: Loop, carry: Carry) -> Carry:
     """A descent that ended by a limit or tolerance goes on if the present one is not reached."""
     now, stop, point = carry.progress, loop.stop, carry.state.iterate
     holds = {
-        Status.CONVERGED: point.grad_norm <= gradient_threshold(stop, point.value, now.largest_norm),
+        Status.CONVERGED: is_stationary(stop, now, point),
         Status.TARGET_REACHED: stop.target is not None and point.value <= stop.target,
         Status.SMALL_DECREASE: stop.decrease is not None,
         Status.SMALL_STEP: stop.step is not None,

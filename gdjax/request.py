@@ -12,6 +12,7 @@ from gdjax.closures import hoist
 from gdjax.composite import as_penalty
 from gdjax.gradient_check import check_gradient
 from gdjax.history import CAPACITY
+from gdjax.limits import Stop
 from gdjax.method_closures import hoist_method
 from gdjax.methods.base import Method
 from gdjax.methods.choice import with_penalty
@@ -22,7 +23,6 @@ from gdjax.problem import call_loss, check_params, make_problem
 from gdjax.pytrees import Static, split
 from gdjax.result import Result
 from gdjax.services import Services
-from gdjax.stopping import Stop
 from gdjax.varying import axes_after, vary
 from gdjax.vector import is_spread
 

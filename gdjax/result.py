@@ -8,9 +8,10 @@ import numpy as np
 
 from gdjax import sentences
 from gdjax.history import History
+from gdjax.limits import Limits
 from gdjax.progress import Progress
 from gdjax.pytrees import is_concrete, pytree_dataclass, static_field
-from gdjax.stopping import Limits, Status, is_success
+from gdjax.stopping import Status, is_success
 
 if TYPE_CHECKING:
     from gdjax.critical_point import CriticalPoint

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from gdjax.progress import PATIENCE
+from gdjax.progress import PATIENCE, gradient_threshold
 from gdjax.pytrees import named_leaves
 from gdjax.stopping import Status
 
@@ -67,7 +67,9 @@ class Facts:
         self.start_value, self.highest = sign * float(p.start_value), sign * float(p.highest)
         self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
         self.stable_rate = float(p.stable_rate)
-        self.threshold = float(stop.tol) * min(1 + abs(self.value), float(p.largest_norm))
+        absolute = 0.0 if stop.gradient is None else float(stop.gradient)
+        self.threshold = max(float(gradient_threshold(stop.tol, p, result.value)), absolute)
+        self.settled, self.outside = bool(p.settled), int(p.nonfinite)
         self.target = None if stop.target is None else sign * float(stop.target)
         self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
         self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
@@ -103,18 +105,35 @@ class Facts:
     @property
     def trend(self) -> str:
         """Whether there is more to be had."""
+        if self.steps <= 0:
+            return "No step was taken."
         if self.idle < PATIENCE:
             more = "allow more steps, or take larger ones (a higher learning rate, another method)"
             return f"The loss was still {self.falling}: {more}."
         return f"The last {self.idle} evaluations made no measurable progress: try another method or learning rate."
 
+    @property
+    def domain(self) -> str:
+        """Where the loss ends, if it does near here; the remedy."""
+        if not self.outside:
+            return ""
+        trials = f"at {self.outside} of the trials" if self.outside > 1 else "at a trial"
+        remedy = "keep away from there with penalty=gdjax.penalties.Box(lower, upper)"
+        if self.result.penalty_value is not None:
+            remedy = "keep the constraint away from there (Box(1e-6, ...), Simplex(lower=1e-6)), use a softmax or exp"
+        return (
+            f"the loss is not finite {trials} from here: its domain ends nearby. If that is no overflow to be cured "
+            f"(logaddexp for a logarithm of exponentials), {remedy}"
+        )
+
 
 def converged(f: Facts) -> str:
     """The gradient test held."""
-    if f.steps == 0 and f.grad_norm == 0:
+    if f.grad_norm == 0:
         zero = "gradient" if f.result.penalty_value is None else "prox-gradient step"
+        where = "at the start" if f.steps == 0 else f.after
         return (
-            f"the {zero} is exactly zero at the start, where the value is {f.value:.6g}: a minimum, a saddle or a "
+            f"the {zero} is exactly zero {where}, where the value is {f.value:.6g}: a minimum, a saddle or a "
             "flat region. If that surprises, gdjax.check_gradient tells whether the loss depends on every parameter."
         )
     return f"{f.after} the {f.norm} {f.grad_norm:.3g} is at most {f.threshold:.3g}. The value is {f.value:.6g}."
@@ -124,7 +143,7 @@ def floor(f: Facts) -> str:
     """Nothing is left to be had at this precision."""
     rounding = f"is below the rounding error of a value of {f.value:.6g}"
     why = f"the decrease still to be had, about {f.predicted:.2g}, {rounding}"
-    if f.predicted == 0:
+    if f.predicted == 0 or f.settled or not np.isfinite(f.predicted):
         why = f"the minimum lies within a few roundings of the parameters. The value is {f.value:.6g}"
     more = "subtract from the loss what is constant in it" + ("" if f.double else ", or use float64")
     return (
@@ -154,12 +173,22 @@ def diverged(f: Facts) -> str:
 def stalled(f: Facts) -> str:
     """Nothing went on."""
     why = "the steps may be too large to settle, the loss not smooth, or the gradient wrong (gdjax.check_gradient)"
+    why = f.domain or why
     if f.curvature > 0:
         why = f"the steps overshoot the valley; steps of about {f.stable_rate:.2g} times the gradient should settle"
     return (
         f"{f.after} the last {f.idle} evaluations brought neither a lower value nor a smaller gradient: "
         f"{why}. {f.gradient}"
     )
+
+
+def search_failed(f: Facts) -> str:
+    """No step is acceptable."""
+    why = (
+        "the gradient may be wrong (gdjax.check_gradient), the loss not smooth here, or its rounding too coarse"
+        f"{'' if f.double else ' (try float64)'}"
+    )
+    return f"{f.after} no step lowers the loss as its gradient promises: {f.domain or why}. {f.gradient}"
 
 
 def nonfinite_start(f: Facts) -> str:
@@ -214,11 +243,7 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"without progress): raise the learning rate{'' if f.double else ', use float64'} or "
         f"rescale the loss. {f.gradient}"
     ),
-    Status.LINE_SEARCH_FAILED: lambda f: (
-        f"{f.after} no step along the search direction lowers the loss as its gradient promises: the gradient may "
-        f"be wrong (gdjax.check_gradient), the loss not smooth here, or its rounding too coarse"
-        f"{'' if f.double else ' (try float64)'}. {f.gradient}"
-    ),
+    Status.LINE_SEARCH_FAILED: search_failed,
     Status.DIVERGED: diverged,
     Status.UNBOUNDED: lambda f: (
         f"{f.after} the value has run from {f.start_value:.4g} to {f.value:.4g}: the loss has no "

@@ -1,12 +1,8 @@
 """Tests run with 64-bit mode off or on, with strict dtype promotion, warnings being errors."""
 
 import inspect
-import os
 import signal
 import zlib
-
-# Most of the time of these tests is XLA's: without its optimiser programs compile in four fifths of the time.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 
 import jax
 import pytest

@@ -195,3 +195,19 @@ def test_so_it_is_in_batches_and_in_what_looks_at_curvature():
         values.append(float(batch.params[2, 0]))
     np.testing.assert_allclose(curvatures, [2, 10], rtol=1e-4)
     np.testing.assert_allclose(values, [1, 5], rtol=1e-2)
+
+
+def test_a_callback_that_writes_into_another_list_is_another_one():
+    def values_seen():
+        seen = []
+        note = lambda value: seen.append(float(value))
+
+        def loss(p):
+            jax.debug.callback(note, p**2)
+            return p**2
+
+        assert gdjax.minimize(loss, 1.0).status == Status.CONVERGED
+        jax.effects_barrier()
+        return seen
+
+    assert values_seen() == values_seen() != []

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import gdjax
 from gdjax import linear
 
 MODES = [True]  # proofs to many digits
@@ -78,3 +79,19 @@ def test_no_convergence_gives_nan(monkeypatch):
     monkeypatch.setattr(linear, "MOST_PRODUCTS", 3)
     h, _ = spread(80)
     assert np.isnan(linear.solve(lambda v: h @ v, jnp.ones(80))).all()
+
+
+@pytest.mark.parametrize("n", [3, 80])
+def test_the_reverse_mode_has_what_does_not_depend_on_flat_directions(n):
+    h = jnp.diag(jnp.arange(n).astype(float))  # flat along the first unknown
+    b, asked = jnp.arange(n).astype(float), jnp.ones(n).at[0].set(0.0)
+    pull = jax.vjp(lambda b: linear.solve(lambda v: h @ v, b), b)[1]
+    expected = jnp.where(jnp.arange(n) > 0, 1 / jnp.maximum(jnp.arange(n), 1), 0)
+    assert jnp.allclose(pull(asked)[0], expected, rtol=1e-4, atol=1e-6)
+    assert np.isnan(pull(jnp.ones(n))[0]).all()
+
+
+def test_at_a_flat_minimum_what_is_well_defined_has_a_derivative():
+    valley = lambda t: gdjax.minimize(lambda x: (x[0] + x[1] - t) ** 2, jnp.zeros(2)).params
+    assert jnp.isclose(jax.grad(lambda t: valley(t).sum())(1.0), 1.0, rtol=1e-4)
+    assert np.isnan(jax.grad(lambda t: valley(t)[0])(1.0))

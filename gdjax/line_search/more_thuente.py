@@ -16,6 +16,10 @@ from gdjax.vector import Scalar, where
 
 EXTRAPOLATE = 4.0  # the longest step of one extrapolation, in units of the last (MINPACK-2: xtrapu)
 EXTRAPOLATE_LEAST = 1.1  # and the shortest (xtrapl)
+# Where the slope has hardly changed the parabola's minimiser is thousands of steps away, and a thousandth of the way is
+# safe: what begins with a step that is far too short, for want of any scale, gets there in a few trials. (A tenth of
+# the way was not: BOXBODLS went past its minimum, to a plateau.)
+FAR, FARTHEST = 1e-3, 1000.0
 SHRINK = 0.66  # two trials must shrink the bracket at least so much, or it is bisected (Moré & Thuente, sec. 4)
 
 
@@ -160,7 +164,8 @@ def narrow(search: MoreThuenteState, trial: Trial, armijo: jax.Array, promised: 
 def trial_value(x: Trial, y: Trial, p: Trial, bracketed: jax.Array) -> Scalar:
     """The next alpha from the endpoints x (best), y and the trial p: the four cases of section 4."""
     low = jnp.where(bracketed, jnp.minimum(x.alpha, y.alpha), p.alpha + EXTRAPOLATE_LEAST * (p.alpha - x.alpha))
-    high = jnp.where(bracketed, jnp.maximum(x.alpha, y.alpha), p.alpha + EXTRAPOLATE * (p.alpha - x.alpha))
+    far = jnp.clip(FAR * jnp.abs(x.slope) / jnp.abs(p.slope - x.slope), EXTRAPOLATE, FARTHEST)
+    high = jnp.where(bracketed, jnp.maximum(x.alpha, y.alpha), p.alpha + far * (p.alpha - x.alpha))
     cubic, exists = cubic_minimizer(x, p)
     secant = p.alpha + p.slope / (p.slope - x.slope) * (x.alpha - p.alpha)
     rise = (x.value - p.value) / (p.alpha - x.alpha) + x.slope

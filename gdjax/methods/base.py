@@ -43,7 +43,8 @@ class Outcome(NamedTuple):
     accepted: jax.Array  # whether the point just evaluated is the new iterate
     step_size: Scalar  # multiplier of the direction that led to the point
     failed: jax.Array | bool = False  # no acceptable step can be found from the iterate
-    predicted: Scalar | None = None  # decrease of the loss that the method's model still promises
+    predicted: Scalar | None = None  # decrease that the method's model still promises at the iterate; inf: unknown
+    settled: jax.Array | None = None  # whether the step that would undo the gradient is within the rounding of x
     extra_evals: jax.Array | int = 0  # evaluations that the method made by itself
     noise: Scalar | float = 0.0  # differences of the loss that the method took for noise
     secant: Secant | None = None  # of the step, if the method knows it; else the loop keeps vectors to find it
@@ -65,6 +66,11 @@ def is_monotone(method: Any) -> bool:
     return getattr(method, "monotone", method.searches)
 
 
+def asks_products(method: Any) -> bool:
+    """Whether a method may ask for Hessian products."""
+    return getattr(method, "second_order", False)
+
+
 def name_of(method: Any) -> str:
     """How a result calls a method."""
     return getattr(method, "name", type(method).__name__)
@@ -81,6 +87,8 @@ class Method(Protocol):
 
     One that is written against `gdjax.vector` alone has ``leafwise = True``: parameters that are spread over devices
     then come as `layout.Apart`, a tuple of leaves.
+
+    One that has a model of the curvature, and says in its outcomes what that promises, has ``models = True``.
 
     A method with a class attribute ``second_order = True`` may ask for Hessian products too: when its state's
     ``wants_product`` is true, the trip is a product with ``tangent`` at the iterate, handed over in ``point.grad``.

@@ -44,6 +44,7 @@ class BFGS(Searching):
     line_search: LineSearch = MoreThuente()
 
     leafwise: ClassVar[bool] = False
+    models: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_line_search(self.line_search)

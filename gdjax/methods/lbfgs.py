@@ -5,7 +5,7 @@ memory methods, Math. Program. 63 (1994), theorem 2.4 (the inverse Hessian).
 D. C. Liu and J. Nocedal, On the limited memory BFGS method for large scale optimization, Math. Program. 45 (1989).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,8 @@ class LBFGS(Searching):
 
     memory: int = static_field(20)
     line_search: LineSearch = MoreThuente()
+
+    models: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.memory, int) or self.memory < 1:

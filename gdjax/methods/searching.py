@@ -19,6 +19,7 @@ from gdjax.piecewise import piecewise
 from gdjax.vector import Scalar, Vector
 
 NOISE = 1e-10  # share of the value that a search takes for noise: anything from 1e-12 to 1e-6 does as well
+TELLING = 100.0  # roundings of x that a step must be worth to tell of the curvature
 GROW = 10.0  # factor on the step where the loss has shown no curvature: an unbounded loss is soon known as such
 
 
@@ -42,7 +43,9 @@ class Figures(NamedTuple):
     shown: Scalar  # and what the present search shows of it
     largest: Scalar  # largest value accepted, without its sign
     length: Scalar  # d'd
-    promised: Scalar  # decrease that a quadratic model promises; 0 if rounding or noise would hide it
+    promised: Scalar  # decrease that a quadratic model promises; 0 if rounding or noise would hide it, inf if unknown
+    fresh: jax.Array  # whether the present search began with no idea of a step
+    settled: jax.Array  # whether the minimum along d is within the rounding of x, as far as a trial has shown it
     # Where the search failed, or cannot begin, the trial is the iterate once more, from which the descent begins anew:
     noisier: jax.Array  # because the loss has more noise than was thought
     forgets: jax.Array  # otherwise, without what it has learnt
@@ -80,7 +83,7 @@ class Measured(NamedTuple):
     value: Scalar  # infinite if value or gradient is not finite
     slope: Scalar  # d'g
     noise: Scalar  # differences of values that are to be taken for noise
-    square: Scalar  # g'g
+    size: Scalar  # |x|
     rounding: Scalar  # as in `Figures`
 
 
@@ -104,6 +107,7 @@ class Searching:
     layout: ClassVar[Any] = Flat
     searches: ClassVar[bool] = True
     leafwise: ClassVar[bool] = True
+    models: ClassVar[bool] = False  # whether d = -H g, so that -d'g / 2 is the decrease that a model H promises
 
     def empty(self, objective: Objective) -> Any:
         """What is remembered before the first step."""
@@ -131,7 +135,8 @@ class Searching:
         search = self.line_search.start(objective.blank.value, zero, zero)
         direction = vector.zeros_like(objective.start)
         no = jnp.asarray(False)
-        figures = Figures(search, zero, zero, zero, zero, zero, zero, no, no)
+        inf = objective.blank.value
+        figures = Figures(search, zero, zero, zero, zero, zero, inf, no, no, no, no)
         return SearchState(objective.blank, direction, figures, self.empty(objective))
 
     def step(self, objective: Objective, state: SearchState, point: Point) -> tuple[SearchState, Outcome]:
@@ -140,20 +145,28 @@ class Searching:
         y = vector.subtract(g, state.iterate.grad)
         products = vector.dots((d, g), (g, g), (y, y), moduli(point), (point.x, point.x))
         products = [z.astype(objective.dtype) for z in products]
-        _, (trial, decision, secant) = one_kernel(lambda _: (None, self.judge(objective, state, point, products)), None)
-        refused = (state.figures, decision)
+        judge = lambda figures: self.judge(objective, state._replace(figures=figures), point, products)
+        figures, (trial, decision, secant) = one_kernel(judge, state.figures)
+        refused = (figures, decision)
         figures, decision = update_if(decision.refused, lambda old: self.refuse(state, trial, *old), refused)
         state = state._replace(figures=figures)
         new = update_if(decision.turn, lambda old: self.turn(objective, old, point, trial, secant), state)
+        figures = new.figures
         outcome = Outcome(
-            decision.accepted, step_size, decision.failed, new.figures.promised, noise=trial.noise, secant=secant
+            decision.accepted,
+            step_size,
+            decision.failed,
+            predicted=figures.promised,
+            settled=figures.settled,
+            noise=trial.noise,
+            secant=secant,
         )
         return new, outcome
 
     def judge(
         self, objective: Objective, state: SearchState, point: Point, products: list[Scalar]
-    ) -> tuple[Measured, Decision, Secant]:
-        """The trial in scalars, whether it is accepted at once, and the secant to it."""
+    ) -> tuple[Figures, tuple[Measured, Decision, Secant]]:
+        """What the trial shows, the trial in scalars, whether it is accepted at once, and the secant to it."""
         slope, square, yy, size, xx = products
         alpha, figures, before = state.search.step_size, state.figures, state.iterate.value
         finite, _ = usable(point, state.iterate)
@@ -161,11 +174,23 @@ class Searching:
         noise = max(NOISE, 8 * objective.eps) * jnp.abs(before) + figures.rounding + figures.noise
         begins = (before == jnp.inf) | figures.anew
         turn = begins | (finite & self.line_search.satisfied(state.search, value, slope, noise))
-        trial = Measured(alpha, value, slope, noise, square, 8 * objective.eps * size)
+        trial = Measured(alpha, value, slope, noise, jnp.sqrt(xx), 8 * objective.eps * size)
         start = state.search.start.slope
+        # The step to the minimum along d is alpha |start| / |slope - start|; it promises half of that times |start|. A
+        # trial tells so much if it is far longer than the rounding of x, and value and slopes are those of a parabola.
+        left = 0.5 * alpha * jnp.abs(start) * (jnp.abs(start) / jnp.abs(slope - start))
+        informative = finite & jnp.isfinite(slope) & (alpha * jnp.abs(start) > TELLING * figures.rounding)
+        rise, mean = value - before, 0.5 * alpha * (start + slope)
+        parabola = informative & (jnp.abs(rise - mean) <= 0.1 * jnp.abs(rise) + noise) & (slope != start)
+        settled = parabola & (left <= figures.rounding)
+        figures = figures._replace(
+            promised=jnp.where(parabola & (figures.promised == jnp.inf), jnp.where(settled, 0, left), figures.promised),
+            settled=jnp.where(informative, settled, figures.settled),
+        )
         ss, sy = alpha**2 * figures.length, alpha * (slope - start)
         secant = Secant(ss, alpha * start, alpha * slope, yy, square, xx, sy)
-        return trial, Decision(turn, ~turn, finite & turn & ~figures.anew, jnp.asarray(False)), secant
+        accepted = finite & turn & ~figures.anew
+        return figures, (trial, Decision(turn, ~turn, accepted, jnp.asarray(False)), secant)
 
     def refuse(
         self, state: SearchState, trial: Measured, figures: Figures, decision: Decision
@@ -179,7 +204,7 @@ class Searching:
             figures, decision = old
             shown = noise_shown(state.iterate.value, start, alpha, trial.value, trial.slope, figures.shown)
             noisier = verdict.failed & believable(shown, trial.noise, figures.largest)
-            anew = noisier | (verdict.failed & self.has_learnt(state.memory))
+            anew = noisier | (verdict.failed & (self.has_learnt(state.memory) | ~old[0].fresh))
             figures = figures._replace(
                 search=search._replace(step_size=jnp.where(anew, 0, search.step_size)),
                 shown=shown,
@@ -211,18 +236,27 @@ class Searching:
         value, rounding, (slope, square) = move.after.value, trial.rounding, products
         # A direction that does not descend, by rounding or overflow, is given up with what led to it.
         astray = ~(slope < 0) & self.has_learnt(memory)
-        # Without a first alpha from the method the step has length 1 at most; where it was accepted, it grows.
+        # Without a first alpha from the method the step is the gradient, but of length 1 at most, and not so short that
+        # the rounding of x hides the change of the slope; where it was accepted, it grows.
         unknown = old.anew | (move.before.value == jnp.inf)
-        default = jnp.where(unknown, 1 / jnp.sqrt(jnp.maximum(square, 1)), GROW * move.step_size)
-        alpha = jnp.where(astray, 0, jnp.where(jnp.isnan(first), default, first))
+        norm, eps = jnp.sqrt(square), float(jnp.finfo(square.dtype).eps)
+        length = jnp.maximum(jnp.minimum(norm, 1), eps**0.5 * trial.size)
+        per_norm = 1 / jnp.where(norm > 0, norm, 1)
+        default = jnp.where(unknown, length * per_norm, GROW * move.step_size)
+        alpha = jnp.where(jnp.isnan(first), default, first)
+        alpha = jnp.where(unknown, jnp.maximum(alpha, eps**0.5 * trial.size * per_norm), alpha)
+        alpha = jnp.where(astray, 0, alpha)
         lowest = jnp.minimum(old.search.start.value, value)  # noise that was accepted must not add up
         search = self.line_search.start(self.reference(memory, lowest), slope, alpha)
         noise, largest = jnp.where(old.noisier, old.shown, old.noise), jnp.maximum(old.largest, jnp.abs(value))
         # A quadratic model promises half the slope; noise, or the rounding of x, may change the loss by more.
-        promised = jnp.where(-0.5 * slope <= rounding + noise, 0, -0.5 * slope)
-        promised = jnp.where(slope < 0, promised, jnp.inf)
+        ss, sy, gg = move.secant.ss, move.secant.sy, move.secant.gg
+        promised = -0.5 * slope if self.models else 0.5 * gg * (ss / sy)  # without a model, as the last step tells
+        promised = jnp.where(promised <= rounding + noise, 0, promised)
+        known = (slope < 0) & ((first > 0) if self.models else (sy > 0))
+        promised = jnp.where(known, promised, jnp.inf)
         zero, no = jnp.zeros_like(noise), jnp.zeros_like(astray)
-        return Figures(search, rounding, noise, zero, largest, square, promised, no, astray), None
+        return Figures(search, rounding, noise, zero, largest, square, promised, unknown, old.settled, no, astray), None
 
 
 def moduli(point: Point) -> tuple[Vector, Vector]:

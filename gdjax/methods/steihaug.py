@@ -23,12 +23,13 @@ class Inner(NamedTuple):
 
     z: Vector  # step so far
     r: Vector  # residual -g - Hz
-    p: Vector  # direction
+    p: Vector  # direction, of length 1: where |Hp| is 1e19 its square overflows in float32
+    unit: Scalar  # what the direction of the method was multiplied with to be so
     ry: Scalar  # r'y, y = r / D
     enough: Scalar  # r'y at which the residual is small enough
-    zz: Scalar  # z'Dz, z'Dp and p'Dp, which need no products
+    zz: Scalar  # z'Dz and z'Dp, which need no products
     zp: Scalar
-    pp: Scalar
+    promised: Scalar  # -m(z)
     products: jax.Array  # Hessian products so far
     learnt: Vector  # D with what these have shown, for the next subproblem
     scaled: jax.Array  # whether that has the scale of H, which the unit matrix of the start has not
@@ -38,7 +39,7 @@ def nothing(zeros: Vector, zero: Scalar) -> Inner:
     """Before the first evaluation; D is the unit matrix."""
     one = jax.tree.map(lambda leaf: jnp.ones_like(jnp.abs(leaf)), zeros)
     count, no = jnp.asarray(0, jnp.int32), jnp.asarray(False)
-    return Inner(zeros, zeros, zeros, zero, zero, zero, zero, zero, count, one, no)
+    return Inner(zeros, zeros, zeros, zero, zero, zero, zero, zero, zero, count, one, no)
 
 
 def begin(old: Inner, diagonal: Vector, grad: Vector, forcing: Scalar) -> Inner:
@@ -46,19 +47,21 @@ def begin(old: Inner, diagonal: Vector, grad: Vector, forcing: Scalar) -> Inner:
     r = vector.negative(grad)
     y, zero = vector.divide(r, diagonal), jnp.zeros_like(old.ry)
     ry = vector.dot(r, y).astype(zero.dtype)
-    none, count = vector.zeros_like(r), jnp.zeros_like(old.products)
-    return Inner(none, r, y, ry, forcing**2 * ry, zero, zero, ry, count, diagonal, old.scaled)
+    none, count, unit = vector.zeros_like(r), jnp.zeros_like(old.products), reciprocal_root(ry)
+    p = vector.add_scaled(none, unit, y)
+    return Inner(none, r, p, unit, ry, forcing**2 * ry, zero, zero, zero, count, diagonal, old.scaled)
 
 
 def advance(inner: Inner, diagonal: Vector, radius: Scalar, hp: Vector) -> tuple[Inner, jax.Array, jax.Array]:
     """One step, from Hp: the next state, whether z ends at the boundary, and whether it is good enough."""
-    z, r, p, ry, enough, zz, zp, pp, products, learnt, scaled = inner
+    z, r, p, unit, ry, enough, zz, zp, promised, products, learnt, scaled = inner
     php, pdp = (v.astype(ry.dtype) for v in vector.dots((p, hp), (p, vector.multiply(learnt, p))))
-    alpha = ry / jnp.where(php > 0, php, 1)
-    leaves = ~(php > 0) | ~(zz + 2 * alpha * zp + alpha**2 * pp < radius**2)
+    rp = ry * unit
+    alpha = rp / jnp.where(php > 0, php, 1)
+    leaves = ~(php > 0) | ~(zz + 2 * alpha * zp + alpha**2 < radius**2)
     # Where the line z + tau p leaves the region; written so that nothing cancels for z'Dp >= 0.
     gap = jnp.maximum(radius**2 - zz, 0)
-    tau = gap / (zp + jnp.sqrt(zp**2 + pp * gap))
+    tau = gap / (zp + jnp.sqrt(zp**2 + gap))
     step = jnp.where(leaves, tau, alpha)
 
     # Where curvature shrinks, D follows at once: entries that no direction has shown yet would else count as stiff
@@ -69,10 +72,18 @@ def advance(inner: Inner, diagonal: Vector, radius: Scalar, hp: Vector) -> tuple
     y = vector.divide(r, diagonal)
     ry_new = vector.dot(r, y).astype(ry.dtype)
     done = leaves | (ry_new <= enough) | (products >= 2 * vector.size(z) + 10)
-    beta = ry_new / ry
-    p = vector.add_scaled(y, beta, p)
-    zz, zp, pp = zz + 2 * step * zp + step**2 * pp, beta * (zp + step * pp), ry_new + beta**2 * pp
-    return Inner(z, r, p, ry_new, enough, zz, zp, pp, products + 1, learnt, scaled | rescale), leaves, done
+    beta = ry_new / rp  # of the direction of length 1
+    next_unit = reciprocal_root(ry_new + beta**2)
+    p = vector.add_scaled(vector.zeros_like(y), next_unit, vector.add_scaled(y, beta, p))
+    zz, zp = zz + 2 * step * zp + step**2, next_unit * beta * (zp + step)
+    promised = promised + step * (rp - 0.5 * step * php)
+    new = Inner(z, r, p, next_unit, ry_new, enough, zz, zp, promised, products + 1, learnt, scaled | rescale)
+    return new, leaves, done
+
+
+def reciprocal_root(square: Scalar) -> Scalar:
+    """One over the length; 0 for a length of 0."""
+    return jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def update(d: Vector, p: Vector, hp: Vector, php: Scalar, pdp: Scalar, rescale: jax.Array) -> Vector:
@@ -81,9 +92,10 @@ def update(d: Vector, p: Vector, hp: Vector, php: Scalar, pdp: Scalar, rescale: 
     php, pdp = jnp.where(php > 0, php, 1), scale * pdp
 
     def of_leaf(d: jax.Array, p: jax.Array, hp: jax.Array) -> jax.Array:
-        s, a, b = (v.astype(d.dtype) for v in (scale, pdp, php))
+        # Squares of quotients: the squares themselves overflow in float32 where |Hp| is 1e19.
+        s, a, b = (v.astype(d.dtype) for v in (scale, jnp.sqrt(pdp), jnp.sqrt(php)))
         d = s * d
-        return jnp.maximum(d - (d * jnp.abs(p)) ** 2 / a + jnp.abs(hp) ** 2 / b, KEPT * d)
+        return jnp.maximum(d - (d * jnp.abs(p) / a) ** 2 + (jnp.abs(hp) / b) ** 2, KEPT * d)
 
     return jax.tree.map(of_leaf, d, p, hp)
 

@@ -80,7 +80,7 @@ class AdaptiveStep:
         moved = ss > 0
         ss = jnp.where(moved, ss, 1)
         lipschitz, curvature = yy / ss * rate * rate, sy / ss * rate  # L squared and l, in units of 1 / rate
-        fits = (lipschitz >= 0.01) & (lipschitz <= 4) | (memory.probes >= PROBES) | ~moved
+        fits = (lipschitz >= 0.01) & (lipschitz <= 4) | (memory.probes >= PROBES)
         accepted = finite & (fits | ~probing)
         grown = 2 / 3 + jnp.where(probing, 1 / 3, rate / jnp.where(probing, 1, memory.before))  # 1 / 3: M. & M.
         margin = 2 * lipschitz - curvature - 1  # the new rate is the least of sqrt(grown) and 1 / sqrt(margin)

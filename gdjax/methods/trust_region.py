@@ -23,6 +23,7 @@ from gdjax.vector import Scalar, Vector
 # The inner iteration's residual, in units of the gradient's norm, is at most this. On long valleys (FLETCHCR,
 # CHAINWOO, GENHUMPS) 0.3 takes a sixth fewer products than 0.1; from 0.5 the steps are too rough again.
 FORCING = 0.3
+LONGER = 1000.0  # factor on a first radius whose step is lost in the rounding of the loss
 
 
 class TrustRegionState(NamedTuple):
@@ -39,6 +40,8 @@ class TrustRegionState(NamedTuple):
     noise: Scalar  # of the loss beyond the rounding of its value, as a vanishing radius has shown it
     shown: Scalar  # and what the steps refused since the last one taken show of it
     largest: Scalar  # largest value accepted, without its sign
+    settled: jax.Array  # whether the last whole Newton step was within the rounding of x
+    guessed: jax.Array  # whether the radius is the first guess still, which no step has tried
 
     @property
     def trial(self) -> Vector:
@@ -87,6 +90,7 @@ class TrustRegion:
     leafwise: ClassVar[bool] = True
     searches: ClassVar[bool] = True
     second_order: ClassVar[bool] = True
+    models: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("accept", "good", "shrink"):
@@ -97,7 +101,8 @@ class TrustRegion:
         """At the start, with a step of length zero."""
         zero, no = jnp.zeros((), objective.dtype), jnp.asarray(False)
         inner, blank = steihaug.nothing(vector.zeros_like(objective.start), zero), objective.blank
-        return TrustRegionState(blank, inner, inner.learnt, no, zero, no, blank.value, zero, zero, zero, zero)
+        scalars = (blank.value, zero, zero, zero, zero)
+        return TrustRegionState(blank, inner, inner.learnt, no, zero, no, *scalars, no, jnp.asarray(True))
 
     def step(self, objective: Objective, state: TrustRegionState, point: Point) -> tuple[TrustRegionState, Outcome]:
         """Digest a Hessian product (in ``point.grad``) or an evaluation."""
@@ -109,18 +114,13 @@ class TrustRegion:
         )
 
     def inner_step(self, objective: Objective, state: TrustRegionState, hp: Vector) -> tuple[TrustRegionState, Outcome]:
-        """One conjugate gradient step."""
-        dtype = objective.dtype
+        """One conjugate gradient step; what the model promises so far is known then, if the radius does not end it."""
         inner, leaves, done = steihaug.advance(state.inner, state.diagonal, state.radius, hp)
         new = state._replace(inner=inner, wants_product=~done, at_boundary=leaves)
-        no = jnp.asarray(False)
+        no, zero = jnp.asarray(False), jnp.zeros((), objective.dtype)
+        promised = jnp.where(leaves & (inner.ry > 0), jnp.inf, inner.promised)
         return new, Outcome(
-            no,
-            jnp.zeros((), dtype),
-            no,
-            jnp.asarray(jnp.inf, dtype),
-            noise=jnp.zeros((), dtype),
-            product=jnp.asarray(True),
+            no, zero, no, predicted=promised, settled=state.settled, noise=zero, product=jnp.asarray(True)
         )
 
     def outer_step(
@@ -136,16 +136,21 @@ class TrustRegion:
         length = jnp.sqrt(jnp.where(first, 1, state.inner.zz))
         promised = -0.5 * (slope - zr)  # -m(z), since Hz = -g - r
         # Values within their rounding tell nothing: then the slopes at both ends do (the trapezoid rule).
-        rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(dtype)
+        # (The rounding of x counts as at the accepted point: an enormous gradient at the trial excuses no rise.)
+        rounding = 8 * objective.eps * vector.abs_dot(before.x, before.grad).astype(dtype)
         noise = 10 * objective.noise(state.lowest) + rounding + state.noise
         gained = state.lowest - point.value  # from the lowest value: noise that was accepted must not add up
         gained = jnp.where(jnp.abs(gained) <= noise, -0.5 * (slope + slope_new), gained)
         ratio = jnp.where(finite, gained / promised, -jnp.inf)
-        taken = keep & (first | (ratio >= jnp.asarray(self.accept).astype(dtype)))
+        # A step that is lost in the rounding of x is none; one that brings less than it should is taken all the same.
+        lost = ~first & (point.value == before.value) & (slope_new == slope)
+        enough = ratio >= jnp.asarray(self.accept).astype(dtype)
+        taken = keep & (first | (enough & ~lost))
+        longer = lost & state.guessed & state.at_boundary  # the first radius was too short for the scale of x
 
         grow, shrink, good = (jnp.asarray(v).astype(dtype) for v in (self.grow, self.shrink, self.good))
         radius = jnp.where(ratio >= good, jnp.maximum(state.radius, grow * length), state.radius)
-        radius = jnp.where(taken, radius, shrink * length)
+        radius = jnp.where(taken, radius, jnp.where(longer, LONGER, shrink) * length)
         iterate = vector.where(taken, point, before)
         gg = vector.dot(iterate.grad, iterate.grad).astype(dtype)
         g_norm = jnp.sqrt(jax.lax.stop_gradient(gg))  # compared with, no more
@@ -154,9 +159,9 @@ class TrustRegion:
         one = jnp.ones((), dtype)
         shown = noise_shown(before.value, slope, one, point.value, slope_new, state.shown)
         size = jnp.sqrt(vector.dot(iterate.x, iterate.x)).astype(dtype)
-        vanished = ~taken & (shrink * jnp.sqrt(zz) <= objective.eps * size)
+        vanished = ~taken & ~longer & (lost | (shrink * jnp.sqrt(zz) <= objective.eps * size))
         noisier = vanished & believable(shown, noise, state.largest)
-        again = taken | noisier
+        again = taken | noisier | longer
         forcing = jnp.minimum(FORCING, jnp.sqrt(g_norm / jnp.where(start_norm > 0, start_norm, 1)))
         diagonal = vector.where(again, state.inner.learnt, state.diagonal)
         afresh = steihaug.begin(state.inner, diagonal, iterate.grad, forcing)
@@ -177,9 +182,19 @@ class TrustRegion:
             noise=jnp.where(noisier, shown, state.noise),
             shown=jnp.where(taken | noisier, 0, shown),
             largest=jnp.maximum(state.largest, jnp.abs(iterate.value)),
+            settled=jnp.where(state.at_boundary, state.settled & ~taken, ~first & (promised <= rounding)),
+            guessed=first | (state.guessed & longer),
         )
-        # The model's promise counts as all that is left only where the radius did not cut it short.
-        known = rounding + state.noise
-        left = jnp.where(state.at_boundary | first, jnp.inf, jnp.where(promised <= known, 0, promised))
-        failed = vanished & ~noisier
-        return new, Outcome(finite & taken, one, failed, left, noise=noise, product=jnp.asarray(False))
+        # The model's promise counts as all that is left only where the radius did not cut it short; of a new iterate
+        # it is not known before the first product.
+        whole = ~(state.at_boundary | first | taken)
+        left = jnp.where(whole, jnp.where(promised <= rounding + state.noise, 0, promised), jnp.inf)
+        return new, Outcome(
+            finite & taken,
+            one,
+            vanished & ~noisier,
+            predicted=left,
+            settled=new.settled,
+            noise=noise,
+            product=jnp.asarray(False),
+        )
