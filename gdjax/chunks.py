@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.in_place import batched
 from gdjax.lanes import Program
 from gdjax.loop import Carry, Loop, Until
 from gdjax.observers import NEVER
@@ -99,7 +100,8 @@ def advance(
 ) -> tuple[Carry, jax.Array, jax.Array]:
     """So many trips at most; how many were made, and whether a lane has not ended."""
     go_on = lambda own, carry: loop(program, shared, own).run_until(carry, Until(trips, NEVER, -jnp.inf))
-    carry, made = jax.vmap(go_on)(own, carry)
+    with batched():
+        carry, made = jax.vmap(go_on)(own, carry)
     return carry, jnp.max(made), jnp.any(carry.status == Status.RUNNING)
 
 

@@ -34,6 +34,22 @@ from gdjax.varying import axes_after, cond, vary
 BOTH = 2**21
 
 AS_WRITTEN = contextvars.ContextVar("as_written", default=False)
+BATCHED = contextvars.ContextVar("batched", default=False)
+
+
+@contextlib.contextmanager
+def batched(many: bool = True) -> Iterator[None]:
+    """What is traced inside is for `jax.vmap`: a scalar is a vector there, and has no need of company."""
+    token = BATCHED.set(many)
+    try:
+        yield
+    finally:
+        BATCHED.reset(token)
+
+
+def is_batched(arrays: Any) -> bool:
+    """Whether this is inside `jax.vmap`, and the program another one for that (on a CPU it is the same)."""
+    return not in_loops() and any(type(x).__name__ == "BatchTracer" for x in jax.tree.leaves(arrays))
 
 
 @contextlib.contextmanager
@@ -107,9 +123,10 @@ def choose(condition: jax.Array, a: Any, b: Any) -> Any:
 def while_loop(goes_on: Callable[[Any], jax.Array], trip: Callable[[Any], Any], state: Any) -> Any:
     """`jax.lax.while_loop`. On a GPU the scalars of the state go around as one array for each dtype.
 
-    Each alone, most would be copied in every trip, by a kernel of its own: 38 of the 90 of L-BFGS.
+    Each alone, most would be copied in every trip, by a kernel of its own: 38 of the 90 of L-BFGS (59 us a trip instead
+    of 89). Under `jax.vmap` to put them together is what costs: 188 us a trip of 10 000 problems instead of 71.
     """
-    if in_loops():
+    if in_loops() or BATCHED.get():
         return jax.lax.while_loop(goes_on, trip, state)
     kind_of = lambda x: x.dtype.name if jnp.ndim(x) == 0 and x.dtype.name in DTYPES else None
     kinds, treedef = [kind_of(x) for x in jax.tree.leaves(state)], jax.tree.structure(state)

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from gdjax.in_place import batched, is_batched
+
 MOST = 64  # of each kind
 
 
@@ -20,25 +22,28 @@ class Remembered:
         self.static = static
 
         @functools.lru_cache(maxsize=MOST)
-        def program(*selected: Any) -> Any:
-            return jax.jit(
-                lambda *arrays: function(*selected, *arrays), donate_argnums=tuple(i - static for i in donate)
-            )
+        def program(many: bool, *selected: Any) -> Any:
+            def of_arrays(*arrays: Any) -> Any:
+                with batched(many):
+                    return function(*selected, *arrays)
+
+            return jax.jit(of_arrays, donate_argnums=tuple(i - static for i in donate))
 
         self.program = program
         functools.update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
         """The function."""
-        return self.program(*arguments[: self.static])(*arguments[self.static :])
+        arrays = arguments[self.static :]
+        return self.program(is_batched(arrays), *arguments[: self.static])(*arrays)
 
     def lower(self, *arguments: Any) -> Any:
         """As `jax.jit`'s."""
-        return self.program(*arguments[: self.static]).lower(*arguments[self.static :])
+        return self.program(False, *arguments[: self.static]).lower(*arguments[self.static :])
 
     def eval_shape(self, *arguments: Any) -> Any:
         """As `jax.jit`'s."""
-        return self.program(*arguments[: self.static]).eval_shape(*arguments[self.static :])
+        return self.program(False, *arguments[: self.static]).eval_shape(*arguments[self.static :])
 
 
 def remembered(static: int, donate: tuple[int, ...] = ()) -> Callable[[Callable[..., Any]], Remembered]:

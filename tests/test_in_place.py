@@ -56,6 +56,13 @@ def test_the_scalars_of_a_descent_are_few_arrays_on_a_gpu(as_on_gpu):
     assert len(loop.outvars) < 20
 
 
+def test_under_vmap_they_are_left_apart(as_on_gpu):
+    solve = lambda x: gdjax.minimize(rosenbrock, x).params
+    alone, many = (jax.make_jaxpr(f)(x).jaxpr for f, x in ((solve, jnp.zeros(9)), (jax.vmap(solve), jnp.zeros((4, 9)))))
+    (one,), (all_,) = equations(alone, "while"), equations(many, "while")
+    assert len(all_.outvars) > len(one.outvars) + 20
+
+
 @pytest.mark.parametrize("name", BASICS)
 def test_what_is_written_for_a_gpu_is_right(name, as_on_gpu):
     CASES[name]()
