@@ -74,7 +74,7 @@ class Objective:
         return point.value if known else point.grad_norm
 
     def with_norm(self, point: Point) -> Point:
-        """A point as evaluated, with the norm by which it is judged: with a penalty, of its prox-gradient step."""
+        """A point as evaluated, with the norm by which it is judged: in a box, of its prox-gradient step."""
         if self.composite is None:
             return point
         x, grad, one = point.x, point.grad, jnp.ones((), self.dtype)

@@ -61,6 +61,7 @@ class Progress(NamedTuple):
     stable_rate: Scalar  # step per gradient that this curvature allows, at most half the one measured
     predicted: Scalar  # decrease that is still to be had, as far as is known; inf if it is not
     promise: Scalar  # the same by the method's model, or the last secant, at the iterate; inf if it is not known
+    stiffness: Scalar  # smallest |y| / |s| measured
     settled: jax.Array  # whether the step that would undo the gradient is within the rounding of x, as last measured
     nonfinite: jax.Array  # trials in a row, since the last accepted point, where the loss was not finite
 
@@ -92,6 +93,7 @@ def begin(objective: Objective) -> Progress:
         stable_rate=zero,
         predicted=inf,
         promise=inf,
+        stiffness=inf,
         settled=jnp.asarray(False),
         nonfinite=count,
     )
@@ -135,13 +137,15 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
     start_value = jnp.where(at_start, f, p.start_value)
     lowest = jnp.where(accepted, jnp.minimum(p.lowest, f), p.lowest)
     best_is_stale = p.best_value > lowest + noise
-    not_above = f <= start_value + noise
+    known = objective.composite is None or objective.composite.value_is_known
+    not_above = (f <= start_value + noise) | ~jnp.asarray(known)
     better = accepted & (f <= lowest + noise) & (best_is_stale | (g <= p.best_norm))
     # A trial that was refused, because it was not low or not flat enough, may be the lowest point seen all the same.
+    # (Not with a constraint that it meets to within rounding alone: that may be why it is lower.)
     finite = jnp.isfinite(point.value) & jnp.isfinite(point.grad_norm)
     refused = ~accepted & ~product
-    known = objective.composite is None or objective.composite.value_is_known
-    low = known & refused & finite & (point.value < p.best_value - objective.noise(point.value))
+    exact = objective.composite is None or objective.composite.bounds is not None
+    low = exact & refused & finite & (point.value < p.best_value - objective.noise(point.value))
     best_value = jnp.where(better, f, jnp.where(low, point.value, p.best_value))
     best_norm = jnp.where(better, g, jnp.where(low, point.grad_norm, p.best_norm))
 
@@ -151,6 +155,7 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
     rising = higher & (rises > 0)
     predicted = jnp.where(fell, jnp.inf, p.predicted)
     promise = jnp.full_like(f, jnp.inf) if outcome.predicted is None else outcome.predicted
+    silent = objective.composite is not None  # a subgradient of the sum tells of no decrease like g'Hg
     largest_norm = jnp.where(accepted & not_above, jnp.maximum(p.largest_norm, g), p.largest_norm)
     now = p._replace(
         evals=p.evals + 1 + outcome.extra_evals,
@@ -172,7 +177,7 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
         level=level,
         frozen=jnp.where(same, p.frozen + 1, jnp.where(accepted, 0, p.frozen)),
         predicted=jnp.minimum(predicted, jnp.where(product, jnp.inf, promise)),
-        promise=promise,
+        promise=jnp.full_like(f, jnp.inf) if silent else promise,
         settled=(p.settled & ~moved_on) | (False if outcome.settled is None else outcome.settled),
         nonfinite=jnp.where(accepted, 0, p.nonfinite + (refused & ~finite).astype(jnp.int32)),
     )
@@ -191,12 +196,13 @@ class Known(NamedTuple):
     stable_rate: Scalar
     predicted: Scalar
     promise: Scalar
+    stiffness: Scalar
     settled: jax.Array
 
 
 def known(p: Progress) -> Known:
     """What was measured last."""
-    return Known(p.curvature, p.stable_rate, p.predicted, p.promise, p.settled)
+    return Known(p.curvature, p.stable_rate, p.predicted, p.promise, p.stiffness, p.settled)
 
 
 def measure(objective: Objective, trip: Trip, old: Known) -> Known:
@@ -217,7 +223,9 @@ def measure(objective: Objective, trip: Trip, old: Known) -> Known:
 
     def derive(_: Any) -> tuple[Known, None]:
         curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
-        settled = (ss > 0) & (gg > 0) & (jnp.sqrt(gg) <= SLACK * objective.eps * jnp.sqrt(xx) * curvature)
+        # (At a kink the curvature of short steps is enormous; that of longer ones before is not.)
+        stiffness = jnp.where(ss > 0, jnp.fmin(old.stiffness, curvature), old.stiffness)
+        settled = (ss > 0) & (gg > 0) & (jnp.sqrt(gg) <= SLACK * objective.eps * jnp.sqrt(xx) * stiffness)
         rise, mean = trip.point.value - trip.before.value, 0.5 * (slope_before + slope_after)
         settled &= jnp.abs(rise - mean) <= 0.1 * jnp.abs(rise) + objective.noise(trip.before.value)
         settled &= outcome.settled is None and objective.composite is None
@@ -226,12 +234,14 @@ def measure(objective: Objective, trip: Trip, old: Known) -> Known:
         overshot = (slope_before < 0) & (slope_after > 0)
         predicted = jnp.where(trusted, jnp.minimum(decrease, old.predicted), old.predicted)
         turned = outcome.accepted & (ss > 0)
-        promise = jnp.where(trusted, decrease, jnp.inf) if outcome.predicted is None else old.promise
+        asked = outcome.predicted is None and objective.composite is None
+        promise = jnp.where(trusted, decrease, jnp.inf) if asked else old.promise
         return Known(
             curvature=jnp.where(turned, jnp.where(overshot, curvature, -curvature), old.curvature),
             stable_rate=jnp.where(turned, jnp.minimum(1 / curvature, 0.5 * outcome.step_size), old.stable_rate),
             predicted=predicted,
             promise=promise,
+            stiffness=stiffness,
             settled=old.settled | settled,
         ), None
 

@@ -122,15 +122,17 @@ class Facts:
         if self.result.penalty_value is not None:
             remedy = "keep the constraint away from there (Box(1e-6, ...), Simplex(lower=1e-6)), use a softmax or exp"
         return (
-            f"the loss is not finite {trials} from here: its domain ends nearby. If that is no overflow to be cured "
-            f"(logaddexp for a logarithm of exponentials), {remedy}"
+            f"the loss is not finite {trials} from here: its domain ends nearby, or numbers overflow (then rescale "
+            "the loss or the parameters, or use logaddexp for a logarithm of exponentials). At the end of a domain "
+            f"{remedy}"
         )
 
 
 def converged(f: Facts) -> str:
     """The gradient test held."""
-    if f.grad_norm == 0:
-        zero = "gradient" if f.result.penalty_value is None else "prox-gradient step"
+    smooth = f.result.penalty_value is None
+    if f.grad_norm == 0 and (smooth or f.steps == 0):
+        zero = "gradient" if smooth else "prox-gradient step"
         where = "at the start" if f.steps == 0 else f.after
         return (
             f"the {zero} is exactly zero {where}, where the value is {f.value:.6g}: a minimum, a saddle or a "

@@ -108,12 +108,12 @@ def test_programs_that_are_least_recently_used_are_forgotten(monkeypatch):
 
 
 def test_what_is_compiled_for_a_descent_is_freed_with_it():
-    programs.descend.program.cache_clear()
+    programs.WATCHED.run.program.cache_clear()
     for n in (3, 4, 5):
         result = gdjax.minimize(lambda p, n=n: jnp.sum((p - 7.0) ** 2 + p**n), jnp.zeros(3), max_evals=3)
         assert result.status == Status.MAX_EVALS
     full = executables()
-    programs.descend.program.cache_clear()
+    programs.WATCHED.run.program.cache_clear()
     assert full - executables() == 3
 
 

@@ -88,6 +88,5 @@ def solve_definite(a: jax.Array, b: jax.Array) -> jax.Array:
         here = (jnp.arange(m, dtype=i.dtype) == i)[:, None]
         return jnp.where(here, row[None, :], ab - ab[:, i][:, None] * row[None, :])
 
-    return jax.lax.fori_loop(
-        jnp.asarray(0, jnp.int32), jnp.asarray(m, jnp.int32), eliminate, jnp.concatenate([a, b], axis=1)
-    )[:, m:]
+    step = lambda ab, i: (eliminate(i, ab), None)  # a loop of known length, which has derivatives in reverse
+    return jax.lax.scan(step, jnp.concatenate([a, b], axis=1), jnp.arange(m, dtype=jnp.int32))[0][:, m:]

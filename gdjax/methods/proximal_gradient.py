@@ -116,8 +116,9 @@ class ProximalGradient:
         new = ProximalState(iterate, trial, rate, jnp.where(keep, before, state.rate_before), count)
         d = vector.subtract(iterate.x, trial)
         left = 0.5 * vector.dot(d, d).astype(objective.dtype) / rate
-        # A step so short that rounding swallows it leads nowhere.
-        return new, Outcome(finite, state.rate, adaptive & jnp.all(d == 0), left)
+        # A second step that moves nothing leads nowhere: at a corner the first has told that the point is stationary.
+        again = jnp.all(d == 0) & jnp.all(point.x == state.iterate.x)
+        return new, Outcome(finite, state.rate, adaptive & again, left)
 
     def next_rate(self, objective: Objective, state: ProximalState, point: Point) -> Scalar:
         """The step t from the point."""

@@ -174,13 +174,14 @@ class Searching:
         noise = max(NOISE, 8 * objective.eps) * jnp.abs(before) + figures.rounding + figures.noise
         begins = (before == jnp.inf) | figures.anew
         turn = begins | (finite & self.line_search.satisfied(state.search, value, slope, noise))
-        trial = Measured(alpha, value, slope, noise, jnp.sqrt(xx), 8 * objective.eps * size)
+        trial = Measured(alpha, value, slope, noise, vector.root(xx), 8 * objective.eps * size)
         start = state.search.start.slope
         # The step to the minimum along d is alpha |start| / |slope - start|; it promises half of that times |start|. A
         # trial tells so much if it is far longer than the rounding of x, and value and slopes are those of a parabola.
-        left = 0.5 * alpha * jnp.abs(start) * (jnp.abs(start) / jnp.abs(slope - start))
-        informative = finite & jnp.isfinite(slope) & (alpha * jnp.abs(start) > TELLING * figures.rounding)
-        rise, mean = value - before, 0.5 * alpha * (start + slope)
+        a, d, e, rise = jax.lax.stop_gradient((alpha, start, slope, value - before))
+        left = 0.5 * a * jnp.abs(d) * (jnp.abs(d) / jnp.abs(e - d))
+        informative = finite & jnp.isfinite(e) & (a * jnp.abs(d) > TELLING * figures.rounding)
+        mean = 0.5 * a * (d + e)
         parabola = informative & (jnp.abs(rise - mean) <= 0.1 * jnp.abs(rise) + noise) & (slope != start)
         settled = parabola & (left <= figures.rounding)
         figures = figures._replace(
@@ -239,7 +240,7 @@ class Searching:
         # Without a first alpha from the method the step is the gradient, but of length 1 at most, and not so short that
         # the rounding of x hides the change of the slope; where it was accepted, it grows.
         unknown = old.anew | (move.before.value == jnp.inf)
-        norm, eps = jnp.sqrt(square), float(jnp.finfo(square.dtype).eps)
+        norm, eps = vector.root(square), float(jnp.finfo(square.dtype).eps)
         length = jnp.maximum(jnp.minimum(norm, 1), eps**0.5 * trial.size)
         per_norm = 1 / jnp.where(norm > 0, norm, 1)
         default = jnp.where(unknown, length * per_norm, GROW * move.step_size)
