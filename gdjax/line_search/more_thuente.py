@@ -168,8 +168,8 @@ def trial_value(x: Trial, y: Trial, p: Trial, bracketed: jax.Array) -> Scalar:
     high = jnp.where(bracketed, jnp.maximum(x.alpha, y.alpha), p.alpha + far * (p.alpha - x.alpha))
     cubic, exists = cubic_minimizer(x, p)
     secant = p.alpha + p.slope / (p.slope - x.slope) * (x.alpha - p.alpha)
-    rise = (x.value - p.value) / (p.alpha - x.alpha) + x.slope
-    parabola = x.alpha + 0.5 * x.slope / rise * (p.alpha - x.alpha)
+    step = p.alpha - x.alpha
+    parabola = x.alpha + 0.5 * step * (x.slope * step / (x.value - p.value + x.slope * step))
 
     # 1: the value rose. The cubic's minimiser if it is nearer to x than the parabola's, else their mean.
     near = jnp.abs(cubic - x.alpha) < jnp.abs(parabola - x.alpha)
@@ -197,9 +197,15 @@ def trial_value(x: Trial, y: Trial, p: Trial, bracketed: jax.Array) -> Scalar:
 
 def cubic_minimizer(a: Trial, b: Trial) -> tuple[Scalar, jax.Array]:
     """Minimiser of the cubic through values and slopes at a and b (Nocedal & Wright, eq. 3.59), and if it has one."""
-    d1 = a.slope + b.slope - 3 * (a.value - b.value) / (a.alpha - b.alpha)
-    scale = jnp.maximum(jnp.maximum(jnp.abs(d1), jnp.abs(a.slope)), jnp.abs(b.slope))  # against overflow
-    discriminant = (d1 / scale) ** 2 - (a.slope / scale) * (b.slope / scale)
-    d2 = jnp.sign(b.alpha - a.alpha) * scale * jnp.sqrt(jnp.maximum(discriminant, 0))
-    alpha = b.alpha - (b.alpha - a.alpha) * (b.slope + d2 - d1) / (b.slope - a.slope + 2 * d2)
+    step = b.alpha - a.alpha  # with the slopes in its units nothing overflows, however short it is
+    slope_a, slope_b = step * a.slope, step * b.slope
+    d1 = slope_a + slope_b + 3 * (a.value - b.value)
+    scale = jnp.maximum(jnp.maximum(jnp.abs(d1), jnp.abs(slope_a)), jnp.abs(slope_b))
+    discriminant = (d1 / scale) ** 2 - (slope_a / scale) * (slope_b / scale)
+    d2 = scale * jnp.sqrt(jnp.maximum(discriminant, 0))
+    # From a, the better end: d2 + d1 written as (d2^2 - d1^2) / (d2 - d1) where it cancels. From b, as in the book, a
+    # minimiser that is 1e-8 of the way from a was lost in rounding.
+    cancels = (d1 < 0) & (discriminant > 0)
+    rest = jnp.where(cancels, -slope_a * (slope_b / jnp.where(cancels, d2 - d1, 1)), d2 + d1)
+    alpha = a.alpha + step * (rest - slope_a) / (slope_b - slope_a + 2 * d2)
     return alpha, discriminant > 0
