@@ -170,20 +170,21 @@ class Sketcher:
         """A function that the program calls back: made anew by the same code over the same objects, it is the same."""
         if function in outer:
             return outer.index(function)
+        # What JAX wraps around the user's function holds lists of its own, made anew in each trace.
+        look = self.of_value if (function.__module__ or "").startswith("jax.") else self.of_object
         cells = []
         for cell in function.__closure__ or ():
             inside = cell.cell_contents
             is_function = isinstance(inside, types.FunctionType)
-            cells.append(self.of_function(inside, (*outer, function)) if is_function else of_object(inside))
+            cells.append(self.of_function(inside, (*outer, function)) if is_function else look(inside))
         defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
-        return function.__code__, Same(function.__globals__), tuple(cells), tuple([of_object(x) for x in defaults])
+        return function.__code__, Same(function.__globals__), tuple(cells), tuple([look(x) for x in defaults])
 
-
-def of_object(thing: Any) -> Hashable:
-    """What a function that is called back refers to. Two lists are two, equal or not: it may write into them."""
-    if isinstance(thing, tuple):
-        return tuple([of_object(x) for x in thing])
-    return (type(thing), thing) if isinstance(thing, int | float | complex | str | bytes | None) else Same(thing)
+    def of_object(self, thing: Any) -> Hashable:
+        """What a function that is called back refers to. Two lists are two, equal or not: it may write into them."""
+        if isinstance(thing, tuple):
+            return tuple([self.of_object(x) for x in thing])
+        return Same(thing) if isinstance(thing, list | dict | set) else self.of_value(thing)
 
 
 def key_of(value: Any) -> Hashable:

@@ -132,7 +132,7 @@ class Loop(NamedTuple):
             num_steps=jnp.maximum(now.steps, 0),
             num_evals=now.evals,
             history=None if carry.record is None else carry.record.to_history(sign),
-            progress=now._replace(predicted=jnp.minimum(now.predicted, jnp.finfo(now.predicted.dtype).max)),
+            progress=progress.finite(now),
             stop=self.stop,
             maximized=sign < 0,
             automatic=None if automatic is None else self.objective.grad_to_user(automatic),

@@ -99,6 +99,13 @@ def begin(objective: Objective) -> Progress:
     )
 
 
+def finite(p: Progress) -> Progress:
+    """As a result holds it: what is not known is the largest number, not infinite (`jax.debug_infs` would object)."""
+    most = jnp.finfo(p.predicted.dtype).max
+    unknown = dict(predicted=p.predicted, promise=p.promise, stiffness=p.stiffness)
+    return p._replace(**{name: jnp.minimum(x, most) for name, x in unknown.items()})
+
+
 def size_of(value: Scalar, start_value: Scalar) -> Scalar:
     """The size of a value, for a gradient to be compared with: ``|f| + min(1, |f at the start|)``.
 

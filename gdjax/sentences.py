@@ -145,7 +145,7 @@ def floor(f: Facts) -> str:
     """Nothing is left to be had at this precision."""
     rounding = f"is below the rounding error of a value of {f.value:.6g}"
     why = f"the decrease still to be had, about {f.predicted:.2g}, {rounding}"
-    if f.predicted == 0 or f.settled or not np.isfinite(f.predicted):
+    if f.predicted == 0 or f.settled or f.predicted > 1e30:
         why = f"the minimum lies within a few roundings of the parameters. The value is {f.value:.6g}"
     more = "subtract from the loss what is constant in it" + ("" if f.double else ", or use float64")
     return (
