@@ -31,7 +31,7 @@ def loss(p):
 
 def program(start, method):  # with its arguments
     static, capacity, arrays = prepare(loss, start, (), method=method)
-    return descend.lower(static, capacity, arrays).compile(), arrays
+    return descend.lower(static, capacity, False, arrays).compile(), arrays
 
 def under_jit(start, method):
     return jax.jit(lambda p: gdjax.minimize(loss, p, method=method)).lower(start).compile(), start
