@@ -38,8 +38,8 @@ def x64(request):
 # These files compile as users do. For the others most of the time is XLA's: without its optimiser programs compile in
 # two thirds of the time.
 OPTIMISED = {
-    "batch", "best_point", "changes", "checkpoint", "composite", "domain", "feasible", "gradient_test", "implicit", "kernels",
-    "lbfgs", "line_searches", "minimize", "more_thuente", "one_function", "raised", "refits", "scales",
+    "batch", "best_point", "changes", "checkpoint", "composite", "domain", "feasible", "gradient_test", "implicit",
+    "kernels", "lbfgs", "line_searches", "minimize", "more_thuente", "one_function", "raised", "refits", "scales",
     "searching_methods", "services", "stopping", "trust_region",
 }  # fmt: skip
 
