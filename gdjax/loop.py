@@ -136,5 +136,6 @@ class Loop(NamedTuple):
             stop=self.stop,
             maximized=sign < 0,
             automatic=None if automatic is None else self.objective.grad_to_user(automatic),
+            compared_with=self.objective.compared_with,
             method=None if self.objective.composite is None else name_of(self.method),
         )

@@ -10,8 +10,8 @@ from jax.extend.core import jaxpr_as_fun
 
 from gdjax import vector
 from gdjax.composite import Composite, compose, step_norm
-from gdjax.layout import Layout
-from gdjax.one_function import is_small
+from gdjax.layout import Flat, Layout
+from gdjax.one_function import is_small, programs_in
 from gdjax.problem import Problem, call_loss, check_params
 from gdjax.pytrees import strong
 from gdjax.varying import axes_after, vary
@@ -57,6 +57,7 @@ class Objective:
     blank: Point  # stands for "not yet evaluated": value inf, zero gradient
     composite: Composite | None = None  # the penalty, if there is one
     automatic: Callable[[Vector], Vector] | None = None  # the gradient of `jax.grad`, where another one was given
+    compared_with: str | None = None  # what the gradient is compared with at the answer, see `witness`
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
     axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
 
@@ -145,8 +146,10 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     blank = vary(blank, axes)
     value_only = make_value(problem, layout, sign, dtype)
     small, automatic = is_small(jaxpr.jaxpr), make_automatic(problem, params, layout, sign)
+    unproved = problem.has_gradient or (not small and calls_python(jaxpr.jaxpr))
+    seen = "jax.grad" if automatic else witness(layout, unproved)
     return Objective(
-        layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, small, axes
+        layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen, small, axes
     )
 
 
@@ -208,3 +211,20 @@ def make_automatic(problem: Problem, params: Any, layout: Layout, sign: float) -
         return layout.ravel(jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(sign, g.dtype), grad))
 
     return automatic
+
+
+def witness(layout: Layout, unproved: bool) -> str | None:
+    """What a gradient is compared with that JAX has not derived: a given one, or the rule around a callback.
+
+    "differences" of the loss; "nothing" if params are in pieces on several devices; None if JAX has derived it. (Where
+    `jax.grad` can tell, it is "jax.grad".)
+    """
+    if not unproved:
+        return None
+    return "differences" if isinstance(layout, Flat) else "nothing"
+
+
+def calls_python(jaxpr: Any) -> bool:
+    """Whether a program asks Python for numbers, of which JAX cannot know the derivative."""
+    asks = lambda eqn: eqn.primitive.name in ("pure_callback", "io_callback") and len(eqn.outvars) > 0
+    return any(asks(eqn) or any(map(calls_python, programs_in(eqn))) for eqn in jaxpr.eqns)

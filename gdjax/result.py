@@ -46,7 +46,8 @@ class Result:
     stop: Limits  # the tolerances and limits that were in force, in the minimiser's sign
     maximized: bool = static_field(False)
     timing: Timing | None = None  # with progress, callback, checkpoint or max_seconds
-    automatic: Any = None  # with grad=: jax.grad's gradient at params, if grad's is near zero there; else zeros
+    automatic: Any = None  # with grad=, or a callback: the gradient found otherwise, if grad is near zero; else zeros
+    compared_with: str | None = static_field(None)  # how: "jax.grad", "differences" of the loss, or "nothing"
     certificate: "CriticalPoint | None" = None  # with escape_saddles=True: the curvature at params
     state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need
     loss_value: Any = None  # with a penalty: value = loss_value + penalty_value (- for a maximum)

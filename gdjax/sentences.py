@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
+from gdjax.given_gradient import EACH
 from gdjax.progress import PATIENCE, gradient_threshold
 from gdjax.pytrees import named_leaves
 from gdjax.stopping import Status
@@ -40,7 +41,7 @@ def of_many(result: "Result") -> str:
 def of_one(result: "Result") -> str:
     """How one descent ended."""
     status = Status(int(result.code))
-    sentence = f"{status.name}: {SENTENCES[status](Facts(result))}"
+    sentence = f"{status.name}: {SENTENCES[status](Facts(result))}{unchecked(result) if result.converged else ''}"
     return sentence if result.penalty_value is None else f"{sentence} {of_penalty(result)}"
 
 
@@ -207,17 +208,30 @@ def nonfinite_start(f: Facts) -> str:
 
 def wrong_gradient(f: Facts) -> str:
     """Another gradient vanished than that of the loss."""
-    given, automatic = (named_leaves("params", tree) for tree in (f.result.grad, f.result.automatic))
-    apart = [np.abs(np.asarray(a) - np.asarray(b)) for (_, a), (_, b) in zip(given, automatic, strict=True)]
+    given, other = (named_leaves("params", tree) for tree in (f.result.grad, f.result.automatic))
+    by = "jax.grad's is" if f.result.compared_with == "jax.grad" else "differences of the loss give"
+    apart = [np.abs(np.asarray(a) - np.asarray(b)) for (_, a), (_, b) in zip(given, other, strict=True)]
     worst = int(np.argmax([np.max(x, initial=0) for x in apart]))
     at = tuple(int(i) for i in np.unravel_index(np.argmax(apart[worst]), apart[worst].shape))
-    ours, theirs = (np.asarray(tree[worst][1])[at] + 0 for tree in (given, automatic))
+    ours, theirs = (np.asarray(tree[worst][1])[at] + 0 for tree in (given, other))
     name = given[worst][0] + (f"[{', '.join(map(str, at))}]" if at else "")
+    where = f"at {name} it is {ours:.6g}, {by} {theirs:.6g}, and along that"
+    if f.result.compared_with != "jax.grad" and sum(x.size for x in apart) > EACH:
+        where = "differences of the loss show another slope along some directions, and there"
     return (
-        f"{f.after} the gradient given is as good as zero, but it is not that of the loss: at {name} it is "
-        f"{ours:.6g}, jax.grad's is {theirs:.6g}, and along that the loss goes on {f.falling}. The value is "
-        f"{f.value:.6g}. print(gdjax.check_gradient(loss, params, ..., grad=grad)) shows where they differ."
+        f"{f.after} the gradient given is as good as zero, but it is not that of the loss: {where} the loss goes on "
+        f"{f.falling}. The value is {f.value:.6g}. gdjax.check_gradient, called with the same loss and options, shows "
+        "where they differ."
     )
+
+
+def unchecked(result: "Result") -> str:
+    """That nothing has been compared with the gradient, if that is so."""
+    if result.compared_with == "nothing":
+        return " (The gradient given was not checked: params are in pieces on several devices.)"
+    if result.compared_with and not all(np.isfinite(x).all() for x in jax.tree.leaves(result.automatic)):
+        return " (The gradient given could not be checked: the loss is not finite to both sides of this point.)"
+    return ""
 
 
 SENTENCES: dict[Status, Callable[[Facts], str]] = {

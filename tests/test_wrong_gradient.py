@@ -77,14 +77,6 @@ def test_no_derivative_of_an_answer_to_another_question():
     assert np.isnan(jax.grad(lambda shift: solve(shift).params.sum())(1.0))
 
 
-def test_what_jax_cannot_differentiate_is_not_compared():
-    value = lambda x: np.sum((np.asarray(x) - 1) ** 2, dtype=x.dtype)
-    loss = lambda x: jax.pure_callback(value, jax.ShapeDtypeStruct((), x.dtype), x, vmap_method="sequential")
-    result = gdjax.minimize(loss, jnp.zeros(2), grad=lambda x: 2 * (x - 1))
-    assert result.status == Status.CONVERGED
-    assert result.automatic is None
-
-
 def test_gradients_in_another_order_are_not_accused(x64):
     """By the normal equations, ill-conditioned, from zero and from the minimum itself."""
     rng = np.random.default_rng(0)

@@ -1,0 +1,60 @@
+"""Losses that JAX cannot differentiate: what Python computes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gdjax
+from gdjax import Status
+
+MODES = [False]  # Python is called from threads of XLA, where 64 bits, switched on for a test, are off
+
+CENTER = np.linspace(1, 2, 30)
+
+
+def by_callback(x):
+    value = lambda x: np.asarray(np.sum((np.asarray(x) - CENTER[: x.size]) ** 2), x.dtype)
+    return jax.pure_callback(value, jax.ShapeDtypeStruct((), x.dtype), x, vmap_method="sequential")
+
+
+def rule(x):
+    return 2 * (x - jnp.asarray(CENTER[: x.size], x.dtype))
+
+
+@pytest.mark.parametrize("penalty", [None, gdjax.penalties.Box(0.0, 1.5)], ids=["free", "box"])
+@pytest.mark.parametrize("size", [2, 30])
+def test_the_gradient_of_a_callback_is_compared_with_differences(size, penalty):
+    right = gdjax.minimize(by_callback, jnp.zeros(size), grad=rule, penalty=penalty)
+    assert right.status == Status.CONVERGED
+    wrong = gdjax.minimize(by_callback, jnp.zeros(size), grad=lambda x: rule(x).at[1].set(0), penalty=penalty)
+    assert wrong.status == Status.WRONG_GRADIENT
+    assert wrong.compared_with == "differences"
+    known = "at params[1] it is 0, differences of the loss give" if size == 2 else "show another slope"
+    assert known in wrong.message
+
+
+def test_a_wrong_rule_for_a_callback_is_noticed():
+    def ruled(slope):
+        loss = jax.custom_jvp(by_callback)
+        loss.defjvp(lambda primals, dots: (loss(*primals), jnp.vdot(slope(*primals), *dots)))
+        return gdjax.minimize(loss, jnp.zeros(2))
+
+    assert ruled(rule).status == Status.CONVERGED
+    assert ruled(lambda x: rule(x).at[0].set(0)).status == Status.WRONG_GRADIENT
+
+
+def test_noise_of_a_simulator_is_no_wrong_gradient():
+    """Noise of a size that hides what is beyond 1e-3 of the parameters."""
+    noisy = lambda x: by_callback(x) * (1 + 1e-7 * jnp.sin(1e12 * x[0])) + 1e-6 * jnp.sin(1e13 * x[1])
+    for start in np.random.default_rng(0).normal(size=(5, 2)):
+        result = gdjax.minimize(noisy, jnp.asarray(start), grad=rule, tol=1e-3)
+        assert result.status == Status.CONVERGED
+
+
+def test_what_could_not_be_checked_is_said():
+    """A loss that is finite at the answer alone."""
+    only = lambda x: by_callback(x) + jnp.where(jnp.all(x == 0), 0.0, jnp.nan)
+    result = gdjax.minimize(only, jnp.zeros(2), grad=lambda x: 0 * x)
+    assert result.status == Status.CONVERGED
+    assert "The gradient given could not be checked" in result.message
