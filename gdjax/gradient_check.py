@@ -13,8 +13,9 @@ import numpy as np
 from gdjax import vector
 from gdjax.composite import as_penalty
 from gdjax.given_gradient import TINY, shake
-from gdjax.gradient_report import GradientReport, LeafCheck, LineCheck
+from gdjax.gradient_report import AUTOMATIC, GradientReport, LeafCheck, LineCheck
 from gdjax.line_check import direction, line_check
+from gdjax.objective import trace_gradient
 from gdjax.problem import Problem, call_loss, check_params, make_problem
 from gdjax.pytrees import as_data, named_leaves
 
@@ -42,7 +43,8 @@ def check_gradient(
     ``|f(x + t v) - f(x) - t slope|`` must vanish with order 2. Everything is computed in float64 where the
     loss allows it (about 60 evaluations a leaf), otherwise in the dtype given, with tolerances to match. Analytic and
     automatic gradients must agree to rounding: in each entry to eps^(2/3) with the eps of the dtype given, which is
-    4e-11 in float64.
+    4e-11 in float64. Where JAX cannot differentiate the loss (a callback), the gradient given is itself compared with
+    the differences, in the dtype given.
 
     Args:
         loss, params, args, grad, has_aux, kwargs, value_and_grad: as for `gdjax.minimize`.
@@ -93,7 +95,8 @@ def examine(problem: Problem, directions: int, seed: int, coarse: float) -> Grad
     params = within(problem.penalty, check_params(problem.params))
     lines = Lines(problem, params)
     value, automatic, eps = lines.value, lines.grad, lines.eps
-    analytic = problem.value_grad_aux(params)[1] if problem.has_gradient else None
+    compared = problem.has_gradient and lines.by == AUTOMATIC
+    analytic = problem.value_grad_aux(params)[1] if compared else None
     # Two right gradients differ by rounding: of what they sum up, which moving params by some roundings shows.
     shaken = lines.value_and_grad(within(problem.penalty, shake(params, eps)))[1]
     exact = min(lines.tolerance, coarse ** (2 / 3))
@@ -101,6 +104,8 @@ def examine(problem: Problem, directions: int, seed: int, coarse: float) -> Grad
     leaves: list[LeafCheck] = []
     problems: list[str] = []
     notes: list[str] = []
+    if lines.by != AUTOMATIC:
+        notes.append("JAX cannot differentiate the loss: the gradient given is compared with differences of it alone")
     if not np.isfinite(value):
         problems.append(f"the value is {value}")
     for i, (path, p) in enumerate(named_leaves("params", params)):
@@ -113,12 +118,12 @@ def examine(problem: Problem, directions: int, seed: int, coarse: float) -> Grad
         rounding += float(np.nan_to_num(vector.max_abs(moved - g), posinf=0))
         line = lines.check(direction(rng, params, only=i))
         pair = np.asarray(a), np.asarray(g)
-        leaf = leaf_check(path, pair, analytic is not None, rounding / exact, line, (exact, lines.tolerance))
+        leaf = leaf_check(path, pair, lines.by, analytic is not None, rounding / exact, line, (exact, lines.tolerance))
         leaves.append(leaf)
-        judge_leaf(leaf, problems, notes)
+        judge_leaf(leaf, lines.by, problems, notes)
     along = [lines.check(direction(rng, params)) for _ in range(directions)]
-    judge_lines(along, lines.tolerance, problems, notes)
-    return GradientReport(value, lines.dtype, leaves, along, problems, notes)
+    judge_lines(along, lines.by, lines.tolerance, problems, notes)
+    return GradientReport(value, lines.dtype, leaves, along, problems, notes, lines.by)
 
 
 def within(penalty: Any, params: Any) -> Any:
@@ -132,7 +137,12 @@ class Lines:
     def __init__(self, problem: Problem, params: Any) -> None:
         loss = lambda p: call_loss(problem, p)[0]
         self.penalty, self.params = problem.penalty, params
-        self.value_and_grad = jax.jit(jax.value_and_grad(loss))
+        self.by, function = AUTOMATIC, jax.value_and_grad(loss)
+        if problem.has_gradient and not differentiable(loss, params):
+            self.by, function = "gradient given", lambda p: problem.value_grad_aux(p)[:2]
+        elif not problem.has_gradient:
+            trace_gradient(lambda p: (*jax.value_and_grad(loss)(p), None), problem, params)  # raises if there is none
+        self.value_and_grad = jax.jit(function)
         value, self.grad = self.value_and_grad(params)
         self.value, self.dtype = float(value), str(value.dtype)
         self.eps = coarsest((params, value))
@@ -151,6 +161,16 @@ class Lines:
             return line_check(functools.partial(self.along, start), float(value), grad, start, v, self.eps)
 
 
+def differentiable(loss: Callable[[Any], Any], params: Any) -> bool:
+    """Whether JAX knows a gradient of the loss; what is wrong with the loss itself is raised."""
+    jax.eval_shape(loss, params)
+    try:
+        jax.eval_shape(jax.grad(loss), params)
+    except Exception:
+        return False
+    return True
+
+
 def coarsest(arrays: Any) -> float:
     """The machine epsilon of the coarsest dtype among some arrays."""
     return max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(arrays))
@@ -159,6 +179,7 @@ def coarsest(arrays: Any) -> float:
 def leaf_check(
     path: str,
     pair: tuple[np.ndarray, np.ndarray],
+    by: str,
     given: bool,
     rounding: float,
     line: LineCheck,
@@ -179,7 +200,7 @@ def leaf_check(
     elif given and not error <= exact:
         verdict = "analytic gradient wrong"
     elif not line.agrees(tolerance):
-        verdict = "jax.grad wrong"
+        verdict = f"{by} wrong"
     elif line.kink:
         verdict = "kink"
     else:
@@ -188,7 +209,7 @@ def leaf_check(
     return LeafCheck(path, g.shape, norm, error if given else np.nan, index, (a[worst], g[worst]), line, verdict)
 
 
-def judge_leaf(leaf: LeafCheck, problems: list[str], notes: list[str]) -> None:
+def judge_leaf(leaf: LeafCheck, by: str, problems: list[str], notes: list[str]) -> None:
     """Put what is wrong or peculiar with a leaf into words."""
     at = f"{leaf.path}[{', '.join(map(str, leaf.worst_index))}]" if leaf.worst_index else leaf.path
     digits = 6 if leaf.analytic_error > 1e-5 else 15
@@ -198,11 +219,10 @@ def judge_leaf(leaf: LeafCheck, problems: list[str], notes: list[str]) -> None:
         case "analytic gradient wrong":
             ours, theirs = (f"{x:.{digits}g}" for x in leaf.worst_pair)
             problems.append(f"at {at} the analytic gradient is {ours}, jax.grad's {theirs}")
-        case "jax.grad wrong":
-            problems.append(
-                f"within {leaf.path} jax.grad's slope is {leaf.line.slope:.6g}, the loss's {leaf.line.numeric:.6g} "
-                "(a custom derivative, stop_gradient or a rounding operation?)"
-            )
+        case "jax.grad wrong" | "gradient given wrong":
+            why = " (a custom derivative, stop_gradient or a rounding operation?)" if by == AUTOMATIC else ""
+            slopes = f"{leaf.line.slope:.6g}, the loss's {leaf.line.numeric:.6g}"
+            problems.append(f"within {leaf.path} the slope by {by_whom(by)} is {slopes}{why}")
         case "zero gradient":
             notes.append(f"the gradient of {leaf.path} is exactly zero: the loss may not depend on it")
     if leaf.line.kink:
@@ -210,12 +230,18 @@ def judge_leaf(leaf: LeafCheck, problems: list[str], notes: list[str]) -> None:
         notes.append(f"the loss has a kink at {leaf.path}: slope {left:.6g} to the left, {right:.6g} to the right")
 
 
-def judge_lines(lines: list[LineCheck], tolerance: float, problems: list[str], notes: list[str]) -> None:
+def by_whom(by: str) -> str:
+    """With its article."""
+    return by if by == AUTOMATIC else f"the {by}"
+
+
+def judge_lines(lines: list[LineCheck], by: str, tolerance: float, problems: list[str], notes: list[str]) -> None:
     """Put what is wrong or peculiar along directions through all leaves into words."""
     for i, line in enumerate(lines, start=1):
         if np.isfinite(line.slope) and not line.agrees(tolerance):
             problems.append(
-                f"along random direction {i} jax.grad's slope is {line.slope:.6g}, the loss's {line.numeric:.6g}"
+                f"along random direction {i} the slope by {by_whom(by)} is {line.slope:.6g}, "
+                f"the loss's {line.numeric:.6g}"
             )
         elif not line.kink and not line.exact and line.order < ORDER:
             notes.append(f"along random direction {i} the Taylor remainder has order {line.order:.2f}, not 2")

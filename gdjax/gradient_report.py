@@ -4,12 +4,14 @@ import dataclasses
 import math
 from typing import Any
 
+AUTOMATIC = "jax.grad"  # the gradient that finite differences are compared with, where JAX has one
+
 
 @dataclasses.dataclass(frozen=True)
 class LineCheck:
-    """`jax.grad` against finite differences along one random direction v, t from -1 to 1 times its scale."""
+    """A gradient against finite differences along one random direction v, t from -1 to 1 times its scale."""
 
-    slope: float  # jax.grad along v
+    slope: float  # jax.grad (or the gradient given) along v
     numeric: float  # central finite difference, at the step where it is steadiest
     error: float  # |slope - numeric| relative to the larger of the two
     rounding: float  # how much of that the rounding of the loss may explain
@@ -54,6 +56,7 @@ class GradientReport:
     directions: list[LineCheck]  # random, through all leaves together
     problems: list[str]  # what is wrong
     notes: list[str]  # what is peculiar but may be meant: kinks, leaves without influence
+    by: str = AUTOMATIC  # what differences are compared with: "gradient given" where JAX cannot differentiate the loss
 
     @property
     def ok(self) -> bool:
@@ -72,7 +75,7 @@ class GradientReport:
             [leaf.path, str(leaf.shape), f"{leaf.grad_norm:.3g}", number(leaf.analytic_error, ".1e"),
              number(leaf.line.error, ".1e"), order(leaf.line), leaf.verdict] for leaf in self.leaves
         ]  # fmt: skip
-        directions = [["random direction", "jax.grad", "numeric", "relative error", "order"]]
+        directions = [["random direction", self.by, "numeric", "relative error", "order"]]
         directions += [
             [str(i), f"{d.slope:.8g}", f"{d.numeric:.8g}", f"{d.error:.1e}", order(d)]
             for i, d in enumerate(self.directions, start=1)

@@ -58,3 +58,20 @@ def test_what_could_not_be_checked_is_said():
     result = gdjax.minimize(only, jnp.zeros(2), grad=lambda x: 0 * x)
     assert result.status == Status.CONVERGED
     assert "The gradient given could not be checked" in result.message
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_gradient_of_a_callback_is_checked_by_differences(wrong):
+    grad = lambda x: rule(x).at[1].mul(0 if wrong else 1)
+    report = gdjax.check_gradient(by_callback, jnp.zeros(2), grad=grad)
+    assert report.ok != wrong
+    assert "JAX cannot differentiate the loss: the gradient given is compared with differences" in str(report)
+    assert ("the slope by the gradient given is" in str(report)) == wrong
+    if wrong:
+        with pytest.raises(ValueError, match="does not pass its check"):
+            gdjax.minimize(by_callback, jnp.zeros(2), grad=grad, check_grad=True)
+
+
+def test_without_a_gradient_the_check_says_what_to_do():
+    with pytest.raises(ValueError, match="JAX cannot differentiate the loss: (?s:.*)pass grad="):
+        gdjax.check_gradient(by_callback, jnp.zeros(2))
