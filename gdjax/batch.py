@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax import chunks
+from gdjax import chunks, one_by_one
 from gdjax.in_place import in_loops
 from gdjax.lanes import Program
 from gdjax.methods.bfgs import BFGS
@@ -65,6 +65,8 @@ def minimize_many(
         method: default `BFGS` up to 32 parameters (reals) without penalty, where it is the fastest in batches;
             otherwise that of `minimize`.
 
+    A loss that JAX cannot vmap (a callback without ``vmap_method``) is minimised for one problem after the other.
+
     Inside `jit`, `vmap` or `grad` it is the vmapped `minimize`, with its derivatives (in chunks of ``batch_size``);
     so it is for arrays that are spread over several devices.
 
@@ -119,10 +121,13 @@ def minimize_many(
         return Status.INTERRUPTED if interrupt.pressed else Status.MAX_SECONDS if late else Status.RUNNING
 
     with interrupt.listening(), jax.default_device(device):
-        if not in_loops():
-            return chunks.solve(program, shared, own, ending, batch_size)
-        crew = Crew(program, shared, [canonical(x) for x in own], ending)
-        result = crew.solve(plan(problems, crew.lane_bytes, batch_size))
+        try:
+            if not in_loops():
+                return chunks.solve(program, shared, own, ending, batch_size)
+            crew = Crew(program, shared, [canonical(x) for x in own], ending)
+            result = crew.solve(plan(problems, crew.lane_bytes, batch_size))
+        except NotImplementedError:  # what JAX cannot vmap
+            result = one_by_one.solve(program, shared, own, ending)
     return jax.device_put(result, None if device == default else device)
 
 
@@ -204,7 +209,10 @@ def which_are_own(static: Static, count: int, inputs: list[Input]) -> tuple[bool
 def vmapped(program: Program, shared: list[Any], own: list[Any], batch_size: int) -> Result:
     """The same by JAX's transformations, ``batch_size`` at a time."""
     solve = lambda own: descend(program.static, program.capacity, False, program.arrays(own, shared))
-    return jax.lax.map(solve, own, batch_size=batch_size) if batch_size < own[0].shape[0] else jax.vmap(solve)(own)
+    try:
+        return jax.lax.map(solve, own, batch_size=batch_size) if batch_size < own[0].shape[0] else jax.vmap(solve)(own)
+    except NotImplementedError:  # what JAX cannot vmap
+        return jax.lax.map(solve, own)
 
 
 def check_limits(batch_size: Any, max_seconds: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from gdjax.closures import hoist
 from gdjax.curvature import PRODUCTS, Curvature, Eigenpair, along, measure, unravel
 from gdjax.objective import NOISE
-from gdjax.problem import Problem
+from gdjax.problem import Problem, make_problem
 from gdjax.progress import gradient_threshold
 from gdjax.pytrees import pytree_dataclass, split, static_field
 from gdjax.result import Result
@@ -75,6 +75,7 @@ def classify_critical_point(
     *args: Any,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
+    value_and_grad: bool = False,
     kwargs: dict[str, Any] | None = None,
     tol: float | None = None,
     products: int = PRODUCTS,
@@ -89,7 +90,8 @@ def classify_critical_point(
     error, or halves on the way to where the gradient would vanish (as at x^4); then the loss is followed along it.
 
     Args:
-        loss, params, args, grad, has_aux, kwargs: as for `gdjax.minimize`; params may be a result.
+        loss, params, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`; params may be a result.
+            (Of a loss whose gradient JAX cannot differentiate, the products are differences of gradients, two each.)
         tol: the gradient counts as zero up to ``10 tol min(1 + |f|, L max(1, |x|))``, L the largest modulus of an
             eigenvalue, infinity norms. Default: that of `gdjax.Stop`, and for a result what counted as zero there.
         products: Hessian-vector products and vectors held, at most.
@@ -106,7 +108,8 @@ def classify_critical_point(
     if result is not None:
         result.require_smooth("classify_critical_point")
         params = result.params
-    problem = hoist(Problem(loss, params, args, kwargs or {}, grad, has_aux, False))
+    given: dict[str, Any] = dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=False)
+    problem = hoist(make_problem(loss, value_and_grad, has_aux, **given))
     found = measure(problem, products, seed)
     largest = max(abs(found.smallest.value), abs(found.largest.value))
     size = max(float(jnp.max(jnp.abs(leaf), initial=1.0)) for leaf in jax.tree.leaves(params))

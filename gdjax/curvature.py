@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.hessian import product_anywhere
 from gdjax.layout import Flat
 from gdjax.objective import Objective, trace
 from gdjax.problem import Problem
@@ -64,7 +65,7 @@ def measure(problem: Problem, products: int = PRODUCTS, seed: int = 0) -> Curvat
     values, vectors = np.linalg.eigh(np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1))
     eps, n = float(jnp.finfo(found["basis"].dtype).eps), found["basis"].shape[1]
     exact = len(alpha) == n
-    rounding = ROUNDING * eps * float(np.max(np.abs(values)))
+    rounding = ROUNDING * float(found["error"]) * float(np.max(np.abs(values)))
 
     def pair(i: int) -> Eigenpair:
         residual = 0.0 if exact else abs(beta[-1] * vectors[-1, i])
@@ -93,6 +94,7 @@ def _lanczos(static: Static, most: int, arrays: list[Any], seed: jax.Array) -> d
     x = objective.start
     n, k, key = x.size, min(most, x.size), jax.random.key(seed)
     point = objective.evaluate(x)
+    product, error = product_anywhere(objective)
 
     def fresh(basis: jax.Array, j: jax.Array) -> jax.Array:
         """A random direction orthogonal to the basis."""
@@ -108,13 +110,13 @@ def _lanczos(static: Static, most: int, arrays: list[Any], seed: jax.Array) -> d
     def step(j: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         basis, alpha, beta, v, scale = carry
         basis = basis.at[j].set(v)
-        w = objective.product(x, v).grad
+        w = product(x, v)
         scale = jnp.maximum(scale, jnp.linalg.norm(w))
         a = matmul(v, w)
         w = orthogonal(basis, w)
         b = jnp.linalg.norm(w)
         # What is left is rounding: the basis spans an invariant subspace, and the search goes on outside of it.
-        over = b <= 10 * float(jnp.finfo(x.dtype).eps) * scale
+        over = b <= 10 * error * scale
         v = jax.lax.cond(over, lambda: fresh(basis, j + 1), lambda: w / b)
         return basis, alpha.at[j].set(a), beta.at[j].set(jnp.where(over, 0, b)), v, scale
 
@@ -124,18 +126,19 @@ def _lanczos(static: Static, most: int, arrays: list[Any], seed: jax.Array) -> d
         jnp.asarray(0, jnp.int32), jnp.asarray(k, jnp.int32), step,
         (basis, zeros, zeros, fresh(basis, jnp.asarray(0, jnp.int32)), zero),
     )  # fmt: skip
-    return dict(alpha=alpha, beta=beta, basis=basis, value=point.value, grad=point.grad)
+    return dict(alpha=alpha, beta=beta, basis=basis, value=point.value, grad=point.grad, error=jnp.asarray(error))
 
 
 @remembered(static=1)
 def _along(static: Static, arrays: list[Any], v: jax.Array, ts: jax.Array) -> tuple[jax.Array, ...]:
-    """One evaluation and one Hessian product a point."""
+    """One evaluation and one Hessian product (or three evaluations) a point."""
     objective = objective_of(static, arrays)
+    product, _ = product_anywhere(objective)
 
     def at(t: jax.Array) -> tuple[jax.Array, ...]:
         x = objective.start + t * v
         point = objective.evaluate(x)
-        return point.value, matmul(v, point.grad), matmul(v, objective.product(x, v).grad)
+        return point.value, matmul(v, point.grad), matmul(v, product(x, v))
 
     return jax.lax.map(at, ts)
 

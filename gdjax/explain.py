@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.closures import hoist
 from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
+from gdjax.curvature import along
 from gdjax.gradient_report import table
 from gdjax.layout import Flat
-from gdjax.problem import Problem, call_loss
-from gdjax.pytrees import as_data, named_leaves
+from gdjax.problem import Problem, make_problem
+from gdjax.pytrees import named_leaves
 from gdjax.stopping import Status
 from gdjax.uncertainty import entry_names
 
@@ -46,16 +48,17 @@ def explain(
     result: "Result",
     loss: Callable[..., Any],
     args: tuple[Any, ...],
-    grad: Callable[..., Any] | None,
-    has_aux: bool,
-    kwargs: dict[str, Any] | None,
+    options: dict[str, Any],
 ) -> Explanation:
-    """Look at the loss around the point returned. See `gdjax.Result.explain`."""
-    args, kwargs = as_data("args", args), as_data("kwargs", kwargs or {})
-    problem = Problem(loss, result.params, args, kwargs, grad, has_aux, False)
-    point = classify_critical_point(loss, result, *args, grad=grad, has_aux=has_aux, kwargs=kwargs)
+    """Look at the loss around the point returned; ``options`` as of `gdjax.classify_critical_point`.
+
+    See `gdjax.Result.explain`.
+    """
+    point = classify_critical_point(loss, result, *args, **options)
+    given: dict[str, Any] = dict(params=result.params, args=args, kwargs=options["kwargs"] or {}, maximize=False)
+    problem = make_problem(loss, options["value_and_grad"], options["has_aux"], grad=options["grad"], **given)
     few = Flat.of(result.params).size <= ENTRIES
-    leaves = (entry_curvatures if few else leaf_curvatures)(problem, result)
+    leaves = (entry_curvatures if few else leaf_curvatures)(hoist(problem), result)
     advice = [*about_status(result, point), *about_point(result, point), *about_leaves(leaves)]
     return Explanation(result.message, point, leaves, advice or ["nothing stands out"])
 
@@ -65,32 +68,27 @@ def leaf_curvatures(problem: Problem, result: "Result") -> dict[str, tuple[float
 
     The trace is estimated by v'Hv with random signs v (M. F. Hutchinson, Commun. Stat. Simul. Comput. 18, 1989).
     """
-    params = problem.params
-    gradient = jax.grad(lambda p: call_loss(problem, p)[0])
-    product = jax.jit(lambda v: jax.tree.leaves(jax.jvp(gradient, (params,), (v,))[1]))
-    found, rng = {}, np.random.default_rng(0)
-    flat, treedef = jax.tree.flatten(params)
-    for i, (name, leaf) in enumerate(named_leaves("params", params)):
-        quadratic = []
-        for _ in range(PROBES if leaf.size > 1 else 1):
-            sign = jnp.asarray(rng.choice([-1.0, 1.0], leaf.shape)).astype(leaf.dtype)
-            v = jax.tree.unflatten(treedef, [sign if k == i else jnp.zeros_like(x) for k, x in enumerate(flat)])
-            quadratic.append(float(jnp.sum((sign * product(v)[i]).real)))
-        norm = float(jnp.max(jnp.abs(jax.tree.leaves(result.grad)[i]), initial=0))
-        found[name] = (norm, float(np.mean(quadratic)) / max(leaf.size, 1))
+    layout, found, rng, start = Flat.of(problem.params), {}, np.random.default_rng(0), 0
+    named = named_leaves("params", problem.params)
+    for (name, leaf), grad in zip(named, jax.tree.leaves(result.grad), strict=True):
+        reals, traces = leaf.size * (2 if jnp.iscomplexobj(leaf) else 1), []
+        for _ in range(PROBES if reals > 1 else 1):
+            v = np.zeros(layout.size)
+            v[start : start + reals] = rng.choice([-1.0, 1.0], reals)
+            traces.append(float(along(problem, jnp.asarray(v, layout.dtype), [0.0]).curvature[0]))
+        found[name] = float(jnp.max(jnp.abs(grad), initial=0)), float(np.mean(traces)) / max(reals, 1)
+        start += reals
     return found
 
 
 def entry_curvatures(problem: Problem, result: "Result") -> dict[str, tuple[float, float]]:
     """Of each entry the gradient and the curvature: the diagonal of the Hessian."""
     layout = Flat.of(problem.params)
-    x, gradient = layout.ravel(problem.params), jax.grad(lambda p: call_loss(problem, p)[0])
-    slope = lambda u: layout.ravel(jax.tree.map(jnp.conj, gradient(layout.unravel(u))))
-    unit = lambda i: (jnp.arange(x.size) == i).astype(x.dtype)
-    diagonal = jax.jit(lambda x: jax.lax.map(lambda i: jax.jvp(slope, (x,), (unit(i),))[1][i], jnp.arange(x.size)))(x)
+    units = jnp.eye(layout.size, dtype=layout.dtype)
+    diagonal = [float(along(problem, v, [0.0]).curvature[0]) for v in units]
     norms = np.abs(np.asarray(layout.ravel(result.grad)))
     names = entry_names(problem.params)
-    return {name: (float(g), float(h)) for name, g, h in zip(names, norms, np.asarray(diagonal), strict=True)}
+    return {name: (float(g), h) for name, g, h in zip(names, norms, diagonal, strict=True)}
 
 
 def about_status(result: "Result", point: CriticalPoint) -> list[str]:

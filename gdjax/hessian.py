@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from gdjax.linear import DENSE, Product
 from gdjax.objective import NO_PRODUCTS, Objective
+from gdjax.vector import max_abs
 
 
 def products_at(objective: Objective, x: jax.Array) -> tuple[jax.Array, Product]:
@@ -44,3 +45,24 @@ def by_differences(gradient: Callable[[jax.Array], jax.Array], x: jax.Array) -> 
 
     h = jax.lax.map(row, jnp.arange(x.size))
     return (h + h.T) / 2
+
+
+def product_anywhere(objective: Objective) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], float]:
+    """The Hessian at x times v (flat), and the error of its entries relative to the largest curvature.
+
+    By differences of the gradient, two evaluations each, where JAX cannot differentiate that.
+    """
+    exact = lambda x, v: objective.product(x, v).grad
+    eps, start = objective.eps, objective.start
+    try:
+        jax.eval_shape(exact, start, start)
+        return exact, eps
+    except ValueError:
+        return lambda x, v: difference(lambda u: objective.evaluate(u).grad, x, v), eps ** (2 / 3)
+
+
+def difference(gradient: Callable[[jax.Array], jax.Array], x: jax.Array, v: jax.Array) -> jax.Array:
+    """The derivative of the gradient along ``v``, central."""
+    size, length = max_abs(x), max_abs(v)
+    step = float(jnp.finfo(x.dtype).eps) ** (1 / 3) * jnp.where(size > 0, size, 1) / jnp.where(length > 0, length, 1)
+    return (gradient(x + step * v) - gradient(x - step * v)) / (2 * step)

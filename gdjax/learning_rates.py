@@ -13,7 +13,7 @@ from gdjax.curvature import measure
 from gdjax.gradient_report import table
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.minimize import minimize
-from gdjax.problem import Problem
+from gdjax.problem import make_problem
 from gdjax.result import Result
 from gdjax.stopping import Status
 
@@ -64,6 +64,7 @@ def learning_rate_range(
     tol: float | None = None,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
+    value_and_grad: bool = False,
     kwargs: dict[str, Any] | None = None,
 ) -> LearningRates:
     """Try learning rates of gradient descent, all in one vmapped run, and measure what the curvature allows.
@@ -78,7 +79,7 @@ def learning_rate_range(
     fewest steps, among those below the stable limit if there are such: above it luck is involved.
 
     Args:
-        loss, params, args, grad, has_aux, kwargs: as for `gdjax.minimize`; not inside a trace.
+        loss, params, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`; not inside a trace.
         rates: to try; default 13 from a thousandth of the stable limit at the start to ten times that limit.
         momentum, nesterov: of `gdjax.GradientDescent`.
         max_steps: of each descent.
@@ -96,7 +97,8 @@ def learning_rate_range(
     if isinstance(params, Result):
         params.require_smooth("learning_rate_range")
         params = params.params
-    problem = hoist(Problem(loss, params, args, kwargs or {}, grad, has_aux, False))
+    given: dict[str, Any] = dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=False)
+    problem = hoist(make_problem(loss, value_and_grad, has_aux, **given))
     at_start = measure(problem, LANCZOS)
     limit = stable_limit(largest_curvature(at_start), momentum, nesterov)
     if rates is None:
@@ -104,7 +106,7 @@ def learning_rate_range(
     rates = np.sort(np.atleast_1d(np.asarray(rates, np.float64)))
     if not (rates > 0).all():
         raise ValueError(f"rates must be positive, got {rates}")
-    options: Any = dict(grad=grad, has_aux=has_aux, kwargs=kwargs, tol=tol)
+    options: Any = dict(grad=grad, has_aux=has_aux, value_and_grad=value_and_grad, kwargs=kwargs, tol=tol)
 
     def descend(rate: Any, steps: Any, history: bool | int = False) -> Result:
         method = GradientDescent(rate, momentum=momentum, nesterov=nesterov)

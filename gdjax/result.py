@@ -80,6 +80,7 @@ class Result:
         *args: Any,
         grad: Callable[..., Any] | None = None,
         has_aux: bool = False,
+        value_and_grad: bool = False,
         kwargs: dict[str, Any] | None = None,
     ) -> "Explanation":
         """Look at the curvature of the loss around ``params`` and say what it means: ``print`` what is returned.
@@ -89,14 +90,14 @@ class Result:
         hundred Hessian-vector products, and four a leaf.
 
         Args:
-            loss, *args, grad, has_aux, kwargs: those that the result was made with.
+            loss, *args, grad, has_aux, value_and_grad, kwargs: those that the result was made with.
 
         Raises:
             ValueError: if it was made with a penalty, whose kinks and bounds no Hessian shows.
         """
         from gdjax.explain import explain
 
-        return explain(self, loss, args, grad, has_aux, kwargs)
+        return explain(self, loss, args, dict(grad=grad, has_aux=has_aux, value_and_grad=value_and_grad, kwargs=kwargs))
 
     def __getitem__(self, lane: Any) -> "Result":
         """One lane of a batch (or some, by a slice or mask)."""

@@ -100,6 +100,8 @@ class Facts:
     @property
     def error(self) -> str:
         """What the loss has raised: of the report of XLA, whose end is the traceback of the function that raised."""
+        if self.result.exception is None:
+            return "minimise this problem alone to see it"
         lines = [line.strip() for line in str(self.result.exception).splitlines() if line.strip()]
         return (lines[-1] if lines else type(self.result.exception).__name__).rstrip(".")
 

@@ -75,3 +75,43 @@ def test_a_gradient_of_a_callback_is_checked_by_differences(wrong):
 def test_without_a_gradient_the_check_says_what_to_do():
     with pytest.raises(ValueError, match="JAX cannot differentiate the loss: (?s:.*)pass grad="):
         gdjax.check_gradient(by_callback, jnp.zeros(2))
+
+
+def alone(x, shift):
+    """Without a vmap_method."""
+    value = lambda x, shift: np.asarray(np.sum((np.asarray(x) - np.asarray(shift)) ** 2), np.float32)
+    return jax.pure_callback(value, jax.ShapeDtypeStruct((), jnp.float32), x, shift)
+
+
+def test_many_callbacks_that_jax_cannot_vmap_are_minimised_one_by_one():
+    shifts, grad = jnp.arange(3.0), lambda x, shift: 2 * (x - shift)
+    many = gdjax.minimize_many(alone, jnp.zeros(2), shifts, grad=grad, in_axes=(None, 0))
+    assert many.code.tolist() == [Status.CONVERGED] * 3
+    np.testing.assert_allclose(many.params[:, 0], shifts, atol=1e-3)
+    best = gdjax.multistart(alone, jnp.eye(2), 1.0, grad=grad).best
+    assert best.status == Status.CONVERGED
+    late = gdjax.minimize_many(alone, jnp.zeros(2), shifts + 1, grad=grad, in_axes=(None, 0), max_seconds=0.0)
+    assert late.code.tolist() == [Status.MAX_SECONDS] * 3
+
+
+def test_inside_a_trace_they_are_too():
+    shifts, grad = jnp.arange(2.0), lambda x, shift: 2 * (x - shift)
+    solve = jax.jit(lambda x: gdjax.minimize_many(alone, jnp.zeros(2), x, grad=grad, in_axes=(None, 0)).code)
+    assert solve(shifts).tolist() == [Status.CONVERGED] * 2
+
+
+def joint(x):
+    """Value and gradient in one call."""
+    both = lambda x: (np.float32(np.sum((np.asarray(x) - 1) ** 2)), np.asarray(2 * (np.asarray(x) - 1), np.float32))
+    shapes = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct(x.shape, jnp.float32)
+    return jax.pure_callback(both, shapes, x, vmap_method="sequential")
+
+
+def test_curvature_of_a_simulator_is_had_by_differences_of_its_gradient():
+    result = gdjax.minimize(joint, jnp.zeros(2), value_and_grad=True)
+    point = gdjax.classify_critical_point(joint, result, value_and_grad=True)
+    assert point.kind.name == "MINIMUM"
+    np.testing.assert_allclose([point.smallest, point.largest], 2, rtol=1e-2)
+    told = result.explain(joint, value_and_grad=True)
+    np.testing.assert_allclose([curvature for _, curvature in told.leaves.values()], 2, rtol=1e-2)
+    assert gdjax.classify_critical_point(by_callback, result, grad=lambda x: 2 * (x - 1)).kind.name == "MINIMUM"
