@@ -182,7 +182,6 @@ def test_what_looks_at_the_hessian_alone_refuses_a_penalty():
     for look in (
         lambda: gdjax.classify_critical_point(saddle, result),
         lambda: gdjax.learning_rate_range(saddle, result),
-        lambda: gdjax.uncertainty(saddle, result),
         lambda: result.explain(saddle),
     ):
         with pytest.raises(ValueError, match=message):

@@ -168,3 +168,31 @@ def test_without_a_forward_derivative_the_curvature_is_of_differences():
         np.testing.assert_allclose(errors, [1 / 2, 1 / np.sqrt(12)], rtol=1e-2)
         with pytest.raises(ValueError, match="Hessian-vector products are needed"):
             jax.grad(lambda s: gdjax.minimize(lambda p: simulate(p - s), jnp.ones(2)).params.sum())(1.0)
+
+
+def test_what_is_at_a_bound_is_held_and_said(rtol):
+    """As a fit without that parameter, with a degree of freedom more; without active bounds as without bounds."""
+    start, options = jnp.zeros(3), dict(tol=1e-8 if jax.config.jax_enable_x64 else 1e-4)
+    bound = gdjax.minimize(squares, start, 1.0, penalty=gdjax.penalties.NonNegative(), **options)
+    found = uncertainty(squares, bound, 1.0, kind="least_squares", num_data=N)
+    truth = sm.OLS(Y, X[:, [0, 2]]).fit()
+    np.testing.assert_allclose(found.standard_errors[np.array([0, 2])], truth.bse, rtol=rtol)
+    assert np.isnan(found.standard_errors[1])
+    assert found.held.tolist() == [False, True, False]
+    assert "at its bound" in str(found)
+    part = uncertainty(squares, bound, 1.0, kind="least_squares", num_data=N, entries=[2, 1])
+    np.testing.assert_allclose(part.standard_errors[0], truth.bse[1], rtol=rtol)
+    free = fit(squares, 1.0)
+    for penalty in (gdjax.penalties.Box(-9.0, 9.0), gdjax.penalties.L2Ball(9.0)):
+        wide = gdjax.minimize(squares, start, 1.0, penalty=penalty, **options)
+        errors = uncertainty(squares, wide, 1.0).standard_errors
+        np.testing.assert_allclose(errors, uncertainty(squares, free, 1.0).standard_errors, rtol=rtol)
+
+
+@pytest.mark.parametrize(
+    "penalty", [gdjax.penalties.L1(1.0), gdjax.penalties.SquaredL2(1.0), gdjax.penalties.L2Ball(1.0)]
+)
+def test_a_penalty_that_draws_the_estimate_away_is_refused_with_the_reason(penalty):
+    result = gdjax.minimize(squares, jnp.zeros(3), 1.0, penalty=penalty)
+    with pytest.raises(ValueError, match="draws the estimate away from the minimum of the loss"):
+        uncertainty(squares, result, 1.0)

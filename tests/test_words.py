@@ -75,3 +75,17 @@ def test_the_trust_region_says_that_it_needs_products():
     with pytest.raises(ValueError, match=r"Hessian-vector products are needed .*LBFGS\(\)"):
         gdjax.minimize(of_callback, jnp.zeros(2), grad=lambda x: jax.pure_callback(
             lambda x: 2 * (np.asarray(x) - 1), x, x, vmap_method="sequential"), method=gdjax.TrustRegion())  # fmt: skip
+
+
+def test_a_dict_of_penalties_is_spoken_of_by_the_names_in_it():
+    box, start = gdjax.penalties.Box, {"a": jnp.zeros(2), "b": jnp.zeros(3)}
+    loss = lambda p: bowl(p["a"]) + bowl(p["b"])
+    result = gdjax.minimize(loss, start, penalty={"a": box(0.0, 0.5), "b": box(0.0, 2.0)})
+    assert result.status == gdjax.Status.CONVERGED
+    assert "params['a']: of 2 entries 0 are at the lower bound, 2 at the upper; params['b']: of 3" in result.message
+    for penalty, words in (
+        ({"a": box(jnp.zeros(3))}, r"penalty\['a'\], for params\['a'\]: lower has shape \(3,\)"),
+        ({"c": box()}, "penalty has an entry 'c', params has not: it has 'a', 'b'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            gdjax.minimize(loss, start, penalty=penalty)

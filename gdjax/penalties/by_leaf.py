@@ -1,5 +1,7 @@
 """A penalty for each parameter: sums by leaf."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -33,7 +35,7 @@ def by_leaf(penalties: Any) -> "ByLeaf":
     """
     for penalty in jax.tree.leaves(penalties, is_leaf=ends):
         if not ends(penalty):
-            raise TypeError(f"by_leaf takes a pytree of penalties and None, got {penalty!r}")
+            raise TypeError(f"a dict or other pytree of penalties holds penalties and None; this one holds {penalty!r}")
     return ByLeaf(penalties)
 
 
@@ -52,8 +54,19 @@ def completed(penalties: Any, x: Any) -> Any:
         return penalties
     unknown = [key for key in penalties if key not in x]
     if unknown:
-        raise ValueError(f"the penalties of by_leaf are no pytree like params: params has no entry {unknown[0]!r}")
+        raise ValueError(f"penalty has an entry {unknown[0]!r}, params has not: it has {', '.join(map(repr, x))}")
     return type(penalties)((key, completed(penalties.get(key), x[key])) for key in x)
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors about one of the penalties say which."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if type(error) not in (TypeError, ValueError):
+            raise
+        raise type(error)(f"penalty{name}, for params{name}: {error}") from error
 
 
 @pytree_dataclass
@@ -68,16 +81,25 @@ class ByLeaf:
         try:
             return list(zip(penalties, treedef.flatten_up_to(x), strict=True)), treedef
         except ValueError as error:
-            raise ValueError(f"the penalties of by_leaf are no pytree like params: {error}") from None
+            raise ValueError(f"the penalties are no pytree like params: {error}") from None
 
     def parts(self, x: Any) -> list[tuple[Any, Any]]:
         """Each penalty that is one, with its branch of x."""
         return [(penalty, branch) for penalty, branch in self.split(x)[0] if penalty is not None]
 
+    def named(self, x: Any) -> list[tuple[str, Any, Any]]:
+        """The same with the name of the branch."""
+        paths = jax.tree_util.tree_leaves_with_path(completed(self.penalties, x), is_leaf=ends)
+        pairs = zip(paths, self.split(x)[0], strict=True)
+        return [(jax.tree_util.keystr(path), p, branch) for (path, p), (_, branch) in pairs if p is not None]
+
     def value(self, x: Any) -> Scalar:
         """The sum."""
         dtype = real_dtype(x)
-        values = [jnp.asarray(penalty.value(branch)).astype(dtype) for penalty, branch in self.parts(x)]
+        values = []
+        for name, penalty, branch in self.named(x):
+            with naming(name):
+                values.append(jnp.asarray(penalty.value(branch)).astype(dtype))
         return sum(values, jnp.zeros((), dtype))
 
     @property
@@ -110,11 +132,18 @@ class ByLeaf:
 
     def check(self, x: Any) -> None:
         """Raise ValueError for penalties that do not fit x, as far as numbers are known."""
-        for p, branch in self.parts(x):
-            if hasattr(p, "check"):
-                p.check(branch)
+        for name, p, branch in self.named(x):
+            with naming(name):
+                if hasattr(p, "check"):
+                    p.check(branch)
+                if getattr(p, "is_box", False):
+                    p.bounds(branch)  # raises for bounds of another shape
 
     def describe(self, x: Any) -> str:
         """Each in words."""
-        described = [(type(p).__name__, p.describe(b)) for p, b in self.parts(x) if hasattr(p, "describe")]
-        return "; ".join(f"{name}: {words}" for name, words in described)
+        described = [(name, p.describe(b)) for name, p, b in self.named(x) if hasattr(p, "describe")]
+        return "; ".join(f"params{name}: {words}" for name, words in described)
+
+    def __repr__(self) -> str:
+        """As it was given."""
+        return repr(self.penalties)
