@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from gdjax.given_gradient import EACH
+from gdjax.given_gradient_words import unchecked, wrong_gradient
 from gdjax.progress import PATIENCE, gradient_threshold
 from gdjax.pytrees import named_leaves
 from gdjax.stopping import Status
@@ -107,13 +107,18 @@ class Facts:
 
     @property
     def trend(self) -> str:
-        """Whether there is more to be had."""
+        """Whether there was more to be had."""
         if self.steps <= 0:
             return "No step was taken."
         if self.idle < PATIENCE:
-            more = "allow more steps, or take larger ones (a higher learning rate, another method)"
-            return f"The loss was still {self.falling}: {more}."
-        return f"The last {self.idle} evaluations made no measurable progress: try another method or learning rate."
+            return f"The loss was still {self.falling}."
+        return f"The last {self.idle} evaluations made no measurable progress."
+
+    @property
+    def advice(self) -> str:
+        """For a descent that came to its limit; who stops one knows why."""
+        more = "Allow more steps, or try another method. " if self.idle < PATIENCE else "Try another method. "
+        return f"{self.trend} {more if self.steps > 0 else ''}{self.gradient}"
 
     @property
     def domain(self) -> str:
@@ -208,34 +213,6 @@ def nonfinite_start(f: Facts) -> str:
     return f"the descent cannot begin: at the start the value is {f.value} and the {f.norm} {f.grad_norm}.{where}"
 
 
-def wrong_gradient(f: Facts) -> str:
-    """Another gradient vanished than that of the loss."""
-    given, other = (named_leaves("params", tree) for tree in (f.result.grad, f.result.automatic))
-    by = "jax.grad's is" if f.result.compared_with == "jax.grad" else "differences of the loss give"
-    apart = [np.abs(np.asarray(a) - np.asarray(b)) for (_, a), (_, b) in zip(given, other, strict=True)]
-    worst = int(np.argmax([np.max(x, initial=0) for x in apart]))
-    at = tuple(int(i) for i in np.unravel_index(np.argmax(apart[worst]), apart[worst].shape))
-    ours, theirs = (np.asarray(tree[worst][1])[at] + 0 for tree in (given, other))
-    name = given[worst][0] + (f"[{', '.join(map(str, at))}]" if at else "")
-    where = f"at {name} it is {ours:.6g}, {by} {theirs:.6g}, and along that"
-    if f.result.compared_with != "jax.grad" and sum(x.size for x in apart) > EACH:
-        where = "differences of the loss show another slope along some directions, and there"
-    return (
-        f"{f.after} the gradient given is as good as zero, but it is not that of the loss: {where} the loss goes on "
-        f"{f.falling}. The value is {f.value:.6g}. gdjax.check_gradient, called with the same loss and options, shows "
-        "where they differ."
-    )
-
-
-def unchecked(result: "Result") -> str:
-    """That nothing has been compared with the gradient, if that is so."""
-    if result.compared_with == "nothing":
-        return " (The gradient given was not checked: params are in pieces on several devices.)"
-    if result.compared_with and not all(np.isfinite(x).all() for x in jax.tree.leaves(result.automatic)):
-        return " (The gradient given could not be checked: the loss is not finite to both sides of this point.)"
-    return ""
-
-
 SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.RUNNING: lambda f: f"{f.after}. {f.gradient}",
     Status.CONVERGED: converged,
@@ -249,12 +226,8 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"{f.after} a step changed the parameters by no more than {np.asarray(f.stop.step):.3g} of their largest, as "
         f"asked. That is no sign of a minimum by itself. {f.gradient}"
     ),
-    Status.MAX_STEPS: lambda f: (
-        f"the limit of {int(f.stop.max_steps)} steps came first, {f.after}. {f.trend} {f.gradient}"
-    ),
-    Status.MAX_EVALS: lambda f: (
-        f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.trend} {f.gradient}"
-    ),
+    Status.MAX_STEPS: lambda f: f"the limit of {int(f.stop.max_steps)} steps came first, {f.after}. {f.advice}",
+    Status.MAX_EVALS: lambda f: f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.advice}",
     Status.STALLED: stalled,
     Status.STEP_TOO_SMALL: lambda f: (
         f"{f.after} the steps no longer change value and gradient in {f.result.value.dtype} ({f.idle} evaluations "
@@ -272,7 +245,7 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"step may have left the domain of the loss: take smaller steps, or a method that searches. {f.gradient}"
     ),
     Status.NONFINITE_START: nonfinite_start,
-    Status.WRONG_GRADIENT: wrong_gradient,
+    Status.WRONG_GRADIENT: lambda f: wrong_gradient(f.result, f.after, f.falling),
     Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.RAISED: lambda f: f"the loss raised an error {f.after}{f.time}: {f.error}. {f.gradient}",

@@ -121,8 +121,8 @@ def uncertainty(
 
     Raises:
         TypeError, ValueError: for arguments that are not what they must be, more than 2000 parameters without
-            ``entries``, no more data than parameters, or a result with another penalty than bounds and constraints that are
-            not active.
+            ``entries``, no more data than parameters, or a result with another penalty than bounds and
+            constraints that are not active.
 
     >>> import gdjax
     >>> heads = lambda q: -(7 * jnp.log(q) + 3 * jnp.log(1 - q))  # of ten throws

@@ -73,7 +73,7 @@ def test_a_gradient_of_a_callback_is_checked_by_differences(wrong):
 
 
 def test_without_a_gradient_the_check_says_what_to_do():
-    with pytest.raises(ValueError, match="JAX cannot differentiate the loss: (?s:.*)pass grad="):
+    with pytest.raises(ValueError, match=r"JAX cannot differentiate the loss: (?s:.*)pass grad="):
         gdjax.check_gradient(by_callback, jnp.zeros(2))
 
 
