@@ -80,8 +80,21 @@ def stationarity(before: Any, point: Any, step: Scalar) -> Scalar:
     """
 
     w, x, t = before.x, point.x, step.astype(point.x.dtype)
-    slope = jnp.abs((w - x) / t + (point.grad - before.grad))
+    slope = jnp.abs(slope_of(w, before.grad, x, step) + (point.grad - before.grad))
     return vector.max_abs(jnp.maximum(slope, untold(w, x, before.grad, point.grad, t))).astype(step.dtype)
+
+
+def slope_of(x: jax.Array, grad: jax.Array, z: jax.Array, step: Scalar) -> jax.Array:
+    """``G = (x - z) / step`` for z the prox-gradient point of x: the gradient, where the penalty does not act.
+
+    It is computed as gradient + subgradient of the penalty, whose rounding has nothing to do with the length of the
+    step where the penalty does not act; 0 where the prox held an entry.
+    """
+    t = step.astype(x.dtype)
+    ahead = x - t * grad
+    blurred = jnp.abs(ahead - z) <= float(jnp.finfo(x.dtype).eps) * jnp.maximum(jnp.abs(x), jnp.abs(z))
+    pull = jnp.where(blurred, 0, (ahead - z) / t)
+    return jnp.where((x == z) & ~blurred, 0, grad + pull)
 
 
 def untold(w: jax.Array, x: jax.Array, gw: jax.Array, gx: jax.Array, step: Scalar) -> jax.Array:

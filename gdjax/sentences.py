@@ -165,18 +165,27 @@ def floor(f: Facts) -> str:
 def diverged(f: Facts) -> str:
     """The value ran away."""
     ran = f"{f.after} the value had run from {f.start_value:.4g} to {f.highest:.4g}"
-    if f.curvature > 0:
-        advice = (
-            f"the learning rate is too large. The curvature along the steps is about {f.curvature:.3g}: steps of "
-            f"about {f.stable_rate:.2g} times the gradient should be stable"
+    cause, remedy = "the learning rate is too large", ""
+    if f.result.penalty_value is not None:
+        cause = "the steps are too long"
+        remedy = (
+            ". If you gave a learning rate, lower it; steps that the method chooses are meant for convex losses: "
+            "use PANOC() or ProximalGradient(Backtracking()), which compare values"
         )
+    if f.curvature > 0:
+        known = np.isfinite(f.curvature) and f.stable_rate > 0
+        size = (
+            f". The curvature along the steps is about {f.curvature:.3g}: steps of about {f.stable_rate:.2g} times the "
+            "gradient should be stable"
+        )
+        advice = f"{cause}{size * known}{remedy}"
     elif f.curvature < 0:
         advice = (
             "the steps do not overshoot, they lead uphill. Check the gradient with gdjax.check_gradient, and the sign "
             "of the updates"
         )
     else:
-        advice = "the learning rate is too large, or the gradient wrong (gdjax.check_gradient)"
+        advice = f"{cause}, or the gradient wrong (gdjax.check_gradient){remedy}"
     return f"{ran}: {advice}. The best point seen is returned, with value {f.value:.6g}."
 
 

@@ -13,17 +13,12 @@ from gdjax import vector
 from gdjax.composite import step_norm
 from gdjax.layout import Flat
 from gdjax.methods.base import Outcome, usable
-from gdjax.methods.proximal_gradient import probe
+from gdjax.methods.proximal_gradient import LEAP, parts, probe, steepness
 from gdjax.objective import Objective, Point
-from gdjax.piecewise import piecewise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, Vector
 
 GROW = 1.2  # factor on the step after a restart, where the curvature may be another
-# Factor where the loss shows less than a tenth of the curvature that the step allows for. Not more at once: the
-# measure |y - x+| / t is at most this much smaller than at the step that was just taken, so that a step that is
-# suddenly far too long does not look like a minimum.
-LEAP = 10.0
 MAX_TRIALS = 60  # rejected steps before the search has failed
 
 
@@ -118,11 +113,14 @@ class AcceleratedProximalGradient:
         gg, xx = (v.astype(objective.dtype) for v in vector.dots((point.grad, point.grad), (point.x, point.x)))
         found = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), jnp.inf)
         found = jnp.clip(found, 0.1 * state.rate, LEAP * state.rate)
+        # Where the loss shows less than a tenth of the curvature that the step allows for. No more than tenfold at
+        # once: |y - x+| / t is at most so much smaller than at the step that was just taken, so that a step that is
+        # suddenly far too long does not look like a minimum.
         flat = (state.points == 1) | (state.rate * curvature < 1 / LEAP)
         kept = jnp.where(state.theta == 1, GROW, 1) * state.rate
         longer = jnp.where(flat, found, kept)
         shorter = jnp.where(jnp.isfinite(curvature), jnp.minimum(found, 0.5 * state.rate), 0.1 * state.rate)
-        return jnp.where(state.points == 0, probe(gg, xx), jnp.where(taken, longer, shorter))
+        return jnp.where(state.points == 0, probe(gg, xx, parts(point, point)[0]), jnp.where(taken, longer, shorter))
 
 
 def momentum(theta: Scalar) -> Scalar:
@@ -135,16 +133,3 @@ def prox_gradient(objective: Objective, point: Point, rate: Scalar) -> Vector:
     if objective.composite is None:
         return vector.add_scaled(point.x, -rate, point.grad)
     return objective.composite.descend(point.x, point.grad, rate)
-
-
-def steepness(objective: Objective, before: Point, point: Point) -> Scalar:
-    """``|y|^2 / s'y`` between two points (|y| / |s| where the loss is not convex); 0 where y is rounding."""
-    s, y = vector.subtract(point.x, before.x), vector.subtract(point.grad, before.grad)
-    pairs = (s, s), (s, y), (y, y), (point.grad, point.grad)
-    ss, sy, yy, gg = (v.astype(objective.dtype) for v in vector.dots(*pairs))
-    known = (ss > 0) & (yy > (100 * objective.eps) ** 2 * gg)
-
-    def steep(ss: Scalar, sy: Scalar, yy: Scalar, known: jax.Array) -> Scalar:
-        return jnp.where(known, jnp.where(sy > 0, yy / sy, jnp.sqrt(yy / ss)), 0)
-
-    return piecewise(steep)(ss, sy, yy, known)

@@ -11,20 +11,18 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
-from gdjax.composite import stationarity, step_norm
+from gdjax.composite import slope_of, stationarity, step_norm
 from gdjax.in_place import branch
 from gdjax.layout import Flat
-from gdjax.line_search.base import denoise
 from gdjax.methods.base import Outcome, usable
 from gdjax.methods.pairs import Pairs, empty, remember, solve
-from gdjax.methods.proximal_gradient import probe
+from gdjax.methods.proximal_gradient import LEAP, change, probe, steepness
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, static_field
 from gdjax.varying import cond
 from gdjax.vector import Scalar
 
 ALPHA, BETA = 0.95, 0.5  # the authors' constants: share of 1 / step for the curvature, share of the sure decrease
-NOISE = 1e-10  # share of the value that is taken for noise, as in `searching`
 HALVINGS = 4  # of tau before the proximal gradient step is taken instead
 MAX_TRIALS = 60  # halvings of the step before the search has failed
 
@@ -35,6 +33,7 @@ class Base(NamedTuple):
     point: Point  # x, its loss and gradient
     z: jax.Array  # prox(x - gamma g)
     envelope: Scalar  # forward-backward envelope f + g'(z - x) + |z - x|^2 / 2 gamma + penalty(z) at x
+    slope: jax.Array  # G = (x - z) / gamma, the part of a gradient
 
 
 class PANOCState(NamedTuple):
@@ -94,8 +93,8 @@ class PANOC:
         if objective.composite is None:
             raise ValueError("PANOC is for a loss with a penalty; without one use LBFGS, which it would be")
         zero, x = jnp.zeros((), objective.dtype), objective.start
-        base = Base(objective.blank, x, objective.blank.value)
         o, no = jnp.zeros_like(x), jnp.asarray(False)
+        base = Base(objective.blank, x, objective.blank.value, o)
         memory = empty(self.memory, x, objective.dtype)
         return PANOCState(objective.blank, base, x, no, zero, o, zero, x, o, memory, jnp.asarray(-1, jnp.int32))
 
@@ -113,15 +112,20 @@ class PANOC:
         first = state.gamma == 0
         finite, _ = usable(w, state.base.point)
         gg, xx = (v.astype(dtype) for v in vector.dots((w.grad, w.grad), (w.x, w.x)))
-        gamma = jnp.where(first, probe(gg, xx), state.gamma)
+        gamma = jnp.where(first, probe(gg, xx, w.smooth), state.gamma)
         candidate = envelope(objective, w, gamma)
-        r = vector.subtract(state.base.point.x, state.base.z)
-        ahead = vector.subtract(w.x, candidate.z)
-        rr, rr_ahead = (v.astype(dtype) for v in vector.dots((r, r), (ahead, ahead)))
-        sure = BETA * (1 - ALPHA) / (2 * gamma) * rr
-        noise, fall = objective.noise(state.base.envelope), state.base.envelope - sure - candidate.envelope
-        # Where envelopes differ by rounding, the residual must fall.
-        falls = finite & ((fall > noise) | ((fall >= -noise) & (rr_ahead < rr)))
+        base, x = state.base, state.base.point
+        rise, slope, ss = change(objective, x, w)
+        squares = vector.dots((base.slope, base.slope), (candidate.slope, candidate.slope))
+        before, after = (v.astype(dtype) for v in squares)
+        sure = 0.5 * BETA * (1 - ALPHA) * gamma * before
+        fall = (base.envelope - x.smooth) - (candidate.envelope - w.smooth) - rise - sure
+        # Where penalties differ by rounding, the residual must fall.
+        noise = objective.noise(base.envelope - x.smooth)
+        falls = finite & ((fall > noise) | ((fall >= -noise) & (after < before)))
+        # Where the loss bends more on the way than gamma allows for, the envelope is none, and values must tell.
+        fits = rise - slope <= ALPHA * 0.5 * ss / gamma + objective.noise(x.smooth)
+        falls &= fits | (w.value <= state.iterate.value)
         tau = jnp.where(state.tau > 0.5**HALVINGS, 0.5 * state.tau, 0)
         taken = first | falls
         to_z = taken | (tau == 0)
@@ -135,19 +139,14 @@ class PANOC:
             gamma=gamma,
             tau=tau,
         )
-        return new, Outcome(first & finite, gamma, jnp.asarray(False), sure_decrease(base, gamma))
+        return new, Outcome(first & finite, gamma, jnp.asarray(False), promise(new))
 
     def at_z(self, objective: Objective, state: PANOCState, z: Point) -> tuple[PANOCState, Outcome]:
         """Take z as the new iterate if the step gamma was short enough, and turn; else shorten it."""
-        dtype = objective.dtype
         x, gamma = state.base.point, state.gamma
         finite, _ = usable(z, x)
-        d = vector.subtract(z.x, x.x)
-        pairs = (d, x.grad), (d, z.grad), (d, d)
-        slope, slope_after, dd = (v.astype(dtype) for v in vector.dots(*pairs))
-        noise = max(NOISE, 8 * objective.eps) * jnp.abs(x.smooth)
-        value = denoise(x.smooth, slope, jnp.ones((), dtype), z.smooth, slope_after, noise)
-        bends = value - x.smooth - slope
+        rise, slope, dd = change(objective, x, z)
+        bends = rise - slope
         rounding = objective.noise(x.smooth)
         fits = finite & (bends <= ALPHA * 0.5 * dd / gamma + rounding)
         probe = state.trials < 0  # it only tells the curvature
@@ -155,36 +154,41 @@ class PANOC:
         shorter = jnp.where(finite, jnp.clip(0.9 * found, 0.1 * gamma, 0.5 * gamma), 0.1 * gamma)
         found = jnp.where(finite, found, 0.1 * gamma)
         taken = fits & ~probe
-        gamma = jnp.where(taken, gamma, jnp.where(probe, found, shorter))
-        # One prox: of z, in case it is the next x, or of x again with the other step.
-        other = envelope(objective, vector.where(taken, z, x), gamma)
+        # Where the loss bends far less than gamma allows for, gamma had been shortened by what is now behind.
+        bend = gamma * steepness(objective, x, z)
+        unknown = (bend == 0) & ((state.memory.stored == 0) | (state.tau == 0))
+        far_less = unknown | ((bend > 0) & (bend < 1 / LEAP))
+        longer = gamma * jnp.where(far_less, jnp.minimum(LEAP, ALPHA / jnp.where(bend > 0, bend, ALPHA / LEAP)), 1)
+        gamma = jnp.where(taken, longer, jnp.where(probe, found, shorter))
+        # One prox: of z, in case it is the next x, or of x again with the other step; or of the iterate, if x is a
+        # candidate above it, taken for an envelope that was none.
+        before = vector.where(x.value <= state.iterate.value, x, state.iterate)
+        other = envelope(objective, vector.where(taken, z, before), gamma)
         again = state._replace(base=other, trial=other.z, gamma=gamma, trials=state.trials + 1)
-        new = branch(taken, lambda state: self.turn(objective, state, z, other), lambda _: again, state)
-        # A step so short that rounding swallows it leads nowhere.
-        failed = (~taken & (new.trials >= MAX_TRIALS)) | (jnp.all(d == 0) & ~probe)
-        return new, Outcome(taken, state.gamma, failed, sure_decrease(other, gamma))
+        new = branch(taken, lambda state: self.turn(objective, state, z, other, gamma), lambda _: again, state)
+        # A step so short that rounding swallows it leads nowhere, if no candidate does.
+        failed = (~taken & (new.trials >= MAX_TRIALS)) | ((dd == 0) & ~probe & (state.tau == 0))
+        return new, Outcome(taken, state.gamma, failed, promise(new))
 
-    def turn(self, objective: Objective, state: PANOCState, z: Point, ahead: Base) -> PANOCState:
+    def turn(self, objective: Objective, state: PANOCState, z: Point, ahead: Base, gamma: Scalar) -> PANOCState:
         """From x to z, which is the next x unless a candidate is better: learn from both steps, then a candidate."""
-        x, gamma = state.base.point.x, state.gamma.astype(z.x.dtype)
-        at_x, at_z = (x - state.base.z) / gamma, (z.x - ahead.z) / gamma
-        memory, _ = remember(state.memory, x - state.x_before, at_x - state.map_before)
-        memory, _ = remember(memory, z.x - x, at_z - at_x)
+        x, same = state.base.point.x, gamma == state.gamma
+        memory, _ = remember(state.memory, x - state.x_before, state.base.slope - state.map_before)
+        memory, _ = remember(memory, jnp.where(same, z.x - x, 0), ahead.slope - state.base.slope)
         # Entries that the prox leaves where they were (zeros of L1, bounds) stay there.
-        moving = z.x != ahead.z
-        direction = solve(memory, at_z, moving)
+        direction = solve(memory, ahead.slope, ahead.slope != 0)
         usual = (memory.stored > 0) & jnp.isfinite(vector.max_abs(direction))
-        one = jnp.ones_like(state.tau)
+        one = usual.astype(state.tau.dtype)
         return PANOCState(
             iterate=z._replace(grad_norm=stationarity(state.base.point, z, state.gamma)),
             base=ahead,
             trial=jnp.where(usual, candidate_at(objective, ahead, direction, one), ahead.z),
             at_z=~usual,
-            gamma=state.gamma,
+            gamma=gamma,
             direction=direction,
             tau=one,
             x_before=z.x,
-            map_before=at_z,
+            map_before=ahead.slope,
             memory=memory,
             trials=jnp.zeros_like(state.trials),
         )
@@ -197,7 +201,8 @@ def envelope(objective: Objective, point: Point, gamma: Scalar) -> Base:
     z = composite.descend(point.x, point.grad, gamma)
     d = vector.subtract(z, point.x)
     slope, dd = (v.astype(objective.dtype) for v in vector.dots((d, point.grad), (d, d)))
-    return Base(point, z, point.smooth + slope + 0.5 * dd / gamma + composite.value(z))
+    slopes = slope_of(point.x, point.grad, z, gamma)
+    return Base(point, z, point.smooth + slope + 0.5 * dd / gamma + composite.value(z), slopes)
 
 
 def candidate_at(objective: Objective, base: Base, direction: jax.Array, tau: Scalar) -> jax.Array:
@@ -208,7 +213,8 @@ def candidate_at(objective: Objective, base: Base, direction: jax.Array, tau: Sc
     return composite.into_domain(candidate, composite.value(candidate))
 
 
-def sure_decrease(base: Base, gamma: Scalar) -> Scalar:
-    """What a proximal gradient step from x brings at least, if gamma is short enough."""
-    d = vector.subtract(base.point.x, base.z)
-    return 0.5 * vector.dot(d, d).astype(gamma.dtype) / gamma
+def promise(state: PANOCState) -> Scalar:
+    """Decrease that the model promises: at least that of a proximal gradient step, if gamma is short enough."""
+    slope, gamma = state.base.slope, state.gamma
+    along, square = (v.astype(gamma.dtype) for v in vector.dots((slope, state.direction), (slope, slope)))
+    return 0.5 * jnp.maximum(-along, gamma * square)

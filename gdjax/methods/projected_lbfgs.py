@@ -26,6 +26,7 @@ from gdjax.vector import Scalar
 NOISE = 1e-10  # share of the value that the search takes for noise, as in `searching`
 DECREASE = 1e-4  # Armijo's constant (Nocedal & Wright)
 GROW = 10.0  # factor on the step where the loss has shown no curvature, as in `searching`
+SLACK = 32.0  # roundings of the parameters within which the minimum is found, as in `progress`
 MAX_TRIALS = 30  # rejected steps before the memory is dropped
 
 
@@ -36,7 +37,10 @@ class ProjectedState(NamedTuple):
     trial: jax.Array  # clip(x + alpha d)
     direction: jax.Array  # d
     step_size: Scalar  # alpha
-    pairs: Pairs
+    pairs: Pairs  # of x / units
+    units: jax.Array  # of each parameter; 1 until the descent begins anew
+    fresh: jax.Array  # whether it has just done so
+    scaled: jax.Array  # whether it has ever done so
     rounding: Scalar  # change of the loss that the rounding of x makes at the iterate
     trials: jax.Array  # rejected since the iterate
     blocked: jax.Array  # whether the loss was not finite at one of them
@@ -51,6 +55,9 @@ class ProjectedLBFGS:
     with the memory, and no sorting. alpha is halved or interpolated until
     ``f(x + s) <= f(x) + 1e-4 g's`` for the projected step s. Where values differ by rounding, slopes decide.
 
+    Where no step is found the descent begins anew, without pairs and in x / |x|: one theta for all cannot serve
+    parameters of very different units, of which it makes some move by less than their rounding.
+
     The measure of stationarity is the norm of ``(x - clip(x - t g)) / t`` with ``t = min(1, 1 / theta)``: at
     least that of ``x - clip(x - g)``, and it scales with the loss and with x.
 
@@ -63,6 +70,7 @@ class ProjectedLBFGS:
     layout: ClassVar[Any] = Flat
     searches: ClassVar[bool] = True
     accepts_penalty: ClassVar[bool] = True
+    models: ClassVar[bool] = True
     name: ClassVar[str] = "LBFGS with bounds"
 
     @classmethod
@@ -80,7 +88,9 @@ class ProjectedLBFGS:
         """At the start."""
         zero, n, x = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32), objective.start
         pairs = empty(self.memory, x, objective.dtype)
-        return ProjectedState(objective.blank, x, jnp.zeros_like(x), zero, pairs, zero, n, n > 0)
+        units = jnp.ones_like(x)
+        no = jnp.asarray(False)
+        return ProjectedState(objective.blank, x, jnp.zeros_like(x), zero, pairs, units, no, no, zero, n, no)
 
     def step(self, objective: Objective, state: ProjectedState, point: Point) -> tuple[ProjectedState, Outcome]:
         """Take the point and turn; or try a shorter step; or begin anew."""
@@ -97,7 +107,7 @@ class ProjectedLBFGS:
 
         shorter = alpha * piecewise(parabola)(slope, value - before.value, slope < 0)
         spent = (state.trials + 1 >= MAX_TRIALS) | jnp.all(s == 0)
-        anew = ~taken & spent & (state.pairs.stored > 0)
+        anew = ~taken & spent & ~state.fresh
         failed = ~taken & spent & ~anew
         state = state._replace(blocked=state.blocked | ~finite)
         again = state._replace(step_size=shorter, trials=state.trials + 1)
@@ -108,24 +118,30 @@ class ProjectedLBFGS:
             lambda _: again,
             state,
         )
-        return new, Outcome(finite & taken, alpha, failed, promise(new))
+        return new, Outcome(finite & taken, alpha, failed, promise(new), settled=settled(objective, new))
 
     def turn(self, objective: Objective, state: ProjectedState, point: Point, anew: jax.Array) -> ProjectedState:
         """From the new iterate (the old one, to begin anew): learn from the step, then a direction."""
         before, dtype = state.iterate, objective.dtype
         first = before.value == jnp.inf
-        pairs, good = remember(state.pairs, point.x - before.x, point.grad - before.grad)
+        units = jnp.where(anew, units_of(objective, point.x), state.units)
+        pairs, good = remember(state.pairs, (point.x - before.x) / units, (point.grad - before.grad) * units)
         pairs = vector.where(anew, forget(state.pairs), pairs)
-        scale = jnp.where(first, length_of(point.grad).astype(dtype), pairs.theta)  # the first step has length 1
+        # The first step has length 1; anew it is just so long that rounding does not hide what it tells.
+        length, short = length_of(point.grad * units).astype(dtype), float(jnp.finfo(point.x.dtype).eps) ** 0.5
+        scale = jnp.where(first, length, jnp.where(anew, length / short, pairs.theta))
         pairs = pairs._replace(theta=scale)
-        direction, norm = descend(objective, pairs, point, state.blocked & ~anew)
+        direction, norm = descend(objective, pairs, units, point, state.blocked & ~anew)
         grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
         alpha = jnp.where(good | first | anew, 1, grown).astype(dtype)
         rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(dtype)
         trial = clip(objective, point.x + alpha.astype(direction.dtype) * direction)
         point = point._replace(grad_norm=norm)
         count = jnp.zeros_like(state.trials)
-        return ProjectedState(point, trial, direction, alpha, pairs, rounding, count, count > 0)
+        scaled = state.scaled | anew
+        return ProjectedState(
+            point, trial, direction, alpha, pairs, units, anew, scaled, rounding, count, jnp.zeros_like(anew)
+        )
 
 
 def bounds_of(objective: Objective) -> tuple[jax.Array, jax.Array]:
@@ -141,6 +157,15 @@ def clip(objective: Objective, x: jax.Array) -> jax.Array:
     return jnp.clip(x, *bounds_of(objective))
 
 
+def units_of(objective: Objective, x: jax.Array) -> jax.Array:
+    """The size of each parameter, now or at the start; if that is 0 the width of its box; 1 without."""
+    lower, upper = bounds_of(objective)
+    width = upper - lower
+    width = jnp.where(jnp.isfinite(width) & (width > 0), width, 1)
+    size = jnp.maximum(jnp.abs(x), jnp.abs(objective.start))
+    return jnp.where(size > 0, size, width)
+
+
 def length_of(g: jax.Array) -> jax.Array:
     """The norm, whose squares may be too small or too large for the dtype; 1 for zero."""
     largest = vector.max_abs(g)
@@ -154,19 +179,27 @@ def promise(state: ProjectedState) -> Scalar:
     return jnp.where(decrease <= state.rounding, 0, decrease)
 
 
-def descend(objective: Objective, pairs: Pairs, point: Point, blocked: jax.Array) -> tuple[jax.Array, Scalar]:
+def settled(objective: Objective, state: ProjectedState) -> jax.Array:
+    """Whether the model, in units that hide no parameter's step, has its minimum within some roundings of here."""
+    within = jnp.abs(state.direction) <= SLACK * objective.eps * jnp.abs(state.iterate.x)
+    return state.scaled & (state.pairs.stored > 0) & jnp.all(within)
+
+
+def descend(
+    objective: Objective, pairs: Pairs, units: jax.Array, point: Point, blocked: jax.Array
+) -> tuple[jax.Array, Scalar]:
     """The direction d at a point, and its measure of stationarity.
 
     Where the way to it was ``blocked`` by values that are not finite, a bound that is near is no reason to stop.
     """
     lower, upper = bounds_of(objective)
     x, g, dtype = point.x, point.grad, objective.dtype
-    t = (1 / pairs.theta).astype(x.dtype)
+    t = units * (units / pairs.theta.astype(x.dtype))
     ahead = x - t * g
     active = ((ahead <= lower) & (g > 0)) | ((ahead >= upper) & (g < 0)) | (lower == upper)
     free = ~active
     to_bound = jnp.where(g > 0, lower, upper) - x
-    newton = solve(pairs, jnp.where(free, g, 0), free)
+    newton = units * solve(pairs, jnp.where(free, units * g, 0), free)
     d = jnp.where(free, newton, jnp.where(lower == upper, 0, to_bound))
     # By rounding or overflow uphill: the projected gradient step instead.
     downhill = vector.dot(jnp.where(free, newton, 0), g) <= 0

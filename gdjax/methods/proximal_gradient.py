@@ -16,7 +16,7 @@ from gdjax import vector
 from gdjax.composite import stationarity, step_norm
 from gdjax.layout import Flat
 from gdjax.line_search.backtracking import Backtracking
-from gdjax.line_search.base import LineSearch, denoise
+from gdjax.line_search.base import LineSearch
 from gdjax.methods.base import Outcome, usable
 from gdjax.objective import Objective, Point
 from gdjax.piecewise import piecewise
@@ -24,8 +24,11 @@ from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, Vector
 
 Q, R = 1.5, 0.75  # the authors' recommendation: steps never shorter than Malitsky and Mishchenko's
-PROBE = 1e-2  # length of the first trial step in units of 1 + |x|: it only measures the curvature
+PROBE = 1e-2  # length of the first trial step in units of 1 + |x|, or |f| / |g|: it only measures the curvature
 NOISE = 1e-10  # share of the value that is taken for noise, as in `searching`
+LEAP = 10.0  # factor on a step so short that the loss shows no curvature
+ROUNDED = 0.05  # a change of the gradient by so large a share is no rounding, in half precision neither
+BLURRED = 10.0  # noises by which the loss may seem to change in a step too short to change it
 SHORTEN = 0.1  # factor on an adaptive step that led to where the loss is not finite
 
 
@@ -112,10 +115,14 @@ class ProximalGradient:
         iterate, trial = ahead(objective, state, vector.where(keep, point, state.iterate), rate, keep)
         # The first adaptive step is a probe, whose ratio to the second says nothing.
         before = jnp.where(state.points <= 1, rate if adaptive else state.rate, state.rate)
-        count = state.points + (keep.astype(jnp.int32) if adaptive else 1)
+        # Until the loss shows its curvature, each step is a probe.
+        blind = jnp.asarray(False)
+        if adaptive:
+            blind = (state.points == 1) & (steepness(objective, state.iterate, point) == 0)
+        count = state.points + ((keep & ~blind).astype(jnp.int32) if adaptive else 1)
         new = ProximalState(iterate, trial, rate, jnp.where(keep, before, state.rate_before), count)
         d = vector.subtract(iterate.x, trial)
-        left = 0.5 * vector.dot(d, d).astype(objective.dtype) / rate
+        left = jnp.where(blind, jnp.inf, 0.5 * vector.dot(d, d).astype(objective.dtype) / rate)
         # A second step that moves nothing leads nowhere: at a corner the first has told that the point is stationary.
         again = jnp.all(d == 0) & jnp.all(point.x == state.iterate.x)
         return new, Outcome(finite, state.rate, adaptive & again, left)
@@ -136,35 +143,36 @@ class ProximalGradient:
         finite, keep = usable(point, state.iterate)
         before, dtype = state.iterate, objective.dtype
         first = before.value == jnp.inf
-        d = vector.subtract(point.x, before.x)
-        slope, slope_after, dd = (v.astype(dtype) for v in vector.dots((d, before.grad), (d, point.grad), (d, d)))
-        noise = max(NOISE, 8 * objective.eps) * jnp.abs(before.value)
-        one = jnp.ones((), dtype)
-        old, new, penalty = parts(before, point)
-        value = denoise(old, slope, one, new, slope_after, noise)
+        rise, slope, dd = change(objective, before, point)
+        penalty = parts(before, point)[2]
         sure = dd / jnp.where(first, 1, state.rate)
         promised = jnp.minimum(slope + penalty, -sure)  # the prox says so; the difference of two penalties is rounded
-        gain = value - old + penalty
+        gain = rise + penalty
         decrease, initial, grow = (jnp.asarray(v).astype(dtype) for v in (rule.decrease, rule.initial, rule.grow))
         # Where the gain is rounding, that the loss bends as little as the step asks for: this knows no penalty.
         blurred = jnp.abs(gain) <= objective.noise(before.value)
-        descends = jnp.where(blurred, value - old - slope <= 0.5 * sure, gain <= decrease * promised)
+        descends = jnp.where(blurred, rise - slope <= 0.5 * sure, gain <= decrease * promised)
         taken = keep & (first | (finite & descends))
         trials = jnp.where(taken, 0, state.points + 1)
-        shorter = state.rate * piecewise(parabola)(slope, value - old, finite)
-        rate = jnp.where(first, initial, jnp.where(taken, grow * state.rate, shorter))
+        shorter = state.rate * piecewise(parabola)(slope, rise, finite)
+        # Where the loss shows no curvature the step is far too short, and what it promises says nothing.
+        blind = steepness(objective, before, point) == 0
+        longer = jnp.where(blind, jnp.maximum(grow, LEAP), grow) * state.rate
+        rate = jnp.where(first, initial, jnp.where(taken, longer, shorter))
         iterate, trial = ahead(objective, state, vector.where(taken, point, before), rate, taken)
         # A step that was shortened until rounding swallowed it has led nowhere.
-        failed = (~taken & (trials >= rule.max_trials)) | (jnp.all(d == 0) & (state.points > 0))
-        left = jnp.where(first, jnp.inf, -0.5 * promised)
+        failed = (~taken & (trials >= rule.max_trials)) | ((dd == 0) & (state.points > 0))
+        left = jnp.where(first | blind, jnp.inf, -0.5 * promised)
         return ProximalState(iterate, trial, rate, state.rate, trials), Outcome(
             taken & finite, state.rate, failed, left
         )
 
 
-def probe(gg: Scalar, xx: Scalar) -> Scalar:
-    """The first step, from the squared norms of gradient and x."""
-    return PROBE * (1 + vector.root(xx)) / jnp.sqrt(jnp.where(gg > 0, gg, 1))
+def probe(gg: Scalar, xx: Scalar, value: Scalar) -> Scalar:
+    """The first step, from the squared norms of gradient and x, and the loss."""
+    norm, size = jnp.sqrt(jnp.where(gg > 0, gg, 1)), vector.root(xx)
+    reach = jnp.maximum(jnp.abs(value) / norm, size)  # in small units 1 is far away
+    return PROBE * jnp.where(reach > 0, jnp.minimum(1 + size, reach), 1) / norm
 
 
 def parabola(slope: Scalar, rise: Scalar, finite: jax.Array) -> Scalar:
@@ -178,6 +186,23 @@ def parts(before: Point, point: Point) -> tuple[Scalar, Scalar, Scalar]:
     if point.smooth is None:
         return before.value, point.value, jnp.zeros_like(point.value)
     return before.smooth, point.smooth, point.penalty - before.penalty
+
+
+def change(objective: Objective, before: Point, point: Point) -> tuple[Scalar, Scalar, Scalar]:
+    """Rise of the loss over a step, as the slopes imply it where rounding hides it; the slope before; |step|^2.
+
+    Where not even what the slopes imply is above the noise, values say nothing of the step.
+    """
+    s = vector.subtract(point.x, before.x)
+    pairs = (s, before.grad), (s, point.grad), (s, s)
+    slope, slope_after, ss = (v.astype(objective.dtype) for v in vector.dots(*pairs))
+    old, new, _ = parts(before, point)
+    noise = max(NOISE, 8 * objective.eps) * jnp.abs(old)
+    rounding = 8 * objective.eps * vector.abs_dot(before.x, before.grad).astype(objective.dtype)
+    noise += jnp.minimum(rounding, objective.eps**0.5 * jnp.abs(old))
+    noise = jnp.where(jnp.abs(slope) + jnp.abs(slope_after) <= noise, BLURRED * noise, noise)
+    rise = new - old
+    return jnp.where(jnp.abs(rise) <= noise, 0.5 * (slope + slope_after), rise), slope, ss
 
 
 def ahead(
@@ -204,11 +229,27 @@ def adapt(objective: Objective, state: ProximalState, point: Point) -> Scalar:
     t, before = state.rate, state.rate_before
     moved = ss > 0
     ss = jnp.where(moved, ss, 1)
-    curvature, squared = t * sy / ss, t**2 * yy / ss
+    curvature, squared = t * (sy / ss), (t * (vector.root(yy) / jnp.sqrt(ss))) ** 2  # t^2 may overflow
     grown = t * jnp.sqrt(1 / Q + t / jnp.where(before > 0, before, t))
     bracket = squared + 2 * (R - 1) * curvature + 1 - 2 * R
     bounded = t * jnp.sqrt((1 - R / Q) / jnp.where(bracket > 0, bracket, 1))
     adapted = jnp.where(bracket > 0, jnp.minimum(grown, bounded), grown)
-    after_probe = jnp.where(sy > 0, sy / jnp.where(yy > 0, yy, 1), 10 * t)
-    rate = jnp.where(state.points == 0, probe(gg, xx), jnp.where(state.points == 1, after_probe, adapted))
+    steep = steepness(objective, state.iterate, point)
+    after_probe = jnp.where(steep > 0, 1 / jnp.where(steep > 0, steep, 1), LEAP * t)
+    rate = jnp.where(
+        state.points == 0, probe(gg, xx, parts(point, point)[0]), jnp.where(state.points == 1, after_probe, adapted)
+    )
     return jnp.where(moved | (state.points == 0), rate, t)
+
+
+def steepness(objective: Objective, before: Point, point: Point) -> Scalar:
+    """``|y|^2 / s'y`` between two points (|y| / |s| where the loss is not convex); 0 where y is rounding."""
+    s, y = vector.subtract(point.x, before.x), vector.subtract(point.grad, before.grad)
+    pairs = (s, s), (s, y), (y, y), (point.grad, point.grad)
+    ss, sy, yy, gg = (v.astype(objective.dtype) for v in vector.dots(*pairs))
+    known = (ss > 0) & (yy > min(100 * objective.eps, ROUNDED) ** 2 * gg)
+
+    def steep(ss: Scalar, sy: Scalar, yy: Scalar, known: jax.Array) -> Scalar:
+        return jnp.where(known, jnp.where(sy > 0, yy / sy, jnp.sqrt(yy / ss)), 0)
+
+    return piecewise(steep)(ss, sy, yy, known)
