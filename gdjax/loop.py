@@ -6,18 +6,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import progress, stopping, vector, warm_start
+from gdjax import entrywise, progress, stopping, vector, warm_start
 from gdjax.given_gradient import review
 from gdjax.history import Record
 from gdjax.in_place import as_written, in_loops, update_if, while_loop
 from gdjax.limits import Limits
-from gdjax.methods.base import Method, asks_products, name_of
+from gdjax.methods.base import Method, asks_products, leaves_fixed, name_of
 from gdjax.objective import Objective, Point
 from gdjax.one_function import one_function
 from gdjax.progress import Progress, Trip
 from gdjax.result import Result
 from gdjax.stopping import Status
 from gdjax.varying import cond, vary
+from gdjax.vector import Vector
 
 
 class Carry(NamedTuple):
@@ -25,6 +26,7 @@ class Carry(NamedTuple):
 
     state: Any  # of the method
     best: Point  # the best point seen, if it is not the iterate
+    first: Vector | None  # size of each entry of the gradient at first, for methods that end by themselves
     progress: Progress
     record: Record | None  # the history, if wanted
     status: jax.Array
@@ -53,6 +55,7 @@ class Loop(NamedTuple):
         carry = Carry(
             state=warm_start.begin(self.method.init(self.objective), self.warm),
             best=self.objective.blank,
+            first=entrywise.begin(self.objective) if self.method.searches else None,
             progress=progress.begin(self.objective),
             record=Record.empty(self.capacity, self.objective.dtype) if self.capacity else None,
             status=jnp.asarray(Status.RUNNING, jnp.int32),
@@ -67,10 +70,15 @@ class Loop(NamedTuple):
         if self.trips is not None:  # what only decides when to stop has no part in the derivative
             trip = jax.lax.stop_gradient(trip)
         now = progress.advance(self.objective, self.stop.tol, carry.progress, trip)
-        now, status = stopping.test(self.objective, self.stop, self.method, now, trip)
+        first, left = carry.first, None
+        if first is not None:
+            asked = stopping.exhausted(now, trip)
+            first, left = entrywise.follow(first, trip, carry.progress.steps, asked)
+        now, status = stopping.test(self.objective, self.stop, self.method, now, trip, left)
         carry = Carry(
             state=state,
             best=self.keep_best(carry, now, point, trip.outcome.accepted),
+            first=first,
             progress=now,
             record=None if carry.record is None else carry.record.add(now, trip),
             status=status,
@@ -135,6 +143,7 @@ class Loop(NamedTuple):
             progress=progress.finite(now),
             stop=self.stop,
             maximized=sign < 0,
+            unmoved=self.objective.unmoved(point) if leaves_fixed(self.method) else None,
             automatic=None if automatic is None else self.objective.grad_to_user(automatic),
             compared_with=self.objective.compared_with,
             method=None if self.objective.composite is None else name_of(self.method),

@@ -81,6 +81,13 @@ class Objective:
         x, grad, one = point.x, point.grad, jnp.ones((), self.dtype)
         return point._replace(grad_norm=step_norm(x, grad, self.composite.descend(x, grad, one), one))
 
+    def unmoved(self, point: Point) -> Any:
+        """Of each leaf of params, whether it is as it was at the start, with a gradient that is not zero."""
+        if self.composite is not None:
+            return None
+        still = lambda old, new, g: jnp.all(old == new) & jnp.any(g != 0)
+        return jax.tree.map(still, *map(self.layout.unravel, (self.start, point.x, point.grad)))
+
     def to_user(self, point: Point) -> dict[str, Any]:
         """params, value, grad (in `jax.grad`'s convention) and aux of the user's own function."""
         sign = jnp.asarray(self.sign, self.dtype)

@@ -209,7 +209,7 @@ def jump(loop: Loop, carry: Carry, params: Any, evals: jax.Array, steepest: jax.
         start_norm=old.start_norm,
         largest_norm=jnp.maximum(old.largest_norm, steepest.astype(old.largest_norm.dtype)),
     )
-    return fresh._replace(progress=progress, record=carry.record)
+    return fresh._replace(progress=progress, record=carry.record, first=carry.first)
 
 
 def reopen(loop: Loop, carry: Carry) -> Carry:

@@ -54,6 +54,9 @@ class Result:
     penalty_value: Any = None  # NaN if only its prox is known: then value = loss_value
     penalty: Any = None  # the penalty itself, for the words on its active set
     method: str | None = static_field(None)  # with a penalty: which method was used
+    unmoved: Any = (
+        None  # for methods without a search: of each leaf, whether it never moved, with a gradient that is not 0
+    )
     exception: Exception | None = static_field(None)  # with status RAISED: what the loss raised, as it reached Python
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 from gdjax.given_gradient_words import unchecked, wrong_gradient
 from gdjax.progress import PATIENCE, gradient_threshold
 from gdjax.pytrees import named_leaves
+from gdjax.remedies import end_of_domain, fixed, out_of_range
 from gdjax.stopping import Status
 
 if TYPE_CHECKING:
@@ -70,10 +71,11 @@ class Facts:
         self.stable_rate = float(p.stable_rate)
         absolute = 0.0 if stop.gradient is None else float(stop.gradient)
         self.threshold = max(float(gradient_threshold(stop.tol, p, result.value)), absolute)
-        self.settled, self.outside = bool(p.settled), int(p.nonfinite)
+        self.settled, self.domain = bool(p.settled), end_of_domain(result)
         self.target = None if stop.target is None else sign * float(stop.target)
         self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
         self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
+        self.scale = out_of_range(result)
         self.stop, self.falling, self.up = stop, "rising" if result.maximized else "falling", sign < 0
 
     @property
@@ -95,7 +97,8 @@ class Facts:
         """The gradient test, which did not hold."""
         best = "" if self.at_best else "The descent ended above the best point seen, which is returned. "
         value, norm, zero = self.value, self.grad_norm, self.threshold
-        return f"{best}The value is {value:.6g}, the {self.norm} {norm:.3g} (it counts as zero below {zero:.3g})."
+        numbers = f"The value is {value:.6g}, the {self.norm} {norm:.3g} (it counts as zero below {zero:.3g})."
+        return f"{best}{numbers}{fixed(self.result)}"
 
     @property
     def error(self) -> str:
@@ -119,21 +122,6 @@ class Facts:
         """For a descent that came to its limit; who stops one knows why."""
         more = "Allow more steps, or try another method. " if self.idle < PATIENCE else "Try another method. "
         return f"{self.trend} {more if self.steps > 0 else ''}{self.gradient}"
-
-    @property
-    def domain(self) -> str:
-        """Where the loss ends, if it does near here; the remedy."""
-        if not self.outside:
-            return ""
-        trials = f"at {self.outside} of the trials" if self.outside > 1 else "at a trial"
-        remedy = "keep away from there with penalty=gdjax.penalties.Box(lower, upper)"
-        if self.result.penalty_value is not None:
-            remedy = "keep the constraint away from there (Box(1e-6, ...), Simplex(lower=1e-6)), use a softmax or exp"
-        return (
-            f"the loss is not finite {trials} from here: its domain ends nearby, or numbers overflow (then rescale "
-            "the loss or the parameters, or use logaddexp for a logarithm of exponentials). At the end of a domain "
-            f"{remedy}"
-        )
 
 
 def converged(f: Facts) -> str:
@@ -193,11 +181,22 @@ def stalled(f: Facts) -> str:
     """Nothing went on."""
     why = "the steps may be too large to settle, the loss not smooth, or the gradient wrong (gdjax.check_gradient)"
     why = f.domain or why
-    if f.curvature > 0:
+    if f.scale:
+        why = f.scale
+    elif f.curvature > 0:
         why = f"the steps overshoot the valley; steps of about {f.stable_rate:.2g} times the gradient should settle"
     return (
         f"{f.after} the last {f.idle} evaluations brought neither a lower value nor a smaller gradient: "
         f"{why}. {f.gradient}"
+    )
+
+
+def step_too_small(f: Facts) -> str:
+    """Nothing changes any more."""
+    remedy = f.scale or f"raise the learning rate{'' if f.double else ', use float64'} or rescale the loss"
+    return (
+        f"{f.after} the steps no longer change value and gradient in {f.result.value.dtype} ({f.idle} evaluations "
+        f"without progress): {remedy}. {f.gradient}"
     )
 
 
@@ -207,7 +206,7 @@ def search_failed(f: Facts) -> str:
         "the gradient may be wrong (gdjax.check_gradient), the loss not smooth here, or its rounding too coarse"
         f"{'' if f.double else ' (try float64)'}"
     )
-    return f"{f.after} no step lowers the loss as its gradient promises: {f.domain or why}. {f.gradient}"
+    return f"{f.after} no step lowers the loss as its gradient promises: {f.scale or f.domain or why}. {f.gradient}"
 
 
 def nonfinite_start(f: Facts) -> str:
@@ -238,11 +237,7 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.MAX_STEPS: lambda f: f"the limit of {int(f.stop.max_steps)} steps came first, {f.after}. {f.advice}",
     Status.MAX_EVALS: lambda f: f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.advice}",
     Status.STALLED: stalled,
-    Status.STEP_TOO_SMALL: lambda f: (
-        f"{f.after} the steps no longer change value and gradient in {f.result.value.dtype} ({f.idle} evaluations "
-        f"without progress): raise the learning rate{'' if f.double else ', use float64'} or "
-        f"rescale the loss. {f.gradient}"
-    ),
+    Status.STEP_TOO_SMALL: step_too_small,
     Status.LINE_SEARCH_FAILED: search_failed,
     Status.DIVERGED: diverged,
     Status.UNBOUNDED: lambda f: (

@@ -10,7 +10,7 @@ from gdjax.in_place import one_kernel
 from gdjax.limits import FLOOR_SLOPE, PATIENCE_OF_STEPS, Limits
 from gdjax.methods.base import Method, asks_products
 from gdjax.objective import Objective, Point
-from gdjax.progress import PATIENCE, Progress, Trip, gradient_threshold, size_of
+from gdjax.progress import PATIENCE, SLACK, Progress, Trip, gradient_threshold, size_of
 from gdjax.vector import Scalar
 
 
@@ -73,7 +73,9 @@ DIVERGED_GROWTH = 1e4
 DIVERGED_POWER = 4.0
 
 
-def test(objective: Objective, stop: Limits, method: Method, p: Progress, trip: Trip) -> tuple[Progress, jax.Array]:
+def test(
+    objective: Objective, stop: Limits, method: Method, p: Progress, trip: Trip, left: Scalar | None
+) -> tuple[Progress, jax.Array]:
     """The status after a trip, an int32: that of the first test that holds, or RUNNING.
 
     An iterate that satisfies a test of success is the answer, and the best point up to rounding: so says the progress.
@@ -82,16 +84,23 @@ def test(objective: Objective, stop: Limits, method: Method, p: Progress, trip: 
     small = small_step(stop, trip)
 
     def decide(p: Progress) -> tuple[Progress, jax.Array]:
-        code = status(objective, stop, method, p, trip, small)
+        code = status(objective, stop, method, p, trip, small, left)
         return p._replace(at_best=p.at_best | (code == Status.CONVERGED) | (code == Status.TARGET_REACHED)), code
 
     return one_kernel(decide, p)
 
 
 def status(
-    objective: Objective, stop: Limits, method: Method, p: Progress, trip: Trip, small: jax.Array | None
+    objective: Objective,
+    stop: Limits,
+    method: Method,
+    p: Progress,
+    trip: Trip,
+    small: jax.Array | None,
+    left: Scalar | None,
 ) -> jax.Array:
-    """The status, from the scalars of a trip and the answer of the test on the change of parameters, if any."""
+    """The status, from the scalars of a trip and of vectors: `small_step`, if asked for, and the `largest_share` of the
+    gradient that is left, if it is known."""
     after, outcome = trip.after, trip.outcome
     f, noise = after.value, objective.noise(after.value)
     # A stationary point above a value already seen is not an answer.
@@ -99,15 +108,16 @@ def status(
     stationary = is_stationary(stop, p, after)
     if asks_products(method):  # what its model promises is known with the first product
         stationary &= (p.promise < jnp.inf) | (after.grad_norm == 0)
-    exhausted = (p.idle >= FLOOR_PATIENCE) | outcome.failed
     # Where even the start is as low as can be measured, its gradient is no scale.
     untouched = p.start_value - p.lowest <= UNTOUCHED * noise
-    fallen = (p.best_norm <= stop.floor * p.largest_norm) | untouched
-    flat = fallen & (p.best_norm <= stop.floor * size_of(p.best_value, p.start_value) / FLOOR_SLOPE)
-    # What a gradient's rounding is depends on the units of each parameter. A method without a model of the curvature
-    # can be stopped by that of a stiff one far from the minimum of the others; so it is believed where it began there.
-    settled = p.settled & ((p.promise <= noise) | (p.promise == jnp.inf))
-    settled &= getattr(method, "models", False) | untouched
+    low = (p.best_norm <= stop.floor * p.largest_norm) | untouched
+    flat = low & (p.best_norm <= stop.floor * size_of(p.best_value, p.start_value) / FLOOR_SLOPE)
+    # What a gradient's rounding is depends on the units of each parameter: that of a stiff one stops a descent far from
+    # the minimum of others. So no entry may be left; or little, if a model has promised nothing; or it began there.
+    modelled = getattr(method, "models", False) & (True if left is None else left <= stop.floor)
+    settled = p.settled & (modelled | untouched)
+    settled |= False if left is None else left <= SLACK * objective.eps
+    settled &= (p.promise <= noise) | (p.promise == jnp.inf)
     frozen = p.frozen >= jnp.minimum(stop.patience, PATIENCE_OF_STEPS)
     stalled = frozen | (p.idle >= stop.patience)
     cycles = p.curvature > 0  # the same value and gradient norm, but on two sides of a valley
@@ -117,7 +127,7 @@ def status(
         Status.UNBOUNDED: unbounded(p, trip),
         Status.TARGET_REACHED: False if stop.target is None else f <= stop.target,
         Status.CONVERGED: stationary & at_bottom,
-        Status.PRECISION_FLOOR: exhausted & ((flat & (p.predicted <= noise)) | settled),
+        Status.PRECISION_FLOOR: exhausted(p, trip) & ((flat & (p.predicted <= noise)) | settled),
         Status.DIVERGED: ran_away,
         Status.NONFINITE: lost,
         Status.LINE_SEARCH_FAILED: outcome.failed,
@@ -133,6 +143,11 @@ def status(
         if holds is not False:
             code = jnp.where(holds, reason, code)
     return code
+
+
+def exhausted(p: Progress, trip: Trip) -> jax.Array:
+    """Whether the descent makes no progress any more."""
+    return (p.idle >= FLOOR_PATIENCE) | trip.outcome.failed
 
 
 def is_stationary(stop: Limits, p: Progress, point: Point) -> jax.Array:
@@ -170,9 +185,16 @@ def escapes(p: Progress, trip: Trip, f: Scalar, searches: bool) -> tuple[jax.Arr
 
 
 def unbounded(p: Progress, trip: Trip) -> jax.Array:
-    """Whether the value is -inf, or so low that the start's value is lost twice over in its rounding."""
-    eps = float(jnp.finfo(trip.point.value.dtype).eps)
-    return (trip.point.value == -jnp.inf) | (trip.after.value < -(1 + jnp.abs(p.start_value)) / eps**2)
+    """Whether the value is -inf, or so low that the start's value is lost twice over in its rounding.
+
+    Or whether it fell all the way to where the squares of x overflow, and the gradient is zero for that reason.
+    """
+    value, info = trip.after.value, jnp.finfo(trip.point.value.dtype)
+    low = (trip.point.value == -jnp.inf) | (value < -(1 + jnp.abs(p.start_value)) / float(info.eps) ** 2)
+    if trip.outcome.secant is None:
+        return low
+    far = trip.outcome.accepted & ~(trip.outcome.secant.xx < 1e-4 * float(info.max))
+    return low | (far & (trip.after.grad_norm == 0) & (value < p.start_value))
 
 
 def small_decrease(stop: Limits, trip: Trip) -> jax.Array | bool:

@@ -213,3 +213,11 @@ def test_sam_in_opaque_mode_works_and_lookahead_says_what_it_lacks():
     assert result.status == gdjax.Status.CONVERGED
     with pytest.raises(TypeError, match=r"optax\.lookahead works on pairs of parameters"):
         gdjax.minimize(quadratic, jnp.zeros(3), method=optax.lookahead(optax.sgd(0.1), 5, 0.5))
+
+
+def test_the_sentence_names_what_a_partition_leaves_as_it_is():
+    method = optax.partition({"a": optax.adam(0.1), "b": optax.set_to_zero()}, {"w": "a", "b": "b"})
+    result = gdjax.minimize(loss, START, method=method, max_steps=200)
+    assert result.status == Status.MAX_STEPS
+    assert "never moved params['b']" in str(result)
+    assert "never moved" not in str(gdjax.minimize(loss, START, method=SGD, max_steps=3))

@@ -116,17 +116,19 @@ def test_bfgs_update_is_the_product_form(x64):
     dtype = jnp.float64 if x64 else jnp.float32
     a = rng.standard_normal((n, n))
     h = a @ a.T + np.eye(n)
-    s, g = rng.standard_normal(n), rng.standard_normal(n)
+    j, g = np.linalg.cholesky(h), rng.standard_normal(n)
+    s = -0.7 * h @ g
     y = 2 * s + 0.1 * rng.standard_normal(n)
     point = lambda x, g: gdjax.objective.Point(jnp.asarray(x, dtype), 0.0, jnp.asarray(g, dtype), 0.0, None)
     before, after, one = point(0 * s, g), point(s, g + y), jnp.asarray(1.0, dtype)
     before = before._replace(value=one)
-    move = Move(before, after, None, one, -one, gdjax.progress.secant(before, after))
+    move = Move(before, after, None, one, jnp.asarray(-g @ h @ g, dtype), gdjax.progress.secant(before, after))
     memory = BFGS().empty(gdjax.objective.Objective(None, jnp.zeros(n, dtype), dtype, 0.0, 1.0, None, None, None, None))
-    memory, direction, first = BFGS().learn(memory._replace(h=jnp.asarray(h, dtype), updates=memory.updates + 3), move)
+    memory = memory._replace(j=jnp.asarray(j, dtype), jg=jnp.asarray(j.T @ g, dtype), updates=memory.updates + 3)
+    memory, direction, first = BFGS().learn(memory, move)
     left = np.eye(n) - np.outer(s, y) / (s @ y)
     want = left @ h @ left.T + np.outer(s, s) / (s @ y)
-    np.testing.assert_allclose(memory.h, want, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(memory.j @ memory.j.T, want, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(direction, -want @ (g + y), rtol=1e-3, atol=1e-3)
     assert float(first) == 1
 

@@ -144,3 +144,16 @@ def test_hyperparameters_are_traced():
     for memory in (0.0, 0.9):
         assert solve(np.zeros(3), GradientDescent(BarzilaiBorwein(memory=memory))) == Status.CONVERGED
     assert solve._cache_size() == 2
+
+
+def test_polyaks_step_ends_where_the_value_is_the_target_to_its_rounding(x64):
+    result = gdjax.minimize(lambda p: quadratic(p) + 1, np.ones(4), method=GradientDescent(PolyakStep(1.0)))
+    assert result.status in (Status.CONVERGED, Status.PRECISION_FLOOR), result
+    assert result.num_evals <= 200
+
+
+def test_backtracking_still_shortens_steps_that_the_value_cannot_tell_apart(x64):
+    loss = lambda p, size: quadratic(p, 100.0) + size  # near the minimum only slopes tell
+    result = gdjax.minimize(loss, np.zeros(4), 1e4, method=GradientDescent(Backtracking()), tol=1e-30)
+    assert result.status in (Status.CONVERGED, Status.PRECISION_FLOOR), result
+    assert result.grad_norm <= 1e-5 * jax.numpy.abs(jax.grad(loss)(jnp.zeros(4), 1e4)).max()

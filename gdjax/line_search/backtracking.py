@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.line_search.base import Trial, Verdict, decreases, denoise
+from gdjax.line_search.base import Trial, Verdict, decreases, rise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar
 
@@ -72,10 +72,10 @@ class Backtracking:
     ) -> tuple[BacktrackingState, Verdict]:
         """Digest one trial."""
         alpha, (_, f0, slope0), trials = search
-        f = denoise(f0, slope0, alpha, value, slope, noise)
+        change = rise(f0, slope0, alpha, value, slope, noise)
         accepted = self.satisfied(search, value, slope, noise)
-        parabola = -0.5 * alpha * (alpha * slope0) / (f - f0 - alpha * slope0)
-        shorter = jnp.where(jnp.isfinite(f), jnp.clip(parabola, 0.1 * alpha, 0.5 * alpha), 0.1 * alpha)
+        parabola = -0.5 * alpha * (alpha * slope0) / (change - alpha * slope0)
+        shorter = jnp.where(jnp.isfinite(change), jnp.clip(parabola, 0.1 * alpha, 0.5 * alpha), 0.1 * alpha)
         failed = stuck(search, value, slope, noise) | (~accepted & (trials + 1 >= self.max_trials))
         new = BacktrackingState(jnp.where(accepted, alpha, shorter), search.start, jnp.where(accepted, 0, trials + 1))
         return new, Verdict(accepted, failed)

@@ -49,22 +49,33 @@ class LineSearch(Protocol):
 def denoise(
     start_value: Scalar, start_slope: Scalar, alpha: Scalar, value: Scalar, slope: Scalar, noise: Scalar
 ) -> Scalar:
-    """The value at alpha, or where rounding hides its difference the one that the slopes imply.
+    """The value at alpha, or where rounding hides its difference the one that the slopes imply (see `rise`)."""
+    hidden = jnp.abs(value - start_value) <= noise
+    return jnp.where(hidden, start_value + rise(start_value, start_slope, alpha, value, slope, noise), value)
 
-    If |f - f0| <= noise, f0 + alpha (slope0 + slope) / 2 (the trapezoid rule). A slope keeps its relative
+
+def rise(
+    start_value: Scalar, start_slope: Scalar, alpha: Scalar, value: Scalar, slope: Scalar, noise: Scalar
+) -> Scalar:
+    """The change of the value, or where rounding hides it the one that the slopes imply.
+
+    If |f - f0| <= noise, alpha (slope0 + slope) / 2 (the trapezoid rule). A slope keeps its relative
     accuracy near a minimum, where differences of values have none; Armijo's test on this value is Hager and
     Zhang's approximate Wolfe test (SIAM J. Optim. 16, 2005, eq. 4.1).
     """
-    trapezoid = start_value + 0.5 * alpha * (start_slope + slope)
-    return jnp.where(jnp.abs(value - start_value) <= noise, trapezoid, value)
+    change = value - start_value
+    return jnp.where(jnp.abs(change) <= noise, 0.5 * alpha * (start_slope + slope), change)
 
 
 def decreases(decrease: Any, search: Any, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
-    """Armijo's condition ``f <= f0 + decrease * alpha * slope0``, on the denoised value of a finite trial."""
+    """Armijo's condition ``f - f0 <= decrease * alpha * slope0``, on the denoised value of a finite trial.
+
+    (Of the difference: added to f0, what the slopes tell would be lost in rounding again, and any step pass.)
+    """
     alpha, (_, f0, slope0) = search.step_size, search.start
-    f = denoise(f0, slope0, alpha, value, slope, noise)
     finite = jnp.isfinite(value) & jnp.isfinite(slope)
-    return finite & (f <= f0 + jnp.asarray(decrease).astype(alpha.dtype) * alpha * slope0)
+    change = rise(f0, slope0, alpha, value, slope, noise)
+    return finite & (change <= jnp.asarray(decrease).astype(alpha.dtype) * alpha * slope0)
 
 
 def flattens(curvature: Any, search: Any, slope: Scalar) -> jax.Array:

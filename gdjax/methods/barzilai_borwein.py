@@ -18,7 +18,7 @@ from gdjax.piecewise import piecewise
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, Vector
 
-SHORTEST, LONGEST = 1e-10, 1e10  # bounds on a first trial (Birgin, Martinez and Raydan 2000)
+SHORTEST, LONGEST = 1e-10, 1e10  # bounds on a first trial (Birgin, Martinez and Raydan 2000), in units of the last step
 REMEMBERED = 5  # short steps of which the smallest is taken (Frassoldati et al.: m = 5)
 SWITCH = 0.8  # ratio of short to long step below which the short one is (ibid., tau)
 
@@ -104,4 +104,5 @@ def first_trial(
     shorts = jnp.where(curved & (jnp.arange(REMEMBERED, dtype=steps.dtype) == steps % REMEMBERED), short, shorts)
     alpha = jnp.where(short < SWITCH * long, jnp.min(shorts), long)
     alpha = jnp.where(curved, alpha, 10 * step_size)  # no curvature: as far as ever
-    return shorts, jnp.where(step_size > 0, jnp.clip(alpha, SHORTEST, LONGEST), jnp.nan)
+    alpha = jnp.clip(alpha, SHORTEST * step_size, LONGEST * step_size)
+    return shorts, jnp.where(step_size > 0, alpha, jnp.nan)

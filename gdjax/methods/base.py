@@ -71,6 +71,11 @@ def asks_products(method: Any) -> bool:
     return getattr(method, "second_order", False)
 
 
+def leaves_fixed(method: Any) -> bool:
+    """Whether a method may be told to leave some parameters as they are."""
+    return getattr(method, "partial", False)
+
+
 def name_of(method: Any) -> str:
     """How a result calls a method."""
     return getattr(method, "name", type(method).__name__)
@@ -89,6 +94,8 @@ class Method(Protocol):
     then come as `layout.Apart`, a tuple of leaves.
 
     One that has a model of the curvature, and says in its outcomes what that promises, has ``models = True``.
+
+    One that may leave some parameters as they are, as optax's masks do, has ``partial = True``.
 
     A method with a class attribute ``second_order = True`` may ask for Hessian products too: when its state's
     ``wants_product`` is true, the trip is a product with ``tangent`` at the iterate, handed over in ``point.grad``.

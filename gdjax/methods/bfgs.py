@@ -1,7 +1,9 @@
-"""BFGS with a dense inverse Hessian, for problems of up to some hundred parameters.
+"""BFGS with a factor of the dense inverse Hessian, for problems of up to some hundred parameters.
 
 J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed. (2006), section 6.1: algorithm 6.1, eq. 6.17 (the
 update) and 6.20 (the scale of the first matrix).
+K. W. Brodlie, A. R. Gourlay and J. Greenstadt, Rank-one and rank-two corrections to positive definite matrices
+expressed in product form, J. Inst. Maths Applics 11 (1973), for the update of a factor.
 """
 
 from typing import ClassVar, NamedTuple
@@ -20,8 +22,9 @@ from gdjax.vector import Scalar, matmul
 class Metric(NamedTuple):
     """What BFGS knows of the curvature."""
 
-    h: jax.Array  # inverse Hessian, shape (n, n)
-    updates: jax.Array  # updates since it was a multiple of the unit matrix
+    j: jax.Array  # factor of the inverse Hessian H = J J', shape (n, n)
+    jg: jax.Array  # J'g at the iterate, shape (n,)
+    updates: jax.Array  # updates since it was the unit matrix
 
 
 @pytree_dataclass
@@ -29,8 +32,10 @@ class BFGS(Searching):
     """``x <- x - alpha H g``, ``H <- (I - s y'/s'y) H (I - y s'/s'y) + s s'/s'y``, alpha searched for.
 
     H begins as ``s'y / y'y`` times the unit matrix, set before the first update. A step changes H only if
-    ``s'y > eps |s| |y|``. When the search fails, H begins anew; if that fails too, the descent ends with
-    LINE_SEARCH_FAILED. The state holds n^2 + 4 n numbers of the parameters' dtype.
+    ``s'y > eps |s| |y|``. When the search fails, H begins anew, as a multiple of diag(x^2); if that fails too, the
+    descent ends with LINE_SEARCH_FAILED. What is kept of H is a factor, H = J J': H is positive definite whatever the
+    rounding, and the condition of J the root of its own, so that parameters in very different units do not need
+    float64. The state holds n^2 + 5 n numbers of the parameters' dtype.
 
     Args:
         line_search: any of `gdjax.line_search`; its constants are traced.
@@ -51,28 +56,39 @@ class BFGS(Searching):
 
     def empty(self, objective: Objective) -> Metric:
         """The unit matrix."""
-        return Metric(jnp.eye(objective.start.size, dtype=objective.start.dtype), jnp.asarray(0, jnp.int32))
+        x = objective.start
+        return Metric(jnp.eye(x.size, dtype=x.dtype), jnp.zeros_like(x), jnp.asarray(0, jnp.int32))
 
     def learn(self, memory: Metric, move: Move) -> tuple[Metric, jax.Array, Scalar]:
-        """Update H; d = -H g, of which alpha = 1 is the length to try."""
-        s, y, g = move.after.x - move.before.x, move.after.grad - move.before.grad, move.after.grad
-        ss, sy, yy = (z.astype(s.dtype) for z in (move.secant.ss, move.secant.sy, move.secant.yy))
+        """Update J; d = -J J'g, of which alpha = 1 is the length to try.
+
+        ``J <- (I - s w') J`` with ``w = y / s'y + B s / sqrt(s'y s'B s)``, B = H^-1, is the update of H as a product.
+        Since s is a multiple of -J J'g, ``J'w = J'y / s'y - J^-1 s / (|J^-1 s| sqrt(s'y))`` needs no inverse.
+        """
+        s, g, secant, updates = move.after.x - move.before.x, move.after.grad, move.secant, memory.updates
+        ss, sy, yy, sg = (z.astype(s.dtype) for z in (secant.ss, secant.sy, secant.yy, secant.slope_after))
         good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
-        updates = memory.updates + good.astype(jnp.int32)
         sy = jnp.where(good, sy, 1)
-        scale = sy / jnp.where(good, yy, sy)
-        h = jnp.where(memory.updates == 0, scale * jnp.eye(s.size, dtype=s.dtype), memory.h)
-        hy = matmul(h, y)
-        # The product written out, symmetric: H + (1 + y'Hy / s'y) s s' / s'y - (s (Hy)' + (Hy) s') / s'y.
-        cross = jnp.outer(s, hy) + jnp.outer(hy, s)
-        update = (1 + matmul(y, hy) / sy) * jnp.outer(s, s) / sy - cross / sy
-        h = jnp.where(good, h + update, h)
-        return Metric(h, updates), -matmul(h, g), jnp.where(updates > 0, 1, jnp.nan).astype(move.slope.dtype)
+        anew = (updates == 0) & (move.step_size == 0) & (move.before.value < jnp.inf)
+        j, old = jnp.where(anew, sizes(move.after.x), memory.j), memory.jg
+        new = matmul(g, j)
+        yhy = jnp.sum((new - old) ** 2)
+        scale = jnp.where(good & (updates == 0), jnp.sqrt(sy / jnp.where(good, yhy, 1)), 1)
+        j, old, new = scale * j, scale * old, scale * new
+        size = scale * jnp.where(good, jnp.sqrt(jnp.maximum(-move.slope, 0)), 1).astype(s.dtype)  # |J'g|^2 = -d'g
+        jw = jnp.where(good, (new - old) / sy + old / (size * jnp.sqrt(sy)), 0)
+        j, new, updates = j - jnp.outer(s, jw), new - sg * jw, updates + good.astype(jnp.int32)
+        return Metric(j, new, updates), -matmul(j, new), jnp.where(updates > 0, 1, jnp.nan).astype(move.slope.dtype)
 
     def forget(self, memory: Metric) -> Metric:
-        """The unit matrix, which H is set to with the next step."""
+        """No updates."""
         return memory._replace(updates=jnp.zeros_like(memory.updates))
 
     def has_learnt(self, memory: Metric) -> jax.Array:
-        """Whether H was updated."""
+        """Whether J was updated."""
         return memory.updates > 0
+
+
+def sizes(x: jax.Array) -> jax.Array:
+    """The diagonal matrix of |x|, 1 where that is 0: the units of the parameters, as far as they show."""
+    return jnp.diag(jnp.where(x == 0, 1, jnp.abs(x)))

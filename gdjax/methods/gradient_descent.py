@@ -101,6 +101,11 @@ class GradientDescent:
         return isinstance(self.learning_rate, Backtracking)
 
     @property
+    def models(self) -> bool:
+        """Whether the rule knows how much decrease is left."""
+        return isinstance(self.learning_rate, PolyakStep)
+
+    @property
     def settles(self) -> bool:
         """Whether the rate stays what it is."""
         return not callable(self.learning_rate)
@@ -132,7 +137,8 @@ class GradientDescent:
             uphill, velocity = self.ahead(state.velocity, point.grad)
         taken = keep & (rule.accepted | (state.iterate.value == jnp.inf))
         iterate = vector.where(taken, point, state.iterate)
-        return DescentState(iterate, uphill, velocity, rule.rate, rule.memory), Outcome(finite & taken, state.rate)
+        rate, state = state.rate, DescentState(iterate, uphill, velocity, rule.rate, rule.memory)
+        return state, Outcome(finite & taken, rate, predicted=rule.left, settled=rule.settled)
 
     def ahead(self, velocity: Vector, grad: Vector) -> tuple[Vector, Vector]:
         """The uphill vector of the coming step, and the velocity m."""

@@ -64,6 +64,7 @@ class Optax:
     """
 
     layout: ClassVar[Any] = Leaves
+    partial: ClassVar[bool] = True
     searches = False
     settles = False
 

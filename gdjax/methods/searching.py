@@ -188,7 +188,7 @@ class Searching:
             promised=jnp.where(parabola & (figures.promised == jnp.inf), jnp.where(settled, 0, left), figures.promised),
             settled=jnp.where(informative, settled, figures.settled),
         )
-        ss, sy = alpha**2 * figures.length, alpha * (slope - start)
+        ss, sy = alpha * (alpha * figures.length), alpha * (slope - start)  # alpha^2 alone can underflow
         secant = Secant(ss, alpha * start, alpha * slope, yy, square, xx, sy)
         accepted = finite & turn & ~figures.anew
         return figures, (trial, Decision(turn, ~turn, accepted, jnp.asarray(False)), secant)

@@ -26,6 +26,8 @@ class Next(NamedTuple):
     memory: Any
     accepted: jax.Array  # whether the point is the new iterate
     rate: Scalar  # of the coming step
+    left: Scalar | None = None  # decrease that is left, if it is known
+    settled: jax.Array | None = None  # whether that is within the rounding of the value
 
 
 class Growth(NamedTuple):
@@ -79,7 +81,8 @@ class AdaptiveStep:
 
         moved = ss > 0
         ss = jnp.where(moved, ss, 1)
-        lipschitz, curvature = yy / ss * rate * rate, sy / ss * rate  # L squared and l, in units of 1 / rate
+        # L squared and l, in units of 1 / rate (in those of the loss the square overflows)
+        lipschitz, curvature = (vector.root(yy) / jnp.sqrt(ss) * rate) ** 2, sy / ss * rate
         fits = (lipschitz >= 0.01) & (lipschitz <= 4) | (memory.probes >= PROBES)
         accepted = finite & (fits | ~probing)
         grown = 2 / 3 + jnp.where(probing, 1 / 3, rate / jnp.where(probing, 1, memory.before))  # 1 / 3: M. & M.
@@ -98,7 +101,8 @@ class PolyakStep:
 
     Converges for convex losses with kinks too (a mean absolute error that can be 0), where the gradient does
     not fade: stop at a value then, ``stop=gdjax.Stop(target=...)`` with the smallest value worth having. With
-    a target below the true minimum it does not settle; above it, it stops where the target is met.
+    a target below the true minimum it does not settle; above it, it stops where the target is met. Where the value
+    is within its rounding of the target, nothing is left: PRECISION_FLOOR.
 
     Args:
         target: the smallest value that the loss can have (the largest, if maximised).
@@ -127,7 +131,9 @@ class PolyakStep:
         """The rate at ``point``; 0 at the target and where the gradient is zero."""
         gg = vector.dot(point.grad, point.grad).astype(rate.dtype)
         above = point.value - objective.sign * jnp.asarray(self.target).astype(rate.dtype)
-        return Next(None, jnp.isfinite(point.value), jnp.where(gg > 0, jnp.maximum(above, 0) / gg, 0))
+        left = jnp.maximum(above, 0)
+        settled = left <= objective.noise(point.value)
+        return Next(None, jnp.isfinite(point.value), jnp.where(gg > 0, left / gg, 0), left, settled)
 
 
 @pytree_dataclass
