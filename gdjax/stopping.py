@@ -10,7 +10,7 @@ from gdjax.in_place import one_kernel
 from gdjax.limits import FLOOR_SLOPE, PATIENCE_OF_STEPS, Limits
 from gdjax.methods.base import Method, asks_products
 from gdjax.objective import Objective, Point
-from gdjax.progress import PATIENCE, SLACK, Progress, Trip, gradient_threshold, size_of
+from gdjax.progress import PATIENCE, Progress, Trip, gradient_threshold, size_of
 from gdjax.vector import Scalar
 
 
@@ -55,6 +55,8 @@ def at_rest(code: jax.Array) -> jax.Array:
 
 # Floor: ten evaluations without progress can be chance in a search, twenty (two bracketing searches) are not.
 FLOOR_PATIENCE = 20
+# Roundings of its first size that an entry of the gradient may keep and count as gone.
+FALLEN = 4.0
 # What the model may promise, in units of tol |f| and of tol^2, which is what is left of a quadratic when its gradient
 # has fallen to tol. A quasi-Newton model promises too little where it has not been, so less than 1. (It costs 4% of the
 # evaluations of the development problems that converge, and finds 3 of 7 that were called so above their minimum.)
@@ -116,7 +118,7 @@ def status(
     # the minimum of others. So no entry may be left; or little, if a model has promised nothing; or it began there.
     modelled = getattr(method, "models", False) & (True if left is None else left <= stop.floor)
     settled = p.settled & (modelled | untouched)
-    settled |= False if left is None else left <= SLACK * objective.eps
+    settled |= False if left is None else left <= FALLEN * objective.eps
     settled &= (p.promise <= noise) | (p.promise == jnp.inf)
     frozen = p.frozen >= jnp.minimum(stop.patience, PATIENCE_OF_STEPS)
     stalled = frozen | (p.idle >= stop.patience)
