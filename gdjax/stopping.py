@@ -55,13 +55,11 @@ def at_rest(code: jax.Array) -> jax.Array:
 
 # Floor: ten evaluations without progress can be chance in a search, twenty (two bracketing searches) are not.
 FLOOR_PATIENCE = 20
-# Roundings of its first size that an entry of the gradient may keep and count as gone.
-FALLEN = 4.0
 # What the model may promise, in units of tol |f| and of tol^2, which is what is left of a quadratic when its gradient
 # has fallen to tol. A quasi-Newton model promises too little where it has not been, so less than 1. (It costs 4% of the
 # evaluations of the development problems that converge, and finds 3 of 7 that were called so above their minimum.)
 PROMISED = 0.1
-# Roundings of the value (in units of its noise) that no descent has brought. (Sums over 20 data err by ten.)
+# Roundings of the value (in units of its noise) that no descent has brought. (Sums of 20 squares of residuals of 1% err by ten.)
 UNTOUCHED = 30.0
 # Divergence: ten new highest values without one new low (a momentum method that overshoots makes two or
 # three), and a rise that no start explains: 100 times the size of the start's value, or 1000 times its slope.
@@ -115,10 +113,9 @@ def status(
     low = (p.best_norm <= stop.floor * p.largest_norm) | untouched
     flat = low & (p.best_norm <= stop.floor * size_of(p.best_value, p.start_value) / FLOOR_SLOPE)
     # What a gradient's rounding is depends on the units of each parameter: that of a stiff one stops a descent far from
-    # the minimum of others. So no entry may be left; or little, if a model has promised nothing; or it began there.
+    # the minimum of others. So it is believed if a model promises nothing and no entry is left, or if it began there.
     modelled = getattr(method, "models", False) & (True if left is None else left <= stop.floor)
     settled = p.settled & (modelled | untouched)
-    settled |= False if left is None else left <= FALLEN * objective.eps
     settled &= (p.promise <= noise) | (p.promise == jnp.inf)
     frozen = p.frozen >= jnp.minimum(stop.patience, PATIENCE_OF_STEPS)
     stalled = frozen | (p.idle >= stop.patience)
