@@ -59,7 +59,8 @@ FLOOR_PATIENCE = 20
 # has fallen to tol. A quasi-Newton model promises too little where it has not been, so less than 1. (It costs 4% of the
 # evaluations of the development problems that converge, and finds 3 of 7 that were called so above their minimum.)
 PROMISED = 0.1
-# Roundings of the value (in units of its noise) that no descent has brought. (Sums of 20 squares of residuals of 1% err by ten.)
+# Roundings of the value (in units of its noise) that no descent has brought. (Sums of squares of residuals of 1% err
+# by ten.)
 UNTOUCHED = 30.0
 # Divergence: ten new highest values without one new low (a momentum method that overshoots makes two or
 # three), and a rise that no start explains: 100 times the size of the start's value, or 1000 times its slope.
