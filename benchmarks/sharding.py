@@ -110,7 +110,8 @@ def count(start: Any, x: Any, y: jax.Array) -> dict[str, tuple[Cost, Cost]]:
     alone = cost(computations(str(gradient.lower(start, x, y).compile().as_text())), "", max)
     costs = {"loss alone": (alone, alone)}
     for name, method in METHODS.items():
-        text = str(descend.lower(*prepare(loss, start, (x, y), method=method)).compile().as_text())
+        key, arrays = prepare(loss, start, (x, y), method=method).split()
+        text = str(descend.lower(key, False, arrays).compile().as_text())
         costs[name] = trip_cost(text, min), trip_cost(text, max)
     return costs
 

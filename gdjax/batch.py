@@ -15,7 +15,7 @@ from gdjax.methods.bfgs import BFGS
 from gdjax.observers import Interrupt
 from gdjax.packing import is_key, kind_of_key
 from gdjax.programs import descend
-from gdjax.pytrees import Static, as_data, is_concrete, is_traceable, merge, named_leaves
+from gdjax.pytrees import Static, as_data, is_concrete, is_traceable, named_leaves, places
 from gdjax.request import Options, check_options, is_traced, prepare, require_concrete
 from gdjax.result import Result
 from gdjax.services import Services
@@ -101,9 +101,9 @@ def minimize_many(
     params, *args_of_one = jax.tree.unflatten(jax.tree.structure(trees), first)
     if options.get("method") is None and options.get("penalty") is None and count_reals(params) <= DENSE:
         options["method"] = BFGS()
-    static, capacity, arrays = prepare(loss, params, tuple(args_of_one), maximize=maximize, **options)
+    key, arrays = prepare(loss, params, tuple(args_of_one), maximize=maximize, **options).split()
     kinds = tuple(kind_of_key(x) if is_key(x) else None for x in own)
-    program = Program(static, capacity, which_are_own(static, len(arrays), inputs), kinds)
+    program = Program(key, which_are_own(key, len(arrays), inputs), kinds)
     shared = [x for x, is_own in zip(arrays, program.batched, strict=True) if not is_own]
     given = [x for x in [*(x.leaf for x in inputs), *shared] if is_concrete(x) and isinstance(x, jax.Array)]
     devices = {device for x in given for device in x.devices()}
@@ -197,18 +197,17 @@ def problems_first(leaf: Any, axis: int) -> Any:
     return np.moveaxis(np.asarray(leaf), axis, 0)
 
 
-def which_are_own(static: Static, count: int, inputs: list[Input]) -> tuple[bool, ...]:
-    """For each of the arrays that were split from the problem whether it is each problem's own."""
-    problem = merge(list(range(count)), static)[0]
-    places = [*jax.tree.leaves(problem.params), *problem.args]  # and then those of kwargs
+def which_are_own(key: Static, count: int, inputs: list[Input]) -> tuple[bool, ...]:
+    """For each of the arrays of a request whether it is each problem's own."""
+    found = places(key, lambda request: (request.problem.params, request.problem.args))  # those of kwargs come last
     traced = [x for x in inputs if is_traceable(x.leaf)]
-    own = {place for place, x in zip(places, traced, strict=False) if x.axis is not None}
+    own = {place for place, x in zip(found, traced, strict=False) if x.axis is not None}
     return tuple(i in own for i in range(count))
 
 
 def vmapped(program: Program, shared: list[Any], own: list[Any], batch_size: int) -> Result:
     """The same by JAX's transformations, ``batch_size`` at a time."""
-    solve = lambda own: descend(program.static, program.capacity, False, program.arrays(own, shared))
+    solve = lambda own: descend(program.key, False, program.arrays(own, shared))
     try:
         return jax.lax.map(solve, own, batch_size=batch_size) if batch_size < own[0].shape[0] else jax.vmap(solve)(own)
     except NotImplementedError:  # what JAX cannot vmap

@@ -19,6 +19,7 @@ from gdjax.lanes import Program
 from gdjax.loop import Carry, Loop, Until
 from gdjax.observers import NEVER
 from gdjax.programs import make_loop
+from gdjax.pytrees import merge
 from gdjax.result import Result
 from gdjax.stopping import Status
 
@@ -85,7 +86,7 @@ def descend(program: Program, shared: list[Any], own: list[Any], ending: Callabl
 
 def loop(program: Program, shared: list[Any], own: list[Any]) -> Loop:
     """That of one problem, inside a trace."""
-    return make_loop(program.static, program.capacity, program.arrays(own, shared))
+    return make_loop(merge(program.arrays(own, shared), program.key))
 
 
 @functools.partial(jax.jit, static_argnums=0)

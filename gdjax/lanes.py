@@ -16,7 +16,7 @@ import numpy as np
 from gdjax.loop import Loop
 from gdjax.packing import pack, with_keys, without_keys, zeros
 from gdjax.programs import make_loop
-from gdjax.pytrees import Static
+from gdjax.pytrees import Static, merge
 from gdjax.remembered import remembered
 from gdjax.stopping import Status
 
@@ -68,8 +68,7 @@ class Report(NamedTuple):
 class Program(NamedTuple):
     """A descent of one problem and which of its arrays are each problem's own; selects what is compiled."""
 
-    static: Static
-    capacity: int  # of the history
+    key: Static  # of the request
     batched: tuple[bool, ...]  # for each array
     keys: tuple[Any, ...]  # for each that is each problem's own the kind of its random keys; None if it holds none
 
@@ -84,7 +83,7 @@ class Program(NamedTuple):
             x if kind is None else jax.random.wrap_key_data(x, impl=kind)
             for x, kind in zip(own, self.keys, strict=True)
         ]
-        return make_loop(self.static, self.capacity, self.arrays(mine, shared))
+        return make_loop(merge(self.arrays(mine, shared), self.key))
 
     def start(self, own: Sequence[Any], shared: Sequence[Any]) -> Any:
         """The carry of one problem before its first evaluation."""

@@ -5,10 +5,8 @@ from typing import Any, Unpack
 
 import jax
 
-from gdjax.limits import Stop
 from gdjax.packing import Packed
-from gdjax.programs import WATCHED, begin, descend, next_step
-from gdjax.pytrees import Static, merge
+from gdjax.programs import WATCHED, Request, begin, descend, next_step
 from gdjax.request import (
     AllOptions,
     Options,
@@ -17,6 +15,7 @@ from gdjax.request import (
     on_one_device,
     prepare,
     require_concrete,
+    shows_options,
     take_services,
 )
 from gdjax.result import Result
@@ -26,24 +25,12 @@ from gdjax.services import run as run_with
 from gdjax.stopping import Status
 
 
+@shows_options
 def minimize(
     loss: Callable[..., Any],
     params: Any,
     *args: Any,
-    method: Any = None,
-    penalty: Any = None,
-    grad: Callable[..., Any] | None = None,
-    has_aux: bool = False,
-    value_and_grad: bool = False,
-    tol: Any = None,
-    max_steps: Any = None,
-    max_evals: Any = None,
-    stop: Stop | None = None,
-    history: bool | int = False,
-    check_grad: bool = False,
-    implicit: bool = True,
-    kwargs: dict[str, Any] | None = None,
-    **services: Unpack[Services],
+    **options: Unpack[AllOptions],
 ) -> Result:
     """Minimise ``loss(params, *args, **kwargs)`` over ``params`` until the gradient counts as zero.
 
@@ -127,14 +114,11 @@ def minimize(
     >>> round(float(jax.grad(fitted)(0.5)), 2)  # of 3 / (1 + strength)
     -1.33
     """
-    request = prepare(
-        loss, params, args, method=method, penalty=penalty, grad=grad, has_aux=has_aux, tol=tol, max_steps=max_steps,
-        value_and_grad=value_and_grad, max_evals=max_evals, stop=stop, history=history, check_grad=check_grad,
-        implicit=implicit, kwargs=kwargs,
-    )  # fmt: skip
-    return run(request, services)
+    services, rest = take_services("minimize", options)
+    return run(prepare(loss, params, args, **rest), services)
 
 
+@shows_options
 def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpack[AllOptions]) -> Result:
     """Maximise ``loss``: as `minimize`, with the same options, for the largest value.
 
@@ -149,6 +133,7 @@ def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpac
     return run(prepare(loss, params, args, maximize=True, **rest), services)
 
 
+@shows_options
 def iterate(
     loss: Callable[..., Any], params: Any, *args: Any, maximize: bool = False, **options: Unpack[Options]
 ) -> Iterator[Result]:
@@ -168,12 +153,13 @@ def iterate(
     """
     check_options("iterate", options, Options)
     request = prepare(loss, params, args, maximize=maximize, **options)
-    require_concrete(request[2], "iterate steps in Python")
+    key, arrays = request.split()
+    require_concrete(arrays, "iterate steps in Python")
 
     def states() -> Iterator[Result]:
-        carry = begin(*request)
+        carry = begin(key, arrays)
         while True:
-            carry, state = next_step(*request, carry)
+            carry, state = next_step(key, arrays, carry)
             yield state
             if state.status != Status.RUNNING:
                 return
@@ -181,18 +167,17 @@ def iterate(
     return states()
 
 
-def run(request: tuple[Static, int, list[Any]], services: Services, carry: Packed | None = None) -> Result:
+def run(request: Request, services: Services, carry: Packed | None = None) -> Result:
     """The descent, in pieces if it can be."""
-    check_options("minimize", services, AllOptions)
     check_services(services)
+    key, arrays = request.split()
     if not are_idle(services):
-        require_concrete(request[2], f"{', '.join(services)}: a service works in Python, between pieces of the run")
-    problem, method, *_ = merge(request[2], request[0])
+        require_concrete(arrays, f"{', '.join(services)}: a service works in Python, between pieces of the run")
+    problem = request.problem
     switches: Any = jax.config  # what is not known yet is infinite in a carry, which comes from the host at first
     strict = switches.jax_debug_nans or switches.jax_debug_infs or switches.jax_transfer_guard_host_to_device
-    whole = strict or problem.trips is not None or not on_one_device(request[2]) or is_traced(request[2])
+    whole = strict or problem.trips is not None or not on_one_device(arrays) or is_traced(arrays)
     if carry is None and are_idle(services) and whole:
-        static, capacity, arrays = request
-        return descend(static, capacity, bool(services.get("keep_state")), arrays)
-    header = dict(method=describe(method), maximize=problem.maximize, history=request[1])
-    return run_with(WATCHED.bind(*request), problem, services, header, carry)
+        return descend(key, bool(services.get("keep_state")), arrays)
+    header = dict(method=describe(request.method), maximize=problem.maximize, history=request.history)
+    return run_with(WATCHED.bind(key, arrays), problem, services, header, carry)

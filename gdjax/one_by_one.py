@@ -32,7 +32,7 @@ def solve(program: Program, shared: list[Any], own: list[Any], ending: Callable[
     results = []
     for i in range(own[0].shape[0]):
         arrays = program.arrays([x[i] for x in own], shared)
-        descent = WATCHED.bind(program.static, program.capacity, arrays)
+        descent = WATCHED.bind(program.key, arrays)
         result, _ = drive(descent, [Ending(ending)], None, None, True)
         results.append(dataclasses.replace(result, timing=None, exception=None))  # what is not the same for all
     return jax.tree.map(lambda *parts: jnp.stack([jnp.asarray(x) for x in parts]), *results)

@@ -21,6 +21,7 @@ from gdjax.loop import Carry, Loop, Until
 from gdjax.one_function import is_inside, one_function
 from gdjax.packing import Packed, pack, unpack
 from gdjax.progress import gradient_threshold
+from gdjax.pytrees import Static, merge
 from gdjax.remembered import Remembered, remembered
 from gdjax.result import Result
 from gdjax.stopping import Status, is_stationary
@@ -57,7 +58,7 @@ class Memory(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What is compiled, as functions of the request, (static, capacity, arrays), and what else is named."""
+    """What is compiled, as functions of a request, split into (key, arrays), and of what else is named."""
 
     run: Callable[..., tuple[Packed, Report, Result]]  # (packed, until, fresh): a piece, in the memory of packed
     begin: Callable[..., Packed]  # (): before the first evaluation, where several devices share the arrays
@@ -68,22 +69,22 @@ class Programs(NamedTuple):
     check: Callable[..., tuple[Scalar, Scalar]]  # (carry): the value at the iterate, as it was and as it is
     reopen: Callable[..., Packed]  # (carry): running again, if the test that ended it no longer holds
 
-    def bind(self, *request: Any) -> "Descent":
+    def bind(self, key: Static, arrays: list[Any]) -> "Descent":
         """The programs of one request."""
-        return Descent(self, request)
+        return Descent(self, key, arrays)
 
 
 def compiled(make_loop: Callable[..., Loop]) -> Programs:
     """The programs, jitted."""
 
     def program(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Remembered:
-        def of_request(static: Any, capacity: int, arrays: list[Any], *rest: Any) -> Any:
-            return function(make_loop(static, capacity, arrays), *rest)
+        def of_request(key: Static, arrays: list[Any], *rest: Any) -> Any:
+            return function(make_loop(merge(arrays, key)), *rest)
 
-        return remembered(static=2, donate=donate)(of_request)
+        return remembered(static=1, donate=donate)(of_request)
 
     return Programs(
-        run=program(piece, donate=(3,)),
+        run=program(piece, donate=(2,)),
         begin=program(lambda loop: packed(loop, loop.start())),
         shapes=program(lambda loop: (loop.start(), packed(loop, loop.start()))).eval_shape,
         show=program(lambda loop, p: apart(loop.report((carry := opened(loop, p)), carry.state.iterate))),
@@ -100,11 +101,11 @@ _memories: weakref.WeakKeyDictionary[Any, dict[Any, Memory]] = weakref.WeakKeyDi
 class Descent:
     """The programs of one request, and what is known of them; as long as JAX keeps the compiled program."""
 
-    def __init__(self, programs: Programs, request: tuple[Any, ...]) -> None:
-        self.programs, self.request = programs, request
+    def __init__(self, programs: Programs, key: Static, arrays: list[Any]) -> None:
+        self.programs, self.key, self.arrays = programs, key, arrays
 
         def bound(program: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *rest: program(*request, *rest)
+            return lambda *rest: program(key, arrays, *rest)
 
         self.run, self.show, self.glance = bound(programs.run), bound(programs.show), bound(programs.glance)
         self.jump, self.check, self.reopen = bound(programs.jump), bound(programs.check), bound(programs.reopen)
@@ -112,21 +113,20 @@ class Descent:
     @property
     def memory(self) -> Memory:
         """Of this program for arrays of these shapes."""
-        static, capacity, arrays = self.request
-        shapes = tuple((np.shape(x), getattr(x, "dtype", type(x))) for x in arrays)
-        key = capacity, shapes, jax.dtypes.canonicalize_dtype(np.float64)
-        known = _memories.setdefault(static, {})
-        if key not in known:
-            known[key] = Memory(*self.programs.shapes(*self.request), {})
-        return known[key]
+        shapes = tuple((np.shape(x), getattr(x, "dtype", type(x))) for x in self.arrays)
+        variant = shapes, jax.dtypes.canonicalize_dtype(np.float64)
+        known = _memories.setdefault(self.key, {})
+        if variant not in known:
+            known[variant] = Memory(*self.programs.shapes(self.key, self.arrays), {})
+        return known[variant]
 
     def begin(self) -> tuple[Packed, bool]:
         """What to run the first piece with: anything of the right shapes, and whether the descent is to be begun."""
-        devices = {device for x in self.request[2] if isinstance(x, jax.Array) for device in x.devices()}
+        devices = {device for x in self.arrays if isinstance(x, jax.Array) for device in x.devices()}
         if len(devices) > 1:
-            return self.programs.begin(*self.request), False
+            return self.programs.begin(self.key, self.arrays), False
         blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self.memory.blank)
-        fixed = any(getattr(x, "committed", False) for x in self.request[2])
+        fixed = any(getattr(x, "committed", False) for x in self.arrays)
         return jax.device_put(blank, devices.pop()) if fixed else blank, True
 
     def open(self, packed: Packed) -> Carry:

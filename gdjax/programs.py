@@ -9,62 +9,80 @@ import jax.numpy as jnp
 from gdjax.hoisted import Hoisted
 from gdjax.implicit import differentiable
 from gdjax.layout import Apart, Flat
+from gdjax.limits import Stop
 from gdjax.loop import Carry, Loop, Until
 from gdjax.methods.base import is_monotone
 from gdjax.methods.optax import Optax
 from gdjax.objective import trace
 from gdjax.observers import NEVER
 from gdjax.pieces import compiled
-from gdjax.pytrees import Static, is_traceable, merge, named_leaves
+from gdjax.problem import Problem
+from gdjax.pytrees import Static, is_traceable, merge, named_leaves, places, pytree_dataclass, split, static_field
 from gdjax.remembered import remembered
 from gdjax.result import Result
 
 
-def make_loop(static: Static, capacity: int, arrays: list[Any]) -> Loop:
+@pytree_dataclass
+class Request:
+    """What a descent is asked for."""
+
+    problem: Problem
+    method: Any
+    stop: Stop
+    warm: Any = None  # state of the same method at the end of another descent
+    history: int = static_field(0)  # steps to keep
+
+    def split(self) -> tuple[Static, list[Any]]:
+        """What selects the compiled program, and its arrays; `merge` is the inverse."""
+        arrays, key = split(self)
+        return key, arrays
+
+
+def make_loop(request: Request) -> Loop:
     """Trace the loss and set up the loop, inside a trace."""
-    problem, method, stop, warm = merge(arrays, static)
+    problem, method = request.problem, request.method
     # The shapes in what was traced, and those of optax, are their own affair.
     leaves, treedef = jax.tree.flatten(method, is_leaf=lambda x: isinstance(x, Hoisted))
     numbers = jax.tree.unflatten(treedef, [None if isinstance(x, Hoisted) else x for x in leaves])
     numbers = () if isinstance(method, Optax) else numbers
-    for name, leaf in named_leaves("stop", stop) + named_leaves("method", numbers):
+    for name, leaf in named_leaves("stop", request.stop) + named_leaves("method", numbers):
         if is_traceable(leaf) and jnp.ndim(leaf) != 0:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
     apart = problem.spread and problem.penalty is None and getattr(method, "leafwise", False)
     objective = trace(problem, (Apart if apart else method.layout).of)
-    limits = stop.resolve(objective, is_monotone(method), getattr(method, "settles", True))
-    return Loop(objective, method, limits, capacity, warm, problem.trips)
+    limits = request.stop.resolve(objective, is_monotone(method), getattr(method, "settles", True))
+    return Loop(objective, method, limits, request.history, request.warm, problem.trips)
 
 
 WATCHED = compiled(make_loop)
 
 
-@remembered(static=3)
-def descend(static: Static, capacity: int, keep_state: bool, arrays: list[Any]) -> Result:
+@remembered(static=2)
+def descend(key: Static, keep_state: bool, arrays: list[Any]) -> Result:
     """The whole descent as one program, with the derivative of its solution: inside a trace, or on several devices."""
 
     def solve(arrays: list[Any]) -> Result:
-        loop = make_loop(static, capacity, arrays)
+        loop = make_loop(merge(arrays, key))
         carry = loop.run(loop.start())
         return dataclasses.replace(loop.answer(carry), state=carry if keep_state else None)
 
-    problem = lambda arrays: merge(arrays, static)[0]
+    problem = lambda arrays: merge(arrays, key).problem
     if problem(arrays).trips is not None:
         return solve(arrays)
-    numbers = [i for i in jax.tree.leaves(problem(list(range(len(arrays)))).penalty) if type(i) is int]
+    numbers = places(key, lambda request: request.problem.penalty)
     return differentiable(solve, lambda arrays: trace(problem(arrays), Flat.of), numbers)(arrays)
 
 
-@remembered(static=2)
-def begin(static: Static, capacity: int, arrays: list[Any]) -> Carry:
+@remembered(static=1)
+def begin(key: Static, arrays: list[Any]) -> Carry:
     """The carry before the first evaluation."""
-    return make_loop(static, capacity, arrays).start()
+    return make_loop(merge(arrays, key)).start()
 
 
-@remembered(static=2)
-def next_step(static: Static, capacity: int, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
+@remembered(static=1)
+def next_step(key: Static, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
     """On to the next accepted point, and what to show of it."""
-    loop = make_loop(static, capacity, arrays)
+    loop = make_loop(merge(arrays, key))
     one = lambda carry: loop.run_until(carry, Until(NEVER, carry.progress.steps + 1, -jnp.inf))
     carry, _ = loop.compact(one, carry)
     return carry, loop.report(carry, carry.state.iterate)

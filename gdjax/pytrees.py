@@ -1,6 +1,7 @@
 """Pytree plumbing: dataclasses as pytrees, what is traced and what is static, names of leaves."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -124,6 +125,12 @@ def merge(traced: list[Any], static: Static) -> Any:
     arrays = iter(traced)
     leaves = [next(arrays) if leaf is _TRACED else leaf for leaf in static.leaves]
     return jax.tree.unflatten(static.treedef, leaves)
+
+
+def places(static: Static, part: Callable[[Any], Any]) -> list[int]:
+    """Where the arrays of a part of a tree stand in the list that `split` made of the whole."""
+    count = sum(leaf is _TRACED for leaf in static.leaves)
+    return [place for place in jax.tree.leaves(part(merge(list(range(count)), static))) if type(place) is int]
 
 
 def named_leaves(name: str, tree: Any) -> list[tuple[str, Any]]:

@@ -1,8 +1,9 @@
 """What `minimize` is asked for, checked and split into what selects a program and what is data."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import jax
 import optax
@@ -20,11 +21,14 @@ from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.problem import call_loss, check_params, make_problem
-from gdjax.pytrees import Static, split
+from gdjax.programs import Request
+from gdjax.pytrees import merge
 from gdjax.result import Result
 from gdjax.services import Services
 from gdjax.varying import axes_after, vary
 from gdjax.vector import is_spread
+
+T = TypeVar("T", bound=Callable[..., Any])
 
 
 class Options(TypedDict, total=False):
@@ -71,8 +75,8 @@ def prepare(
     check_grad: bool = False,
     implicit: bool = True,
     kwargs: dict[str, Any] | None = None,
-) -> tuple[Static, int, list[Any]]:
-    """Check the request and split it: what selects the compiled program, the history's size, the arrays."""
+) -> Request:
+    """Check what is asked for, and trace what is the user's."""
     for name, function in (("loss", loss), ("grad", grad)):
         if not (callable(function) or (function is None and name == "grad")):
             raise TypeError(f"{name} must be a function of (params, *args), got {function!r}")
@@ -95,15 +99,29 @@ def prepare(
     axes = axes_after(lambda p: call_loss(problem, check_params(p))[0], params)
     problem = dataclasses.replace(problem, params=vary(params, axes))
     problem = hoist(problem)
-    arrays, static = split((problem, hoist_method(method, problem), stop, None if warm is None else warm.state))
+    state = None if warm is None else warm.state
+    request = Request(problem, hoist_method(method, problem), stop, state, history_capacity(history))
     guards = [getattr(jax.config, f"jax_transfer_guard{way}") for way in ("", "_host_to_device")]
     if "disallow" in guards:
-        arrays = jax.device_put(arrays)  # numbers and NumPy arrays go to the device; this says so
+        key, arrays = request.split()
+        request = merge(jax.device_put(arrays), key)  # numbers and NumPy arrays go to the device; this says so
     if check_grad:
-        require_concrete(arrays, "check_grad=True compares numbers")
+        require_concrete(request.split()[1], "check_grad=True compares numbers")
         data: Any = dict(has_aux=has_aux, kwargs=kwargs, penalty=penalty, value_and_grad=value_and_grad)
         check_gradient(loss, params, *args, grad=grad, **data).raise_if_wrong()
-    return static, history_capacity(history), arrays
+    return request
+
+
+def shows_options(function: T) -> T:
+    """Let ``help`` and notebooks show the options of a front door one by one, with their defaults."""
+    *own, rest = inspect.signature(function).parameters.values()
+    options = [p for p in inspect.signature(prepare).parameters.values() if p.name in Options.__annotations__]
+    if rest.annotation == Unpack[AllOptions]:
+        options.append(rest.replace(name="services", annotation=Unpack[Services]))
+    names = {p.name for p in own}
+    shown = [*own, *(p for p in options if p.name not in names)]
+    function.__signature__ = inspect.Signature(shown, return_annotation=inspect.signature(function).return_annotation)  # type: ignore[attr-defined]
+    return function
 
 
 def check_options(caller: str, options: Any, known: Any) -> None:

@@ -1,5 +1,6 @@
 """Going on with a descent that was saved, or kept in a result."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,6 @@ from gdjax.loop import Carry
 from gdjax.minimize import run
 from gdjax.pieces import Descent
 from gdjax.programs import WATCHED
-from gdjax.pytrees import merge
 from gdjax.request import AllOptions, prepare, require_concrete, take_services
 from gdjax.result import Result
 from gdjax.services import describe
@@ -67,13 +67,14 @@ def resume(
         header, saved = checkpoint.read(Path(source))
         checkpoint.check_header(name, header)
         services.setdefault("checkpoint", source)
-    static, _, arrays = prepare(loss, params, args, maximize=header["maximize"], **rest)
+    request = prepare(loss, params, args, maximize=header["maximize"], **rest)
+    request = dataclasses.replace(request, history=header["history"])
+    key, arrays = request.split()
     require_concrete(arrays + saved, "resume works in Python")
-    method = describe(merge(arrays, static)[1])
+    method = describe(request.method)
     if header.get("method", method) != method:
         raise ValueError(f"{name} was made with {in_words(header['method'])}, not with {in_words(method)}")
-    request = static, header["history"], arrays
-    descent = WATCHED.bind(*request)
+    descent = WATCHED.bind(key, arrays)
     carry = checkpoint.restore(name, header, saved, descent.like())
     check_loss(name, descent, carry)
     return run(request, services, descent.reopen(carry))

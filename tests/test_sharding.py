@@ -30,8 +30,8 @@ def loss(p):
     return sum(jnp.sum(scale(x) * (x - 1) ** 2) for x in jax.tree.leaves(p))
 
 def program(start, method):  # with its arguments
-    static, capacity, arrays = prepare(loss, start, (), method=method)
-    return descend.lower(static, capacity, False, arrays).compile(), arrays
+    key, arrays = prepare(loss, start, (), method=method).split()
+    return descend.lower(key, False, arrays).compile(), arrays
 
 def under_jit(start, method):
     return jax.jit(lambda p: gdjax.minimize(loss, p, method=method)).lower(start).compile(), start

@@ -37,7 +37,7 @@ def grouped(method: Any, k: int, how: str) -> Program:
 
     def program(loss: Any, x0: Any, tol: Any, limit: Any) -> Answer:
         request = prepare(loss, x0, (), method=method, tol=tol, max_evals=limit, max_steps=limit)
-        loop = make_loop(*request)
+        loop = make_loop(request)
         running = lambda c: c.status == Status.RUNNING
         keep = lambda c, new: jax.tree.map(lambda a, b: jnp.where(running(c), a, b), new, c)
         trip = loop.trip if k == 1 else lambda c: keep(c, loop.trip(c))
