@@ -1,5 +1,21 @@
-"""Minimise any JAX loss until a tolerance is reached, and know whether the answer can be trusted."""
+"""Minimise any JAX loss until a tolerance is reached, and know whether the answer can be trusted.
 
+    result = gdjax.minimize(loss, params, *data)    # then print(result)
+
+Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`; what they take and return:
+`Stop`, `Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`.
+
+Methods: `LBFGS` (the default), `BFGS`, `ConjugateGradient`, `TrustRegion`, `GradientDescent`, `AcceleratedGradient`,
+`Optax`; for penalties and constraints (`gdjax.penalties`) `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
+
+Line searches: `MoreThuente`, `HagerZhang`, `Backtracking`, `WeakWolfe`; step sizes: `BarzilaiBorwein`, `AdaptiveStep`,
+`PolyakStep`; which rate: `learning_rate_range` (`LearningRates`).
+
+Check and understand: `check_gradient`, `check_penalty`, `classify_critical_point` (`CriticalPoint`, `Kind`),
+`uncertainty` (`Uncertainty`), ``result.explain(loss)``; pictures: `gdjax.plot`.
+"""
+
+from importlib.metadata import version
 from typing import Any
 
 from gdjax import penalties
@@ -76,6 +92,14 @@ __all__ = [
     "resume",
     "uncertainty",
 ]
+
+
+__version__ = version("gdjax")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted([*__all__, "__version__", "plot"])
 
 
 def __getattr__(name: str) -> Any:

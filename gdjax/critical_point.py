@@ -10,6 +10,7 @@ import numpy as np
 
 from gdjax.closures import hoist
 from gdjax.curvature import PRODUCTS, Curvature, Eigenpair, along, measure, unravel
+from gdjax.faces import as_table, one_line
 from gdjax.objective import NOISE
 from gdjax.problem import Problem, make_problem
 from gdjax.progress import gradient_threshold
@@ -53,6 +54,14 @@ class CriticalPoint:
     def condition(self) -> float:
         """Largest eigenvalue over smallest, at a minimum; infinite elsewhere."""
         return self.largest / self.smallest if self.kind is Kind.MINIMUM else np.inf
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.faces`."""
+        shown = dict(kind=self.kind.value, value=self.value, grad_norm=self.grad_norm)
+        return shown | dict(smallest=self.smallest, largest=self.largest)
+
+    __repr__ = one_line
+    _repr_html_ = as_table
 
     def __str__(self) -> str:
         """Verdict and numbers."""

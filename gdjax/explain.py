@@ -11,6 +11,7 @@ import numpy as np
 from gdjax.closures import hoist
 from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
 from gdjax.curvature import along
+from gdjax.faces import as_table, one_line
 from gdjax.gradient_report import table
 from gdjax.layout import Flat
 from gdjax.problem import Problem, make_problem
@@ -35,6 +36,13 @@ class Explanation:
     point: CriticalPoint
     leaves: dict[str, tuple[float, float]]  # by name: largest modulus of the gradient, mean curvature; or by entry
     advice: list[str]
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.faces`."""
+        return dict(point=self.point.kind.value, condition=self.point.condition, advice=len(self.advice))
+
+    __repr__ = one_line
+    _repr_html_ = as_table
 
     def __str__(self) -> str:
         """Message, curvature, leaves, advice."""

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
+from gdjax.faces import as_table, one_line
+
 AUTOMATIC = "jax.grad"  # the gradient that finite differences are compared with, where JAX has one
 
 
@@ -67,6 +69,13 @@ class GradientReport:
         """Raise ValueError with the report unless it is ok."""
         if not self.ok:
             raise ValueError(f"the gradient does not pass its check\n{self}")
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.faces`."""
+        return dict(ok=self.ok, problems=len(self.problems), notes=len(self.notes), leaves=len(self.leaves))
+
+    __repr__ = one_line
+    _repr_html_ = as_table
 
     def __str__(self) -> str:
         """Verdict, table of leaves, table of directions, problems and notes."""

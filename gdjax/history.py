@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.faces import as_table, one_line
 from gdjax.in_place import branch
 from gdjax.progress import Progress, Trip
-from gdjax.pytrees import pytree_dataclass
+from gdjax.pytrees import is_concrete, pytree_dataclass
 from gdjax.vector import with_row
 
 CAPACITY = 1024  # records of ``history=True``
@@ -67,6 +68,21 @@ class History:
         except ImportError as error:
             raise ImportError("to_pandas needs pandas: pip install pandas") from error
         return pd.DataFrame(self.to_dict())
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.faces`."""
+        if not is_concrete(self.size) or np.ndim(self.size):
+            return dict(value=self.value, size=self.size)
+        kept = self.trim()
+        ends = {name: tuple(getattr(kept, name)[[0, -1]].tolist()) if len(self) else () for name in ("step", "value")}
+        return dict(records=len(self), first_and_last_step=ends["step"], first_and_last_value=ends["value"])
+
+    def __str__(self) -> str:
+        """The face."""
+        return repr(self)
+
+    __repr__ = one_line
+    _repr_html_ = as_table
 
     def __len__(self) -> int:
         """Number of filled records."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from gdjax.closures import hoist
 from gdjax.curvature import measure
+from gdjax.faces import as_table, one_line
 from gdjax.gradient_report import table
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.minimize import minimize
@@ -34,6 +35,13 @@ class LearningRates:
     sharpness: np.ndarray  # largest eigenvalue L of the Hessian there
     stable_limit: float  # the rate above which descent is unstable at the largest of them: 2/L without momentum
     recommended: float
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.faces`."""
+        return dict(recommended=self.recommended, stable_limit=self.stable_limit, rates=self.rates)
+
+    __repr__ = one_line
+    _repr_html_ = as_table
 
     def __str__(self) -> str:
         """The table and the conclusion."""

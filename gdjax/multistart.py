@@ -10,6 +10,7 @@ import numpy as np
 
 from gdjax.batch import minimize_many
 from gdjax.driver import RESTING
+from gdjax.faces import as_table, one_line
 from gdjax.packing import with_keys, without_keys
 from gdjax.pytrees import pytree_dataclass
 from gdjax.request import require_concrete
@@ -36,6 +37,13 @@ class MultiStart:
     best: Result  # the best of those that converged; if none did, the lowest of all that are finite
     minima: Minima
     results: Result  # of all starts, with a leading axis
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.faces`."""
+        return dict(starts=np.size(self.results.code), minima=len(self.minima.value), best_value=self.best.value)
+
+    __repr__ = one_line
+    _repr_html_ = as_table
 
     def __str__(self) -> str:
         """How many starts came to rest where, and what became of the others."""

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from gdjax import sentences
+from gdjax.faces import as_table, one_line
 from gdjax.history import History
 from gdjax.limits import Limits
 from gdjax.progress import Progress
@@ -116,4 +117,21 @@ class Result:
 
     def __str__(self) -> str:
         """The message, or the shape of the result inside a trace."""
-        return self.message if is_concrete(self.code) else f"Result(traced, code={self.code})"
+        return self.message if is_concrete(self.code) else repr(self)
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.faces`."""
+        status = str(self.status) if np.ndim(self.code) == 0 else in_counts(self.code)
+        shown = dict(status=status, value=self.value, grad_norm=self.grad_norm, num_steps=self.num_steps)
+        return shown | dict(num_evals=self.num_evals, params=self.params)
+
+    __repr__ = one_line
+    _repr_html_ = as_table
+
+
+def in_counts(codes: Any) -> str:
+    """How often each status came in a batch."""
+    if not is_concrete(codes):
+        return "traced"
+    found, counts = np.unique(np.asarray(codes), return_counts=True)
+    return ", ".join(f"{n} {Status(int(code)).name}" for code, n in zip(found, counts, strict=True))

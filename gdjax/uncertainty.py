@@ -13,6 +13,7 @@ import numpy as np
 
 from gdjax import linear
 from gdjax.closures import hoist
+from gdjax.faces import as_table, one_line
 from gdjax.hessian import products_at
 from gdjax.implicit import is_stationary
 from gdjax.layout import Flat
@@ -51,6 +52,14 @@ class Uncertainty:
         """Covariance scaled to a unit diagonal, shape (k, k)."""
         errors = jnp.sqrt(jnp.diagonal(self.covariance))
         return self.covariance / errors[:, None] / errors[None, :]
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.faces`."""
+        errors = jnp.sqrt(jnp.diagonal(self.covariance)) if self.covariance.ndim == 2 else self.standard_errors
+        return dict(estimates=self.estimates, standard_errors=errors, covariance=self.covariance)
+
+    __repr__ = one_line
+    _repr_html_ = as_table
 
     def __str__(self) -> str:
         """Estimate, standard error and their ratio for each parameter."""
