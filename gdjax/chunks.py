@@ -16,8 +16,7 @@ import numpy as np
 
 from gdjax.in_place import batched
 from gdjax.lanes import Program
-from gdjax.loop import Carry, Loop, Until
-from gdjax.observers import NEVER
+from gdjax.loop import NEVER, Carry, Loop, Until
 from gdjax.programs import make_loop
 from gdjax.pytrees import merge
 from gdjax.result import Result

@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.clock import Clock
 from gdjax.escape import Escape
 from gdjax.loop import Until
 from gdjax.observers import Observer, Visit
 from gdjax.packing import Packed
 from gdjax.pieces import Descent, Report
-from gdjax.result import Result, Timing
+from gdjax.result import Result
 from gdjax.stopping import Status
 
 VISIT, ALONE = 0.1, 0.4  # seconds between two visits, and where Ctrl-C alone is waited for (a large carry is copied)
@@ -74,35 +75,6 @@ class Walk:
             return None
         size = sum(x.size for x in jax.tree.leaves(self.carry))
         return jax.tree.map(jnp.copy, self.carry) if size <= KEPT else None
-
-
-@dataclasses.dataclass
-class Clock:
-    """Where the time of a descent goes."""
-
-    began: float
-    compiling: float = 0.0  # seconds until the first piece was done
-    running: float = 0.0  # in later pieces
-    pace: float = 0.0  # trips in a second there
-
-    def enter(self, trips: int, began: float) -> None:
-        """A piece is done. The first may have been compiled in its time, which tells nothing of the pace."""
-        now = time.perf_counter()
-        if not self.compiling:
-            self.compiling = now - self.began
-        else:
-            self.running += now - began
-            self.pace = trips / (now - began)
-
-    @property
-    def seconds(self) -> float:
-        """Since the call."""
-        return time.perf_counter() - self.began
-
-    def timing(self) -> Timing:
-        """Of the whole."""
-        seconds = self.seconds
-        return Timing(seconds, self.compiling, seconds - self.compiling - self.running)
 
 
 def drive(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gdjax import entrywise, progress, stopping, vector, warm_start
 from gdjax.given_gradient import review
@@ -19,6 +20,8 @@ from gdjax.result import Result
 from gdjax.stopping import Status
 from gdjax.varying import cond, vary
 from gdjax.vector import Vector
+
+NEVER = int(np.iinfo(np.int32).max)  # a step that is not reached
 
 
 class Carry(NamedTuple):

@@ -8,18 +8,16 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gdjax import checkpoint
+from gdjax.clock import Clock
+from gdjax.loop import NEVER
+from gdjax.pieces import Descent
 from gdjax.stopping import Status
 
-if TYPE_CHECKING:
-    from gdjax.driver import Clock
-    from gdjax.pieces import Descent
-
-NEVER = int(np.iinfo(np.int32).max)  # a step that is not reached
 SHORT = 1.0  # seconds of a descent whose result is easily had again
 WRITING = 0.05  # largest share of the time that may go into writing checkpoints
 
@@ -27,13 +25,13 @@ WRITING = 0.05  # largest share of the time that may go into writing checkpoints
 class Visit(NamedTuple):
     """What an observer gets to see between two pieces of the run."""
 
-    descent: "Descent"
+    descent: Descent
     carry: Any  # packed; None if the loss has raised, and it was too large to be kept
     answer: Any  # the best point, a result
     status: Status
     steps: int  # accepted steps; -1 if not even the start could be accepted
     lowest: Any  # lowest value seen, in the minimiser's sign
-    clock: "Clock"
+    clock: Clock
 
 
 class Observer:

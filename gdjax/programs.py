@@ -10,11 +10,10 @@ from gdjax.hoisted import Hoisted
 from gdjax.implicit import differentiable
 from gdjax.layout import Apart, Flat
 from gdjax.limits import Stop
-from gdjax.loop import Carry, Loop, Until
+from gdjax.loop import NEVER, Carry, Loop, Until
 from gdjax.methods.base import is_monotone
 from gdjax.methods.optax import Optax
 from gdjax.objective import trace
-from gdjax.observers import NEVER
 from gdjax.pieces import compiled
 from gdjax.problem import Problem
 from gdjax.pytrees import Static, is_traceable, merge, named_leaves, places, pytree_dataclass, split, static_field

@@ -13,7 +13,7 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 
 from gdjax.lanes import NONE, Lanes, Log, Orders, Page, Program, Report, idle, serve, shapes_of
-from gdjax.observers import NEVER
+from gdjax.loop import NEVER
 from gdjax.packing import Packed, unpack
 from gdjax.stopping import Status
 
