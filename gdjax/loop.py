@@ -12,7 +12,7 @@ from gdjax.given_gradient import review
 from gdjax.history import Record
 from gdjax.in_place import as_written, in_loops, update_if, while_loop
 from gdjax.limits import Limits
-from gdjax.methods.base import Method, asks_products, leaves_fixed, name_of
+from gdjax.methods.base import Method
 from gdjax.objective import Objective, Point
 from gdjax.one_function import one_function
 from gdjax.progress import Progress, Trip
@@ -56,7 +56,7 @@ class Loop(NamedTuple):
     def start(self) -> Carry:
         """Before the first evaluation, which happens in the loop as well."""
         carry = Carry(
-            state=warm_start.begin(self.method.init(self.objective), self.warm),
+            state=warm_start.begin(self.method, self.method.init(self.objective), self.warm),
             best=self.objective.blank,
             first=entrywise.begin(self.objective) if self.method.searches else None,
             progress=progress.begin(self.objective),
@@ -90,7 +90,7 @@ class Loop(NamedTuple):
 
     def ask(self, state: Any) -> Point:
         """What the method wants to know: the loss at its trial, or a Hessian product (in the point's grad)."""
-        if not asks_products(self.method):
+        if not self.method.second_order:
             return self.objective.evaluate(state.trial)
         return cond(
             state.wants_product,
@@ -146,8 +146,8 @@ class Loop(NamedTuple):
             progress=progress.finite(now),
             stop=self.stop,
             maximized=sign < 0,
-            unmoved=self.objective.unmoved(point) if leaves_fixed(self.method) else None,
+            unmoved=self.objective.unmoved(point) if self.method.partial else None,
             automatic=None if automatic is None else self.objective.grad_to_user(automatic),
             compared_with=self.objective.compared_with,
-            method=None if self.objective.composite is None else name_of(self.method),
+            method=None if self.objective.composite is None else self.method.name,
         )

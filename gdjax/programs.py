@@ -11,7 +11,6 @@ from gdjax.implicit import differentiable
 from gdjax.layout import Apart, Flat
 from gdjax.limits import Stop
 from gdjax.loop import NEVER, Carry, Loop, Until
-from gdjax.methods.base import is_monotone
 from gdjax.methods.optax import Optax
 from gdjax.objective import trace
 from gdjax.pieces import compiled
@@ -47,9 +46,9 @@ def make_loop(request: Request) -> Loop:
     for name, leaf in named_leaves("stop", request.stop) + named_leaves("method", numbers):
         if is_traceable(leaf) and jnp.ndim(leaf) != 0:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
-    apart = problem.spread and problem.penalty is None and getattr(method, "leafwise", False)
+    apart = problem.spread and problem.penalty is None and method.leafwise
     objective = trace(problem, (Apart if apart else method.layout).of)
-    limits = request.stop.resolve(objective, is_monotone(method), getattr(method, "settles", True))
+    limits = request.stop.resolve(objective, method.monotone, method.settles)
     return Loop(objective, method, limits, request.history, request.warm, problem.trips)
 
 

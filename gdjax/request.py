@@ -17,7 +17,6 @@ from gdjax.limits import Stop
 from gdjax.method_closures import hoist_method
 from gdjax.methods.base import Method
 from gdjax.methods.choice import with_penalty
-from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.problem import call_loss, check_params, make_problem
@@ -167,7 +166,7 @@ def as_method(method: Any, penalty: Any = None) -> Method:
         return DEFAULT_METHOD
     if isinstance(method, optax.GradientTransformation | optax.MultiSteps):
         return Optax(method)
-    if not isinstance(method, type) and all(hasattr(method, name) for name in ("init", "step", "layout")):
+    if isinstance(method, Method):
         return method
     hint = other_names.for_method(method) if isinstance(method, str) else ""
     if isinstance(method, str) and not hint and hasattr(optax, method.lower()):
@@ -179,10 +178,8 @@ def as_method(method: Any, penalty: Any = None) -> Method:
 
 def unrolled_trips(method: Method, stop: Stop) -> int:
     """Length of the loop for ``implicit=False``: the evaluations that were asked for."""
-    if isinstance(stop.max_evals, int):
-        return stop.max_evals
-    if isinstance(stop.max_steps, int) and isinstance(method, GradientDescent | Optax) and not method.searches:
-        return stop.max_steps + 1
+    if (trips := method.evaluations(stop)) is not None:
+        return trips
     raise ValueError(
         "implicit=False unrolls a fixed number of evaluations: give max_evals as a Python number (or max_steps, "
         "for gradient descent without a search and for optax)"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from gdjax import vector
 from gdjax.in_place import one_kernel
 from gdjax.limits import FLOOR_SLOPE, PATIENCE_OF_STEPS, Limits
-from gdjax.methods.base import Method, asks_products
+from gdjax.methods.base import Method
 from gdjax.objective import Objective, Point
 from gdjax.progress import PATIENCE, Progress, Trip, gradient_threshold, size_of
 from gdjax.vector import Scalar
@@ -107,7 +107,7 @@ def status(
     # A stationary point above a value already seen is not an answer.
     at_bottom = objective.merit(after) <= p.lowest + jnp.maximum(noise, outcome.noise)
     stationary = is_stationary(stop, p, after)
-    if asks_products(method):  # what its model promises is known with the first product
+    if method.second_order:  # what its model promises is known with the first product
         stationary &= (p.promise < jnp.inf) | (after.grad_norm == 0)
     # Where even the start is as low as can be measured, its gradient is no scale.
     untouched = p.start_value - p.lowest <= UNTOUCHED * noise
@@ -115,7 +115,7 @@ def status(
     flat = low & (p.best_norm <= stop.floor * size_of(p.best_value, p.start_value) / FLOOR_SLOPE)
     # What a gradient's rounding is depends on the units of each parameter: that of a stiff one stops a descent far from
     # the minimum of others. So it is believed if a model promises nothing and no entry is left, or if it began there.
-    modelled = getattr(method, "models", False) & (True if left is None else left <= stop.floor)
+    modelled = method.models & (True if left is None else left <= stop.floor)
     settled = p.settled & (modelled | untouched)
     settled &= (p.promise <= noise) | (p.promise == jnp.inf)
     frozen = p.frozen >= jnp.minimum(stop.patience, PATIENCE_OF_STEPS)

@@ -7,15 +7,14 @@ X. Bai, Fast first-order methods for composite convex optimization with backtrac
 change. T. Li and G. Lan, A simple uniformly optimal method without line search (2023), for the estimate of L.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gdjax import vector
-from gdjax.layout import Flat
 from gdjax.line_search.base import denoise
-from gdjax.methods.base import Outcome, usable
+from gdjax.methods.base import Method, Outcome, usable
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, require
 from gdjax.vector import Scalar, Vector
@@ -47,7 +46,7 @@ class AcceleratedState(NamedTuple):
 
 
 @pytree_dataclass
-class AcceleratedGradient:
+class AcceleratedGradient(Method):
     """``x+ = y - rate g(y)``, ``y+ = x+ + (t - 1) / t+ (x+ - x)``, ``t+ = (1 + sqrt(1 + 4 t^2)) / 2``.
 
     No constant to give: the rate grows a little every step and is cut to 1 / L, the step being made again, when
@@ -71,7 +70,6 @@ class AcceleratedGradient:
     initial: float | jax.Array | None = None
     grow: float | jax.Array = 1.01
 
-    layout: ClassVar[Any] = Flat
     leafwise: ClassVar[bool] = True
     searches: ClassVar[bool] = True
     monotone: ClassVar[bool] = False

@@ -4,15 +4,14 @@ A. Beck and M. Teboulle, A fast iterative shrinkage-thresholding algorithm, SIAM
 B. O'Donoghue and E. Candes, Adaptive restart for accelerated gradient schemes, Found. Comput. Math. 15 (2015).
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gdjax import vector
 from gdjax.composite import step_norm
-from gdjax.layout import Flat
-from gdjax.methods.base import Outcome, usable
+from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.proximal_gradient import LEAP, parts, probe, steepness
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, require
@@ -36,7 +35,7 @@ class AcceleratedState(NamedTuple):
 
 
 @pytree_dataclass
-class AcceleratedProximalGradient:
+class AcceleratedProximalGradient(Method):
     """FISTA: ``x+ = prox(y - t g(y), t)``, ``y+ = x+ + (theta - 1) / theta+ (x+ - x)``, with restarts.
 
     ``theta+ = (1 + sqrt(1 + 4 theta^2)) / 2``; theta begins anew at 1 when ``(y - x+)'(x+ - x) > 0``. The loss is
@@ -59,7 +58,6 @@ class AcceleratedProximalGradient:
 
     learning_rate: float | jax.Array | None = None
 
-    layout: ClassVar[Any] = Flat
     searches: ClassVar[bool] = True
     monotone: ClassVar[bool] = False
     accepts_penalty: ClassVar[bool] = True

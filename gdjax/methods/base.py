@@ -1,10 +1,12 @@
 """What a method is: hyperparameters, `init`, `step`. The loop knows nothing else of it."""
 
+import abc
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
+from gdjax.layout import Flat
 from gdjax.objective import Objective, Point
 from gdjax.vector import Scalar, Vector
 
@@ -61,54 +63,66 @@ def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
     return finite, finite | (iterate.value == jnp.inf)
 
 
-def is_monotone(method: Any) -> bool:
-    """Whether the values of accepted points only fall: a method that searches, unless it says otherwise."""
-    return getattr(method, "monotone", method.searches)
+class Method(abc.ABC):
+    """A frozen dataclass of hyperparameters with `init` and `step`; the loop knows nothing else of it.
 
-
-def asks_products(method: Any) -> bool:
-    """Whether a method may ask for Hessian products."""
-    return getattr(method, "second_order", False)
-
-
-def leaves_fixed(method: Any) -> bool:
-    """Whether a method may be told to leave some parameters as they are."""
-    return getattr(method, "partial", False)
-
-
-def name_of(method: Any) -> str:
-    """How a result calls a method."""
-    return getattr(method, "name", type(method).__name__)
-
-
-class Method(Protocol):
-    """A frozen dataclass of hyperparameters; numbers among them are traced, so changing them compiles nothing.
-
-    A method with an attribute ``settles = False`` has no default patience (see `gdjax.Stop`).
-
-    A method that searches and whose values may rise all the same has an attribute ``monotone = False``. One that
-    takes a penalty (``objective.composite``) has ``accepts_penalty = True`` and puts the norm of the prox-gradient
-    step into the ``grad_norm`` of its iterates.
-
-    One that is written against `gdjax.vector` alone has ``leafwise = True``: parameters that are spread over devices
-    then come as `layout.Apart`, a tuple of leaves.
-
-    One that has a model of the curvature, and says in its outcomes what that promises, has ``models = True``.
-
-    One that may leave some parameters as they are, as optax's masks do, has ``partial = True``.
-
-    A method with a class attribute ``second_order = True`` may ask for Hessian products too: when its state's
-    ``wants_product`` is true, the trip is a product with ``tangent`` at the iterate, handed over in ``point.grad``.
+    Numbers among the hyperparameters are traced, so changing them compiles nothing. What a method says of itself below
+    holds until it says otherwise; `gdjax.methods.stepping.Stepping` and `gdjax.methods.searching.Searching` do the work
+    that methods without and with a line search share.
     """
 
-    layout: ClassVar[Any]  # layout.Flat or layout.Leaves: how the parameters come as a vector
+    layout: ClassVar[Any] = Flat  # how the parameters come as a vector: `layout.Flat`, or `layout.Leaves`
+    # Written against `gdjax.vector` alone: parameters that are spread over devices then come as `layout.Apart`.
+    leafwise: ClassVar[bool] = False
+    models: ClassVar[bool] = False  # has a model of the curvature, and says in its outcomes what that promises
+    partial: ClassVar[bool] = False  # may leave some parameters as they are, as optax's masks do
+    # May ask for Hessian products: where its state's ``wants_product`` is true, the trip is a product with ``tangent``
+    # at the iterate, handed over in ``point.grad``.
+    second_order: ClassVar[bool] = False
+    # Takes a penalty (``objective.composite``), and puts the norm of the prox-gradient step into the ``grad_norm`` of
+    # its iterates.
+    accepts_penalty: ClassVar[bool] = False
 
     @property
     def searches(self) -> bool:
-        """Whether a rejected or non-finite trial is answered by a shorter step."""
+        """Whether a trial that is rejected, or not finite, is answered by a shorter step."""
+        return False
 
+    @property
+    def monotone(self) -> bool:
+        """Whether the values of accepted points only fall."""
+        return self.searches
+
+    @property
+    def settles(self) -> bool:
+        """Whether its steps stay what they are; one whose rate decays has no default patience (see `gdjax.Stop`)."""
+        return True
+
+    @property
+    def needs_value(self) -> bool:
+        """Whether a penalty must have a value, not only a prox."""
+        return False
+
+    @property
+    def name(self) -> str:
+        """How a result calls it."""
+        return type(self).__name__
+
+    @abc.abstractmethod
     def init(self, objective: Objective) -> Any:
         """The state whose trial is the start."""
 
+    @abc.abstractmethod
     def step(self, objective: Objective, state: Any, point: Point) -> tuple[Any, Outcome]:
         """Digest the evaluation of ``state.trial``: the next state, and what the loop must know."""
+
+    def learnt(self, old: Any) -> dict[str, Any]:
+        """The fields of an old state that still hold where the loss may be another: never a point or its value."""
+        return {}
+
+    def evaluations(self, stop: Any) -> int | None:
+        """How many evaluations the limits of a stop come to, as far as they are Python numbers: for ``implicit=False``.
+
+        A method whose every evaluation is a step knows it of the limit on steps, too.
+        """
+        return stop.max_evals if isinstance(stop.max_evals, int) else None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
-from gdjax.methods.base import Method, name_of
+from gdjax.methods.base import Method
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.panoc import PANOC
 from gdjax.methods.projected_lbfgs import ProjectedLBFGS
@@ -24,15 +24,15 @@ def with_penalty(method: Method | None, penalty: Any) -> Method:
         return ProjectedLBFGS() if is_box else PANOC() if has_value(penalty) else AcceleratedProximalGradient()
     if isinstance(method, LBFGS) and is_box:
         return ProjectedLBFGS.of(method)
-    if not getattr(method, "accepts_penalty", False):
+    if not method.accepts_penalty:
         names = ", ".join(m.__name__ for m in ACCEPTING)
         raise ValueError(
-            f"{name_of(method)} cannot take the penalty {type(penalty).__name__}: use {names}, "
+            f"{method.name} cannot take the penalty {type(penalty).__name__}: use {names}, "
             "or LBFGS where the penalty is Box or NonNegative"
         )
-    if getattr(method, "needs_value", False) and not has_value(penalty):
+    if method.needs_value and not has_value(penalty):
         raise ValueError(
-            f"{name_of(method)} compares values, and {type(penalty).__name__} has none: give it value(x), or use "
+            f"{method.name} compares values, and {type(penalty).__name__} has none: give it value(x), or use "
             "AcceleratedProximalGradient() or ProximalGradient()"
         )
     return method

@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import vector
-from gdjax.layout import Flat
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.base import LineSearch
 from gdjax.methods.barzilai_borwein import BarzilaiBorwein, SecantDescent
-from gdjax.methods.base import Outcome, usable
+from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.searching import Move, Searching
 from gdjax.methods.step_size import AdaptiveStep, PolyakStep, as_rule
 from gdjax.objective import Objective, Point
@@ -43,7 +42,7 @@ class DescentState(NamedTuple):
 
 
 @pytree_dataclass
-class GradientDescent:
+class GradientDescent(Method):
     """Step after step downhill: ``m <- momentum * m + g``, ``x <- x - learning_rate * m``.
 
     With ``nesterov`` the step is along ``g + momentum * m``, the gradient as seen from ahead.
@@ -71,7 +70,6 @@ class GradientDescent:
     momentum: float | jax.Array | None = 0.0
     nesterov: bool = static_field(False)
 
-    layout: ClassVar[Any] = Flat
     leafwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -117,6 +115,19 @@ class GradientDescent:
         if isinstance(rule, BarzilaiBorwein):
             return SecantDescent(rule)
         return SearchingDescent(self, rule) if isinstance(rule, Backtracking) else None
+
+    def learnt(self, old: Any) -> dict[str, Any]:
+        """The velocity, and the memory of the rule; a schedule goes on with the rate of the step that was next."""
+        if self.searching:
+            return self.searching.learnt(old)
+        back = lambda x: jnp.maximum(x - 1, 0) if jnp.issubdtype(x.dtype, jnp.integer) else x
+        return dict(velocity=old.velocity, memory=jax.tree.map(back, old.memory))
+
+    def evaluations(self, stop: Any) -> int | None:
+        """One a step, and the start, if no trial is rejected."""
+        if stop.max_evals is None and isinstance(stop.max_steps, int) and not self.searches:
+            return stop.max_steps + 1
+        return super().evaluations(stop)
 
     def init(self, objective: Objective) -> Any:
         """At the start, with a step of length zero."""

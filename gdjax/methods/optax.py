@@ -14,7 +14,7 @@ from optax.contrib import ScheduleFreeState, schedule_free_eval_params
 
 from gdjax import vector
 from gdjax.layout import Leaves
-from gdjax.methods.base import Outcome, usable
+from gdjax.methods.base import Method, Outcome, usable
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import strong
 from gdjax.vector import Vector
@@ -36,7 +36,7 @@ class OptaxState(NamedTuple):
 
 
 @jax.tree_util.register_pytree_node_class
-class Optax:
+class Optax(Method):
     """An optax optimiser with its hyperparameters traced: another learning rate compiles nothing.
 
     ``minimize(..., method=optax.adam(1e-2))`` works as well and stands for ``Optax(optax.adam(1e-2))``;
@@ -65,8 +65,7 @@ class Optax:
 
     layout: ClassVar[Any] = Leaves
     partial: ClassVar[bool] = True
-    searches = False
-    settles = False
+    settles: ClassVar[bool] = False
 
     def __init__(self, optimizer: Any, **hyperparameters: Any) -> None:
         if isinstance(optimizer, optax.MultiSteps):
@@ -93,6 +92,16 @@ class Optax:
         """The call that makes it."""
         name = getattr(self.optimizer, "__name__", "optimizer")
         return f"Optax({', '.join([name, *(f'{k}={v}' for k, v in self.hyperparameters.items())])})"
+
+    def learnt(self, old: Any) -> dict[str, Any]:
+        """Optax's own state."""
+        return dict(optimizer=old.optimizer)
+
+    def evaluations(self, stop: Any) -> int | None:
+        """One a step, and the start."""
+        if stop.max_evals is None and isinstance(stop.max_steps, int):
+            return stop.max_steps + 1
+        return super().evaluations(stop)
 
     @property
     def transformation(self) -> optax.GradientTransformationExtraArgs:

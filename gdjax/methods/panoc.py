@@ -5,7 +5,7 @@ control, IEEE CDC (2017). A. De Marchi and A. Themelis, Proximal gradient algori
 continuity, J. Optim. Theory Appl. 194 (2022): the adaptive step.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from gdjax import vector
 from gdjax.composite import slope_of, stationarity, step_norm
 from gdjax.in_place import branch
-from gdjax.layout import Flat
-from gdjax.methods.base import Outcome, usable
+from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.pairs import Pairs, empty, remember, solve
 from gdjax.methods.proximal_gradient import LEAP, change, probe, steepness
 from gdjax.objective import Objective, Point
@@ -53,7 +52,7 @@ class PANOCState(NamedTuple):
 
 
 @pytree_dataclass
-class PANOC:
+class PANOC(Method):
     """``z = prox(x - gamma g)``, then ``x <- prox(z - gamma g) + tau (z + d - prox(z - gamma g))``, d by L-BFGS.
 
     ``d = -B^{-1} G(z)`` with the map ``G(x) = (x - prox(x - gamma g)) / gamma`` in the part of a gradient. Its
@@ -78,7 +77,6 @@ class PANOC:
 
     memory: int = static_field(20)
 
-    layout: ClassVar[Any] = Flat
     searches: ClassVar[bool] = True
     monotone: ClassVar[bool] = False
     accepts_penalty: ClassVar[bool] = True

@@ -5,16 +5,15 @@ D. P. Bertsekas, Projected Newton methods for optimization problems with simple 
 constrained optimization, SIAM J. Sci. Comput. 16 (1995), section 5.1: the inverse of the free part of B.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gdjax import vector
 from gdjax.in_place import branch
-from gdjax.layout import Flat
 from gdjax.line_search.base import denoise
-from gdjax.methods.base import Outcome, usable
+from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.pairs import Pairs, empty, forget, remember, solve
 from gdjax.methods.proximal_gradient import parabola
@@ -47,7 +46,7 @@ class ProjectedState(NamedTuple):
 
 
 @pytree_dataclass
-class ProjectedLBFGS:
+class ProjectedLBFGS(Method):
     """``x <- clip(x + alpha d)`` between bounds; what `LBFGS` becomes with ``penalty=Box(...)``.
 
     Variables that a gradient step of length 1 / theta would take to a bound go straight there. The others, F, take
@@ -67,7 +66,6 @@ class ProjectedLBFGS:
 
     memory: int = static_field(20)
 
-    layout: ClassVar[Any] = Flat
     searches: ClassVar[bool] = True
     accepts_penalty: ClassVar[bool] = True
     models: ClassVar[bool] = True

@@ -14,10 +14,9 @@ import jax.numpy as jnp
 
 from gdjax import vector
 from gdjax.composite import stationarity, step_norm
-from gdjax.layout import Flat
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.base import LineSearch
-from gdjax.methods.base import Outcome, usable
+from gdjax.methods.base import Method, Outcome, usable
 from gdjax.objective import Objective, Point
 from gdjax.piecewise import piecewise
 from gdjax.pytrees import pytree_dataclass, require
@@ -43,7 +42,7 @@ class ProximalState(NamedTuple):
 
 
 @pytree_dataclass
-class ProximalGradient:
+class ProximalGradient(Method):
     """``x <- prox(x - t g, t)``: a gradient step on the loss, then the prox of the penalty. One evaluation a step.
 
     By default t follows the curvature ``l = s'y / s's, L = |y| / |s|`` of the last step without any search:
@@ -69,7 +68,6 @@ class ProximalGradient:
 
     learning_rate: float | jax.Array | Callable[[jax.Array], Any] | Backtracking | None = None
 
-    layout: ClassVar[Any] = Flat
     accepts_penalty: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 
 from gdjax import vector
 from gdjax.in_place import choose, one_kernel, update_if
-from gdjax.layout import Flat
 from gdjax.line_search.base import LineSearch, believable, noise_shown
-from gdjax.methods.base import Outcome, Secant, usable
+from gdjax.methods.base import Method, Outcome, Secant, usable
 from gdjax.objective import Objective, Point
 from gdjax.piecewise import piecewise
 from gdjax.vector import Scalar, Vector
@@ -96,7 +95,7 @@ class Decision(NamedTuple):
     failed: jax.Array  # the descent has
 
 
-class Searching:
+class Searching(Method):
     """``x <- x + alpha d``: d from `learn`, alpha from ``line_search``.
 
     When the search fails, the method forgets what it has learnt and begins anew; if it had learnt nothing,
@@ -104,7 +103,6 @@ class Searching:
     """
 
     line_search: LineSearch
-    layout: ClassVar[Any] = Flat
     searches: ClassVar[bool] = True
     leafwise: ClassVar[bool] = True
     models: ClassVar[bool] = False  # whether d = -H g, so that -d'g / 2 is the decrease that a model H promises
@@ -128,6 +126,10 @@ class Searching:
     def reference(self, memory: Any, lowest: Scalar) -> Scalar:
         """The value that a search compares with, given the lowest seen: more, to let the loss rise for a while."""
         return lowest
+
+    def learnt(self, old: SearchState) -> dict[str, Any]:
+        """The memory."""
+        return dict(memory=old.memory)
 
     def init(self, objective: Objective) -> SearchState:
         """At the start, with a step of length zero."""

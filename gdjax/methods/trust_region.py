@@ -11,10 +11,9 @@ import jax.numpy as jnp
 
 from gdjax import vector
 from gdjax.in_place import branch
-from gdjax.layout import Flat
 from gdjax.line_search.base import believable, noise_shown
 from gdjax.methods import steihaug
-from gdjax.methods.base import Outcome, usable
+from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.steihaug import Inner
 from gdjax.objective import Objective, Point
 from gdjax.pytrees import pytree_dataclass, require
@@ -55,7 +54,7 @@ class TrustRegionState(NamedTuple):
 
 
 @pytree_dataclass
-class TrustRegion:
+class TrustRegion(Method):
     """``x <- x + z`` where z minimises ``g'z + z'Hz / 2`` in ``z'Dz <= radius^2``, as far as conjugate gradients go.
 
     The inner iteration, preconditioned by D, ends when the residual is ``forcing`` of what it was at its start, with
@@ -86,7 +85,6 @@ class TrustRegion:
     shrink: float | jax.Array = 0.5
     grow: float | jax.Array = 3.0
 
-    layout: ClassVar[Any] = Flat
     leafwise: ClassVar[bool] = True
     searches: ClassVar[bool] = True
     second_order: ClassVar[bool] = True
@@ -96,6 +94,10 @@ class TrustRegion:
         for name in ("accept", "good", "shrink"):
             require("must lie between 0 and 1", getattr(self, name), lambda x: (x > 0) & (x < 1), name)
         require("must be above 1", self.grow, lambda x: x > 1, "grow")
+
+    def learnt(self, old: Any) -> dict[str, Any]:
+        """What it knows of the scales."""
+        return dict(inner=old.inner._replace(z=jax.tree.map(jnp.zeros_like, old.inner.z)))
 
     def init(self, objective: Objective) -> TrustRegionState:
         """At the start, with a step of length zero."""
