@@ -40,16 +40,28 @@ def make_loop(request: Request) -> Loop:
     """Trace the loss and set up the loop, inside a trace."""
     problem, method = request.problem, request.method
     # The shapes in what was traced, and those of optax, are their own affair.
-    leaves, treedef = jax.tree.flatten(method, is_leaf=lambda x: isinstance(x, Hoisted))
-    numbers = jax.tree.unflatten(treedef, [None if isinstance(x, Hoisted) else x for x in leaves])
-    numbers = () if isinstance(method, Optax) else numbers
+    own = lambda x: None if isinstance(x, Hoisted) else x
+    numbers = () if isinstance(method, Optax) else jax.tree.map(own, method, is_leaf=lambda x: isinstance(x, Hoisted))
     for name, leaf in named_leaves("stop", request.stop) + named_leaves("method", numbers):
         if is_traceable(leaf) and jnp.ndim(leaf) != 0:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
     apart = problem.spread and problem.penalty is None and method.leafwise
     objective = trace(problem, (Apart if apart else method.layout).of)
+    if not isinstance(method, Optax):
+        method = in_dtype(method, objective.dtype)
     limits = request.stop.resolve(objective, method.monotone, method.settles)
     return Loop(objective, method, limits, request.history, request.warm, problem.trips)
+
+
+def in_dtype(method: Any, dtype: Any) -> Any:
+    """The method with its floats as scalars of this dtype; what was traced stays as it is."""
+
+    def convert(x: Any) -> Any:
+        return (
+            jnp.asarray(x).astype(dtype) if is_traceable(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating) else x
+        )
+
+    return jax.tree.map(convert, method, is_leaf=lambda x: isinstance(x, Hoisted))
 
 
 WATCHED = compiled(make_loop)

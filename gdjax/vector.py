@@ -6,6 +6,7 @@ default), the user's own pytree (optax) and leaves that are spread over devices,
 
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -161,6 +162,21 @@ def max_abs(a: Vector) -> Scalar:
 def add_scaled(a: Vector, scale: Scalar, b: Vector) -> Vector:
     """``a + scale * b``, each leaf in its own dtype."""
     return jax.tree.map(lambda x, y: x + scale.astype(x.dtype) * y, a, b)
+
+
+def add(a: Vector, b: Vector) -> Vector:
+    """``a + b``."""
+    return jax.tree.map(operator.add, a, b)
+
+
+def scale(scale: Scalar, a: Vector) -> Vector:
+    """``scale * a``, each leaf in its own dtype."""
+    return jax.tree.map(lambda x: scale.astype(x.dtype) * x, a)
+
+
+def apply(function: Callable[..., jax.Array], *vectors: Vector) -> Vector:
+    """A function of arrays, entry by entry: ``apply(jnp.sqrt, a)``."""
+    return jax.tree.map(function, *vectors)
 
 
 def multiply(a: Vector, b: Vector) -> Vector:

@@ -1,0 +1,69 @@
+"""What methods that never reject a point share: everything but the step.
+
+A method of this kind says what it remembers and what displacement follows from a point; nothing else.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+
+from gdjax import vector
+from gdjax.methods.base import Method, Outcome, usable
+from gdjax.objective import Objective, Point
+from gdjax.vector import Vector
+
+
+class SteppingState(NamedTuple):
+    """A descent between two evaluations."""
+
+    iterate: Point  # accepted point
+    displacement: Vector  # of the coming step; zero before the start is evaluated
+    memory: Any  # of the method
+
+    @property
+    def trial(self) -> Vector:
+        """The next point to evaluate."""
+        return vector.add(self.iterate.x, self.displacement)
+
+
+class Stepping(Method):
+    """``x <- x + s``, with s from `advance`: for methods that accept every finite point.
+
+    A subclass is a frozen dataclass made by `gdjax.methods.method`. Its float hyperparameters come as scalars in the
+    dtype of the loss. Written with the algebra of `gdjax.vectors`, it serves parameters of any kind: complex, of
+    several dtypes, spread over devices.
+    """
+
+    leafwise: ClassVar[bool] = True
+
+    def empty(self, x: Vector) -> Any:
+        """What is remembered before the start, x, is evaluated: a pytree of arrays, or None."""
+        return None
+
+    def advance(self, memory: Any, point: Point) -> tuple[Any, Vector]:
+        """From the point just evaluated (``point.x``, ``value``, ``grad``): the new memory, and the displacement s."""
+        raise NotImplementedError
+
+    def learnt(self, old: SteppingState) -> dict[str, Any]:
+        """The memory."""
+        return dict(memory=old.memory)
+
+    def evaluations(self, stop: Any) -> int | None:
+        """One a step, and the start."""
+        if stop.max_evals is None and isinstance(stop.max_steps, int):
+            return stop.max_steps + 1
+        return super().evaluations(stop)
+
+    def init(self, objective: Objective) -> SteppingState:
+        """At the start, with a displacement of zero."""
+        x = objective.start
+        return SteppingState(objective.blank, vector.zeros_like(x), self.empty(x))
+
+    def step(self, objective: Objective, state: SteppingState, point: Point) -> tuple[SteppingState, Outcome]:
+        """Accept the point and choose the next displacement."""
+        finite, keep = usable(point, state.iterate)
+        memory, displacement = self.advance(state.memory, point)
+        ss, gg = vector.dots((state.displacement, state.displacement), (state.iterate.grad, state.iterate.grad))
+        size = jnp.where(gg > 0, vector.root(ss / jnp.where(gg > 0, gg, 1)), 0).astype(objective.dtype)
+        iterate = vector.where(keep, point, state.iterate)
+        return SteppingState(iterate, displacement, memory), Outcome(finite, size)
