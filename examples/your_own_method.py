@@ -10,10 +10,10 @@ and in float32, with ``keep_state``, checkpoints and ``implicit=False``.
 import jax
 import jax.numpy as jnp
 import optax
-from gdjax.vector import add, apply, dot, scale, subtract, where, zeros_like
 
 import gdjax
 from gdjax.methods import Stepping, method
+from gdjax.vector import add, apply, dot, scale, subtract, where, zeros_like
 
 
 @method

@@ -57,9 +57,8 @@ def in_dtype(method: Any, dtype: Any) -> Any:
     """The method with its floats as scalars of this dtype; what was traced stays as it is."""
 
     def convert(x: Any) -> Any:
-        return (
-            jnp.asarray(x).astype(dtype) if is_traceable(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating) else x
-        )
+        is_float = is_traceable(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating)
+        return jnp.asarray(x).astype(dtype) if is_float else x
 
     return jax.tree.map(convert, method, is_leaf=lambda x: isinstance(x, Hoisted))
 

@@ -74,7 +74,6 @@ class Method(abc.ABC):
     layout: ClassVar[Any] = Flat  # how the parameters come as a vector: `layout.Flat`, or `layout.Leaves`
     # Written against `gdjax.vector` alone: parameters that are spread over devices then come as `layout.Apart`.
     leafwise: ClassVar[bool] = False
-    models: ClassVar[bool] = False  # has a model of the curvature, and says in its outcomes what that promises
     partial: ClassVar[bool] = False  # may leave some parameters as they are, as optax's masks do
     # May ask for Hessian products: where its state's ``wants_product`` is true, the trip is a product with ``tangent``
     # at the iterate, handed over in ``point.grad``.
@@ -92,6 +91,11 @@ class Method(abc.ABC):
     def monotone(self) -> bool:
         """Whether the values of accepted points only fall."""
         return self.searches
+
+    @property
+    def models(self) -> bool:
+        """Whether it has a model of the curvature, and says in its outcomes what that promises."""
+        return False
 
     @property
     def settles(self) -> bool:
