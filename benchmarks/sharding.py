@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 import gdjax
-from gdjax.programs import descend
 from gdjax.request import prepare
+from gdjax.running.programs import descend
 
 RESULTS = Path(__file__).with_name("results") / "sharding.json"
 KINDS = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
@@ -84,7 +84,8 @@ def cost(found: dict[str, list[str]], name: str, pick: Callable[..., Cost]) -> C
         else:
             inner = called(found, line, pick)
             times = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
-            if " while(" in line and not times:  # of at most one turn (gdjax.in_place); the loss here has none
+            # One of at most one turn (gdjax.jaxtools.scalar_kernels); the loss here has none.
+            if " while(" in line and not times:
                 inner = pick(Cost(), inner)
             repeat = int(times[1]) if times else 1
             total += Cost(repeat * inner.collectives, repeat * inner.bytes)

@@ -19,12 +19,15 @@ from importlib.metadata import version
 from typing import Any
 
 from gdjax import penalties
-from gdjax.batch import minimize_many
-from gdjax.critical_point import CriticalPoint, Kind, classify_critical_point
-from gdjax.gradient_check import check_gradient
-from gdjax.history import History
+from gdjax.descent.history import History
+from gdjax.descent.limits import Stop
+from gdjax.descent.result import Result
+from gdjax.descent.stopping import Status
+from gdjax.insight.critical_point import CriticalPoint, Kind, classify_critical_point
+from gdjax.insight.gradient_check import check_gradient
+from gdjax.insight.penalty_check import check_penalty
+from gdjax.insight.uncertainty import Uncertainty, uncertainty
 from gdjax.learning_rates import LearningRates, learning_rate_range
-from gdjax.limits import Stop
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.hager_zhang import HagerZhang
 from gdjax.line_search.more_thuente import MoreThuente
@@ -42,13 +45,10 @@ from gdjax.methods.proximal_gradient import ProximalGradient
 from gdjax.methods.step_size import AdaptiveStep, PolyakStep
 from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
+from gdjax.minimize_many import minimize_many
 from gdjax.multistart import Minima, MultiStart, multistart
-from gdjax.penalty_check import check_penalty
-from gdjax.result import Result
 from gdjax.resume import resume
-from gdjax.services import Services
-from gdjax.stopping import Status
-from gdjax.uncertainty import Uncertainty, uncertainty
+from gdjax.running.services import Services
 
 __all__ = [
     "BFGS",

@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.closures import hoist
-from gdjax.curvature import measure
-from gdjax.faces import as_table, one_line
-from gdjax.gradient_report import table
+from gdjax.descent.result import Result
+from gdjax.descent.stopping import Status
+from gdjax.insight.curvature import measure
+from gdjax.insight.gradient_report import table
+from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.minimize import minimize
-from gdjax.problem import make_problem
-from gdjax.result import Result
-from gdjax.stopping import Status
+from gdjax.problem.hoist import hoist
+from gdjax.problem.problem import make_problem
 
 LANCZOS = 30  # Hessian products for a largest eigenvalue: a few percent is enough for a rate
 POINTS = 5  # on the way, where the curvature is measured
@@ -37,7 +37,7 @@ class LearningRates:
     recommended: float
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.faces`."""
+        """For `gdjax.jaxtools.faces`."""
         return dict(recommended=self.recommended, stable_limit=self.stable_limit, rates=self.rates)
 
     __repr__ = one_line

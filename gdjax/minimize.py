@@ -5,8 +5,9 @@ from typing import Any, Unpack
 
 import jax
 
-from gdjax.packing import Packed
-from gdjax.programs import WATCHED, Request, begin, descend, next_step
+from gdjax.descent.result import Result
+from gdjax.descent.stopping import Status
+from gdjax.jaxtools.packing import Packed
 from gdjax.request import (
     AllOptions,
     Options,
@@ -18,11 +19,10 @@ from gdjax.request import (
     shows_options,
     take_services,
 )
-from gdjax.result import Result
-from gdjax.services import Services, are_idle, describe
-from gdjax.services import check as check_services
-from gdjax.services import run as run_with
-from gdjax.stopping import Status
+from gdjax.running.programs import WATCHED, Request, begin, descend, next_step
+from gdjax.running.services import Services, are_idle, describe
+from gdjax.running.services import check as check_services
+from gdjax.running.services import run as run_with
 
 
 @shows_options
@@ -79,12 +79,12 @@ def minimize(
 
     **Derivatives** of ``result.params``, ``value`` and ``aux`` with respect to ``args``, ``kwargs`` and what the loss
     closes over follow from the implicit function theorem, in forward and reverse mode, to any order:
-    ``dx/dtheta = -H^-1 dg/dtheta`` at the minimum (`gdjax.implicit`). No iteration is stored, and methods without
-    derivatives of their own (optax's too) have these. They are as exact as the minimum: an error e in params, about tol
-    over the smallest curvature, makes one of order e in the derivatives of params and of order e^2 in that of value.
+    ``dx/dtheta = -H^-1 dg/dtheta`` at the minimum (`gdjax.derivatives.implicit`). No iteration is stored, and methods
+    without derivatives of their own (optax's too) have these. They are as exact as the minimum: an error e in params, about
+    tol over the smallest curvature, makes one of order e in the derivatives of params and of order e^2 in that of value.
     They are NaN where the theorem does not hold: the gradient is more than ten times the tolerance (no convergence),
-    or the Hessian is not positive definite (see `gdjax.linear.solve` for how that is noticed). The derivative with
-    respect to the start, the method's numbers and the tolerances is zero. History and counts have none.
+    or the Hessian is not positive definite (`gdjax.derivatives.hessian_solve.solve` says how that is noticed). The
+    derivative with respect to the start, the method's numbers and the tolerances is zero. History and counts have none.
     With a penalty they are those of the prox-gradient fixed point, by the penalty's numbers too: of a lasso on its
     nonzero entries, of a box off the bounds that hold, where params follow the bound. The prox must be
     differentiable; it may contain loops of variable length (but not for the reverse mode by more than eight of the

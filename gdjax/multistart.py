@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.batch import minimize_many
-from gdjax.driver import RESTING
-from gdjax.faces import as_table, one_line
-from gdjax.packing import with_keys, without_keys
-from gdjax.pytrees import pytree_dataclass
+from gdjax.descent.result import Result
+from gdjax.descent.stopping import Status, is_success
+from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.packing import with_keys, without_keys
+from gdjax.jaxtools.pytrees import pytree_dataclass
+from gdjax.minimize_many import minimize_many
 from gdjax.request import require_concrete
-from gdjax.result import Result
-from gdjax.stopping import Status, is_success
+from gdjax.running.driver import RESTING
 
 ROWS, NUMBERS = 10, 6  # minima that are printed, and of their parameters
 
@@ -39,7 +39,7 @@ class MultiStart:
     results: Result  # of all starts, with a leading axis
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.faces`."""
+        """For `gdjax.jaxtools.faces`."""
         return dict(starts=np.size(self.results.code), minima=len(self.minima.value), best_value=self.best.value)
 
     __repr__ = one_line

@@ -9,23 +9,23 @@ import jax
 import optax
 
 from gdjax import other_names
-from gdjax.closures import hoist
-from gdjax.composite import as_penalty
-from gdjax.gradient_check import check_gradient
-from gdjax.history import CAPACITY
-from gdjax.limits import Stop
-from gdjax.method_closures import hoist_method
+from gdjax.descent.history import CAPACITY
+from gdjax.descent.limits import Stop
+from gdjax.descent.result import Result
+from gdjax.insight.gradient_check import check_gradient
+from gdjax.jaxtools.pytrees import merge
+from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.methods.base import Method
 from gdjax.methods.choice import with_penalty
+from gdjax.methods.closures import hoist_method
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
-from gdjax.problem import call_loss, check_params, make_problem
-from gdjax.programs import Request
-from gdjax.pytrees import merge
-from gdjax.result import Result
-from gdjax.services import Services
-from gdjax.varying import axes_after, vary
-from gdjax.vector import is_spread
+from gdjax.problem.hoist import hoist
+from gdjax.problem.penalized import as_penalty
+from gdjax.problem.problem import call_loss, check_params, make_problem
+from gdjax.running.programs import Request
+from gdjax.running.services import Services
+from gdjax.vectors.vector import is_spread
 
 T = TypeVar("T", bound=Callable[..., Any])
 

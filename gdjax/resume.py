@@ -9,15 +9,15 @@ from typing import Any, Unpack
 import jax
 import numpy as np
 
-from gdjax import checkpoint
-from gdjax.loop import Carry
+from gdjax.descent.loop import Carry
+from gdjax.descent.result import Result
+from gdjax.descent.warm_start import signature
 from gdjax.minimize import run
-from gdjax.pieces import Descent
-from gdjax.programs import WATCHED
 from gdjax.request import AllOptions, prepare, require_concrete, take_services
-from gdjax.result import Result
-from gdjax.services import describe
-from gdjax.warm_start import signature
+from gdjax.running import checkpoint
+from gdjax.running.pieces import Descent
+from gdjax.running.programs import WATCHED
+from gdjax.running.services import describe
 
 
 def resume(

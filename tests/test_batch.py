@@ -15,7 +15,8 @@ import pytest
 from problems import CompileCounter, rosenbrock
 
 import gdjax
-from gdjax import BFGS, LBFGS, GradientDescent, Status, Stop, batch, workers
+from gdjax import BFGS, LBFGS, GradientDescent, Status, Stop, minimize_many
+from gdjax.many import workers
 
 MODES = [True]  # the numbers of a lane are compared to rounding
 
@@ -112,7 +113,7 @@ def test_in_axes_as_in_vmap(starts, centers, in_axes):
 
 
 def test_the_default_method_is_bfgs_for_few_parameters_and_that_of_minimize_for_many():
-    for count, method in ((5, BFGS()), (batch.DENSE + 8, LBFGS())):
+    for count, method in ((5, BFGS()), (minimize_many.DENSE + 8, LBFGS())):
         starts = np.linspace(-1, 1, 2 * count).reshape(2, count)
         result = gdjax.minimize_many(rosenbrock, starts, max_evals=12)
         want = gdjax.minimize(rosenbrock, starts[0], method=method, max_evals=12)
@@ -365,7 +366,7 @@ def test_leaves_of_size_zero_and_random_keys():
 # XLA's batched LAPACK kernels wait for threads of the pool that runs them: two at a time wait for each other.
 GAUSSIAN_PROCESS = """
 import jax, jax.numpy as jnp, numpy as np, gdjax
-from gdjax import workers
+from gdjax.many import workers
 workers.cores = lambda: 2
 X, Y = jnp.linspace(0, 1, 12), np.random.default_rng(0).normal(size=(600, 12)).astype(np.float32)
 def loss(p, y):
@@ -394,7 +395,7 @@ def test_losses_that_call_lapack_do_not_hang():
 
 STUCK = """
 import os, signal, sys, threading, time, jax, jax.numpy as jnp, gdjax
-from gdjax import workers
+from gdjax.many import workers
 workers.SILENCE = 1000.0 if PRESS else 1.0
 @jax.custom_jvp
 def sleep(x):

@@ -20,7 +20,8 @@ import pytest
 from problems import quadratic, rosenbrock
 
 import gdjax
-from gdjax import LBFGS, GradientDescent, Status, checkpoint
+from gdjax import LBFGS, GradientDescent, Status
+from gdjax.running import checkpoint
 
 MODES = [True]  # proofs to many digits
 

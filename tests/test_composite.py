@@ -9,9 +9,9 @@ from problems import CompileCounter
 
 import gdjax
 from gdjax import PANOC, AcceleratedProximalGradient, Backtracking, ProximalGradient, Status
-from gdjax.composite import stationarity
-from gdjax.objective import Point
 from gdjax.penalties import L1, Box, NonNegative, Simplex, SquaredL2, by_leaf
+from gdjax.problem.objective import Point
+from gdjax.problem.penalized import stationarity
 
 GOAL = np.array([3.0, 0.2, -1.0])
 METHODS = [PANOC(), ProximalGradient(), ProximalGradient(Backtracking()), AcceleratedProximalGradient()]

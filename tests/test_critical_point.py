@@ -9,8 +9,8 @@ from problems import quadratic, rosenbrock
 
 import gdjax
 from gdjax import GradientDescent, Kind, Status, classify_critical_point
-from gdjax.curvature import measure
-from gdjax.problem import Problem
+from gdjax.insight.curvature import measure
+from gdjax.problem.problem import Problem
 
 MODES = [True]  # proofs to many digits
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import gdjax
-from gdjax import Status, linear
+from gdjax import Status
+from gdjax.derivatives import hessian_solve
+from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.penalties import (
     L1,
     Box,
@@ -22,7 +24,6 @@ from gdjax.penalties import (
     TotalVariation1D,
     by_leaf,
 )
-from gdjax.pytrees import pytree_dataclass
 
 MODES = [True]  # finite differences
 
@@ -247,7 +248,7 @@ def test_a_valley_has_none_unless_a_bound_closes_it():
 
 def test_more_unknowns_than_are_factorised():
     n = 100
-    assert n > linear.DENSE
+    assert n > hessian_solve.DENSE
     scale, target = jnp.linspace(1.0, 5.0, n), jnp.sin(jnp.arange(1.0, n + 1.0))
     loss = lambda w, t: 0.5 * jnp.sum(scale * (w - t * target) ** 2)
     groups = by_leaf([L1(0.5), GroupLasso(0.5, axis=None)])
@@ -273,9 +274,9 @@ def test_whatever_the_step_the_fixed_point_moves_alike_also_matrix_free(monkeypa
     p = p @ np.linalg.solve(p.T @ p, p.T) @ np.eye(4)
     h, p, b = jnp.asarray(h), jnp.asarray(0.8 * p), jnp.asarray(W)
     inverse = jnp.linalg.inv(jnp.eye(4) - p @ (jnp.eye(4) - 0.1 * h))
-    solve = lambda h, *b: linear.solve_proximal(lambda v: h @ v, lambda v: p @ v, jnp.asarray(0.1), *b)
-    for dense in (linear.DENSE, 0):
-        monkeypatch.setattr(linear, "DENSE", dense)
+    solve = lambda h, *b: hessian_solve.solve_proximal(lambda v: h @ v, lambda v: p @ v, jnp.asarray(0.1), *b)
+    for dense in (hessian_solve.DENSE, 0):
+        monkeypatch.setattr(hessian_solve, "DENSE", dense)
         np.testing.assert_allclose(solve(h, b, 2 * b), inverse @ (b + 2 * p @ b), rtol=1e-9)
         by_moved, by_pushed = jax.jacrev(solve, (1, 2))(h, b, b)
         np.testing.assert_allclose(by_moved, inverse, rtol=1e-9, atol=1e-9)

@@ -9,8 +9,8 @@ from problems import count_primitive, equations, rosenbrock
 
 import gdjax
 from benchmarks.gpu.correct import CASES
-from gdjax import chunks
-from gdjax.in_place import in_loops
+from gdjax.jaxtools.scalar_kernels import in_loops
+from gdjax.many import chunks
 
 # A part of the cases, those that compile in a second or two: `python -m benchmarks gpu --device cpu` runs all.
 BASICS = (

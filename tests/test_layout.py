@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.layout import Apart, Flat, Leaves
+from gdjax.vectors.layout import Apart, Flat, Leaves
 
 
 def tree(x64):

@@ -1,4 +1,4 @@
-"""Solves with a Hessian known by its products: right, linear, and NaN where there is no minimum."""
+"""Solves with a Hessian known by its products: right, hessian_solve, and NaN where there is no minimum."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gdjax
-from gdjax import linear
+from gdjax.derivatives import hessian_solve
 
 MODES = [True]  # proofs to many digits
 
@@ -21,7 +21,7 @@ def spread(n, lowest=0.1):
     return jnp.asarray((q * values) @ q.T), jnp.asarray(q)
 
 
-solve = jax.jit(lambda h, b, trusted=True: linear.solve(lambda v: h @ v, b, trusted))
+solve = jax.jit(lambda h, b, trusted=True: hessian_solve.solve(lambda v: h @ v, b, trusted))
 
 
 @each_size
@@ -76,16 +76,16 @@ def test_the_factorised_solve_does_not_mind_bad_scaling():
 
 
 def test_no_convergence_gives_nan(monkeypatch):
-    monkeypatch.setattr(linear, "MOST_PRODUCTS", 3)
+    monkeypatch.setattr(hessian_solve, "MOST_PRODUCTS", 3)
     h, _ = spread(80)
-    assert np.isnan(linear.solve(lambda v: h @ v, jnp.ones(80))).all()
+    assert np.isnan(hessian_solve.solve(lambda v: h @ v, jnp.ones(80))).all()
 
 
 @pytest.mark.parametrize("n", [3, 80])
 def test_the_reverse_mode_has_what_does_not_depend_on_flat_directions(n):
     h = jnp.diag(jnp.arange(n).astype(float))  # flat along the first unknown
     b, asked = jnp.arange(n).astype(float), jnp.ones(n).at[0].set(0.0)
-    pull = jax.vjp(lambda b: linear.solve(lambda v: h @ v, b), b)[1]
+    pull = jax.vjp(lambda b: hessian_solve.solve(lambda v: h @ v, b), b)[1]
     expected = jnp.where(jnp.arange(n) > 0, 1 / jnp.maximum(jnp.arange(n), 1), 0)
     assert jnp.allclose(pull(asked)[0], expected, rtol=1e-4, atol=1e-6)
     assert np.isnan(pull(jnp.ones(n))[0]).all()

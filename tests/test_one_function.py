@@ -9,8 +9,9 @@ from jax import lax
 from problems import rosenbrock
 
 import gdjax
-from gdjax import Status, one_function
-from gdjax.one_function import BYTES, LET_IN, METHOD_BYTES, SUMMED, is_small, one_function_p, programs_in
+from gdjax import Status
+from gdjax.jaxtools import small_programs
+from gdjax.jaxtools.small_programs import BYTES, LET_IN, METHOD_BYTES, SUMMED, is_small, one_function_p, programs_in
 
 
 def marks_in(text):
@@ -162,10 +163,10 @@ METHODS = {
      ("0.11.0", {"GDJAX_ONE_FUNCTION": "0"}, False)],
 )  # fmt: skip
 def test_it_is_done_by_versions_that_were_tried_unless_forbidden(version, environment, allowed, monkeypatch):
-    monkeypatch.setattr(one_function.jaxlib, "__version__", version)
+    monkeypatch.setattr(small_programs.jaxlib, "__version__", version)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert one_function.is_allowed() == allowed
+    assert small_programs.is_allowed() == allowed
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

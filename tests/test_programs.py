@@ -9,8 +9,10 @@ import pytest
 from problems import CompileCounter
 
 import gdjax
-from gdjax import GradientDescent, Status, programs, remembered
-from gdjax.hoisted import hoist_call
+from gdjax import GradientDescent, Status
+from gdjax.jaxtools import remembered
+from gdjax.jaxtools.hoisted import hoist_call
+from gdjax.running import programs
 
 MODES = [False]
 
@@ -126,7 +128,7 @@ def test_clear_caches_frees_all():
 
 
 def test_many_programs_that_differ_in_a_number_alone_are_warned_of_once(monkeypatch):
-    monkeypatch.setattr(gdjax.program, "MANY", 4)
+    monkeypatch.setattr(gdjax.jaxtools.traced_program, "MANY", 4)
     run = lambda n: gdjax.minimize(lambda p: jnp.sum(jnp.cosh(p) ** n), jnp.ones(1), method=METHOD, max_evals=1).status
     for n in (3, 4, 5):
         assert run(n) == Status.MAX_EVALS

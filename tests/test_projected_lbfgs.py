@@ -9,7 +9,7 @@ from scipy.optimize import minimize as scipy_minimize
 
 import gdjax
 from gdjax import Status
-from gdjax.methods.pairs import empty, remember, solve
+from gdjax.methods.parts.pairs import empty, remember, solve
 from gdjax.penalties import Box, NonNegative, by_leaf
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gdjax
-from gdjax.pytrees import as_data, is_traceable, merge, named_leaves, require, split
+from gdjax.jaxtools.pytrees import as_data, is_traceable, merge, named_leaves, require, split
 
 
 def test_split_and_merge_are_inverse():

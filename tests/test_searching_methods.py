@@ -8,8 +8,10 @@ from problems import count_primitive, marked, quadratic, rosenbrock, tree_loss
 
 import gdjax
 from gdjax import BFGS, LBFGS, Backtracking, ConjugateGradient, GradientDescent, MoreThuente, Status
+from gdjax.descent.progress import secant
+from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.methods.searching import Move
-from gdjax.pytrees import pytree_dataclass
+from gdjax.problem.objective import Objective, Point
 
 METHODS = {"BFGS": BFGS(), "CG": ConjugateGradient(), "L-BFGS": LBFGS(memory=5)}
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
@@ -119,11 +121,11 @@ def test_bfgs_update_is_the_product_form(x64):
     j, g = np.linalg.cholesky(h), rng.standard_normal(n)
     s = -0.7 * h @ g
     y = 2 * s + 0.1 * rng.standard_normal(n)
-    point = lambda x, g: gdjax.objective.Point(jnp.asarray(x, dtype), 0.0, jnp.asarray(g, dtype), 0.0, None)
+    point = lambda x, g: Point(jnp.asarray(x, dtype), 0.0, jnp.asarray(g, dtype), 0.0, None)
     before, after, one = point(0 * s, g), point(s, g + y), jnp.asarray(1.0, dtype)
     before = before._replace(value=one)
-    move = Move(before, after, None, one, jnp.asarray(-g @ h @ g, dtype), gdjax.progress.secant(before, after))
-    memory = BFGS().empty(gdjax.objective.Objective(None, jnp.zeros(n, dtype), dtype, 0.0, 1.0, None, None, None, None))
+    move = Move(before, after, None, one, jnp.asarray(-g @ h @ g, dtype), secant(before, after))
+    memory = BFGS().empty(Objective(None, jnp.zeros(n, dtype), dtype, 0.0, 1.0, None, None, None, None))
     memory = memory._replace(j=jnp.asarray(j, dtype), jg=jnp.asarray(j.T @ g, dtype), updates=memory.updates + 3)
     memory, direction, first = BFGS().learn(memory, move)
     left = np.eye(n) - np.outer(s, y) / (s @ y)

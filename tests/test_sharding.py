@@ -21,7 +21,7 @@ SHARDED_PARAMS = """
 import json, math, re
 import jax, jax.numpy as jnp, optax
 import gdjax
-from gdjax.programs import descend
+from gdjax.running.programs import descend
 from gdjax.request import prepare
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 

@@ -7,7 +7,7 @@ import pytest
 from problems import count_primitive, marked, quadratic, rosenbrock, tree_loss
 
 import gdjax
-from gdjax import (
+from gdjax import (  # fmt: skip
     AcceleratedGradient,
     AdaptiveStep,
     Backtracking,
@@ -16,7 +16,7 @@ from gdjax import (
     PolyakStep,
     Status,
     Stop,
-)  # fmt: skip
+)
 
 METHODS = {
     "BB": GradientDescent(BarzilaiBorwein()),

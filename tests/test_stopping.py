@@ -290,7 +290,7 @@ def test_an_optimiser_that_leaves_a_good_start_for_a_while_is_not_called_diverge
 
 
 def test_every_status_has_a_sentence():
-    from gdjax.sentences import SENTENCES
+    from gdjax.descent.sentences import SENTENCES
 
     assert set(SENTENCES) == set(Status)
 

@@ -8,8 +8,8 @@ import pytest
 
 import gdjax
 from gdjax import GradientDescent, Status
+from gdjax.jaxtools.forward_jacobian import piecewise
 from gdjax.penalties import L1, Box
-from gdjax.piecewise import piecewise
 
 MODES = [True]  # finite differences
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gdjax import vector
+from gdjax.vectors import vector
 
 A = {"x": np.array([3.0, -4.0], np.float32), "z": np.array([1 + 2j], np.complex64)}
 B = {"x": np.array([1.0, 1.0], np.float32), "z": np.array([2 - 1j], np.complex64)}

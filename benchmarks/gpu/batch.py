@@ -12,7 +12,7 @@ from benchmarks.gpu.sections import Work
 from benchmarks.gpu.timing import compile_all
 from benchmarks.measuring import Record, timed
 from benchmarks.programs import GDJAX, PEERS, claimed_tol
-from gdjax import chunks
+from gdjax.many import chunks
 
 TOL, LIMIT = 1e-6, 2000
 COUNTS = (10_000, 100, 100_000, 1000, 1_000_000)

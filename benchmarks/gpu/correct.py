@@ -13,7 +13,8 @@ import optax
 
 import gdjax
 from benchmarks.losses import rosenbrock
-from gdjax import penalties, vector
+from gdjax import penalties
+from gdjax.vectors import vector
 
 CENTER = (1.5, 0.2, -1.0)
 

@@ -20,10 +20,10 @@ from benchmarks.gpu.timing import measure
 from benchmarks.measuring import Record
 from benchmarks.overhead import RATE, bare
 from benchmarks.programs import Answer, Program, by_hand, of_gdjax, of_optax, of_optimistix
-from gdjax import in_place
-from gdjax.programs import make_loop
+from gdjax.descent.stopping import Status
+from gdjax.jaxtools import scalar_kernels
 from gdjax.request import prepare
-from gdjax.stopping import Status
+from gdjax.running.programs import make_loop
 
 MEMORY = 10
 SEARCHED, STEADY = 40, 400  # evaluations: of what would converge, of all others
@@ -107,8 +107,8 @@ def run(work: Work) -> Iterator[Record]:
     for r in measure(work, GROUPS, losses.rosenbrock, start):
         yield dict(n=small) | r
     variants = (
-        (mock.patch.object(in_place, "BOTH", -1), CONDITIONALS),
-        (mock.patch.object(in_place, "DTYPES", ()), APART),
+        (mock.patch.object(scalar_kernels, "BOTH", -1), CONDITIONALS),
+        (mock.patch.object(scalar_kernels, "DTYPES", ()), APART),
     )
     for changed, programs in variants:
         jax.clear_caches()  # what was traced before would be taken again

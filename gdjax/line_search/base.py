@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from gdjax.vector import Scalar
+from gdjax.vectors.vector import Scalar
 
 UNEXPLAINED = 3.0  # in units of the change that the slope promises; a slope of the wrong sign is off by 2
 SAFETY = 10.0  # the noise that one refused trial has shown is a sample: the loss is taken to have so many times as much

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.line_search.base import Trial, Verdict, conclude, decreases, flattens
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar, where
+from gdjax.vectors.vector import Scalar, where
 
 EXPAND = 5.0  # rho: growth of the step until a bracket is found
 SHRINK = 0.66  # gamma: the double secant must shrink the bracket to this share, or it is bisected

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.in_place import one_kernel, update_if
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
+from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
 from gdjax.line_search.base import Trial, Verdict, conclude, denoise
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar, where
+from gdjax.vectors.vector import Scalar, where
 
 EXTRAPOLATE = 4.0  # the longest step of one extrapolation, in units of the last (MINPACK-2: xtrapu)
 EXTRAPOLATE_LEAST = 1.1  # and the shortest (xtrapl)

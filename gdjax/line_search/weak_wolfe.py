@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.line_search.base import Trial, Verdict, conclude, decreases, flattens
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar
+from gdjax.vectors.vector import Scalar
 
 
 class WeakWolfeState(NamedTuple):

@@ -4,10 +4,10 @@
 else; `method` makes the frozen dataclass. See examples/your_own_method.py.
 """
 
+from gdjax.jaxtools.pytrees import pytree_dataclass as method
+from gdjax.jaxtools.pytrees import static_field
 from gdjax.methods.base import Method, Outcome, Secant, State
 from gdjax.methods.searching import Move, Searching
 from gdjax.methods.stepping import Stepping
-from gdjax.pytrees import pytree_dataclass as method
-from gdjax.pytrees import static_field
 
 __all__ = ["Method", "Move", "Outcome", "Searching", "Secant", "State", "Stepping", "method", "static_field"]

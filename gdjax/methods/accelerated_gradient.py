@@ -12,12 +12,12 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Method, Outcome, usable
-from gdjax.objective import Objective, Point
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar, Vector
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, Vector
 
 CUT = 0.7  # share of 1 / L to which a rate is cut: from 0.9 the next step often meets a larger L
 FAR_TOO_SHORT = 0.05  # a rate below this share of 1 / L is made ten times as long at once

@@ -9,13 +9,13 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
-from gdjax.composite import step_norm
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.proximal_gradient import LEAP, parts, probe, steepness
-from gdjax.objective import Objective, Point
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar, Vector
+from gdjax.problem.objective import Objective, Point
+from gdjax.problem.penalized import step_norm
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, Vector
 
 GROW = 1.2  # factor on the step after a restart, where the curvature may be another
 MAX_TRIALS = 60  # rejected steps before the search has failed

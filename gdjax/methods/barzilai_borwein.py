@@ -10,13 +10,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
+from gdjax.jaxtools.forward_jacobian import piecewise
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.methods.searching import Move, Searching
-from gdjax.objective import Objective
-from gdjax.piecewise import piecewise
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar, Vector
+from gdjax.problem.objective import Objective
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, Vector
 
 SHORTEST, LONGEST = 1e-10, 1e10  # bounds on a first trial (Birgin, Martinez and Raydan 2000), in units of the last step
 REMEMBERED = 5  # short steps of which the smallest is taken (Frassoldati et al.: m = 5)

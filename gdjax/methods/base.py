@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from gdjax.layout import Flat
-from gdjax.objective import Objective, Point
-from gdjax.vector import Scalar, Vector
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors.layout import Flat
+from gdjax.vectors.vector import Scalar, Vector
 
 
 class State(Protocol):
@@ -72,7 +72,7 @@ class Method(abc.ABC):
     """
 
     layout: ClassVar[Any] = Flat  # how the parameters come as a vector: `layout.Flat`, or `layout.Leaves`
-    # Written against `gdjax.vector` alone: parameters that are spread over devices then come as `layout.Apart`.
+    # Written against `gdjax.vectors.vector` alone: parameters that are spread over devices then come as `layout.Apart`.
     leafwise: ClassVar[bool] = False
     partial: ClassVar[bool] = False  # may leave some parameters as they are, as optax's masks do
     # May ask for Hessian products: where its state's ``wants_product`` is true, the trip is a product with ``tangent``

@@ -11,12 +11,12 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
-from gdjax.objective import Objective
-from gdjax.pytrees import pytree_dataclass
-from gdjax.vector import Scalar, matmul
+from gdjax.problem.objective import Objective
+from gdjax.vectors.vector import Scalar, matmul
 
 
 class Metric(NamedTuple):

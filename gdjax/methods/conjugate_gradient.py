@@ -10,13 +10,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
+from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
-from gdjax.objective import Objective
-from gdjax.pytrees import pytree_dataclass
-from gdjax.vector import Scalar, Vector
+from gdjax.problem.objective import Objective
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, Vector
 
 LOWER_BOUND = 0.4  # eta of beta >= eta d'g / |d|^2 (CG_DESCENT 6: BetaLower)
 

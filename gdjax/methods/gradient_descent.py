@@ -11,16 +11,16 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
+from gdjax.jaxtools.pytrees import pytree_dataclass, require, static_field
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.base import LineSearch
 from gdjax.methods.barzilai_borwein import BarzilaiBorwein, SecantDescent
 from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.searching import Move, Searching
 from gdjax.methods.step_size import AdaptiveStep, PolyakStep, as_rule
-from gdjax.objective import Objective, Point
-from gdjax.pytrees import pytree_dataclass, require, static_field
-from gdjax.vector import Scalar, Vector
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, Vector
 
 StepRule = Backtracking | BarzilaiBorwein | AdaptiveStep | PolyakStep
 

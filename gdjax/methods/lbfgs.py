@@ -11,15 +11,15 @@ import jax
 import jax.numpy as jnp
 from jax.lax import dynamic_update_index_in_dim, slice_in_dim
 
-from gdjax import vector
-from gdjax.in_place import in_loops, one_kernel
+from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
+from gdjax.jaxtools.scalar_kernels import in_loops, one_kernel
 from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.base import Secant
 from gdjax.methods.searching import Move, Searching
-from gdjax.objective import Objective
-from gdjax.pytrees import pytree_dataclass, static_field
-from gdjax.vector import Scalar, Vector
+from gdjax.problem.objective import Objective
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, Vector
 
 
 class Memory(NamedTuple):

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import ScheduleFreeState, schedule_free_eval_params
 
-from gdjax import vector
-from gdjax.layout import Leaves
+from gdjax.jaxtools.pytrees import strong
 from gdjax.methods.base import Method, Outcome, usable
-from gdjax.objective import Objective, Point
-from gdjax.pytrees import strong
-from gdjax.vector import Vector
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.layout import Leaves
+from gdjax.vectors.vector import Vector
 
 LOOKAHEAD = (
     "optax.lookahead works on pairs of parameters (optax.LookaheadParams), of which one is evaluated and the other is "

@@ -10,16 +10,16 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
-from gdjax.composite import slope_of, stationarity, step_norm
-from gdjax.in_place import branch
+from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
+from gdjax.jaxtools.scalar_kernels import branch
+from gdjax.jaxtools.varying import cond
 from gdjax.methods.base import Method, Outcome, usable
-from gdjax.methods.pairs import Pairs, empty, remember, solve
+from gdjax.methods.parts.pairs import Pairs, empty, remember, solve
 from gdjax.methods.proximal_gradient import LEAP, change, probe, steepness
-from gdjax.objective import Objective, Point
-from gdjax.pytrees import pytree_dataclass, static_field
-from gdjax.varying import cond
-from gdjax.vector import Scalar
+from gdjax.problem.objective import Objective, Point
+from gdjax.problem.penalized import slope_of, stationarity, step_norm
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar
 
 ALPHA, BETA = 0.95, 0.5  # the authors' constants: share of 1 / step for the curvature, share of the sure decrease
 HALVINGS = 4  # of tau before the proximal gradient step is taken instead

@@ -10,17 +10,17 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
-from gdjax.in_place import branch
+from gdjax.jaxtools.forward_jacobian import piecewise
+from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
+from gdjax.jaxtools.scalar_kernels import branch
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.lbfgs import LBFGS
-from gdjax.methods.pairs import Pairs, empty, forget, remember, solve
+from gdjax.methods.parts.pairs import Pairs, empty, forget, remember, solve
 from gdjax.methods.proximal_gradient import parabola
-from gdjax.objective import Objective, Point
-from gdjax.piecewise import piecewise
-from gdjax.pytrees import pytree_dataclass, static_field
-from gdjax.vector import Scalar
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar
 
 NOISE = 1e-10  # share of the value that the search takes for noise, as in `searching`
 DECREASE = 1e-4  # Armijo's constant (Nocedal & Wright)

@@ -12,15 +12,15 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
-from gdjax.composite import stationarity, step_norm
+from gdjax.jaxtools.forward_jacobian import piecewise
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.base import LineSearch
 from gdjax.methods.base import Method, Outcome, usable
-from gdjax.objective import Objective, Point
-from gdjax.piecewise import piecewise
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar, Vector
+from gdjax.problem.objective import Objective, Point
+from gdjax.problem.penalized import stationarity, step_norm
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, Vector
 
 Q, R = 1.5, 0.75  # the authors' recommendation: steps never shorter than Malitsky and Mishchenko's
 PROBE = 1e-2  # length of the first trial step in units of 1 + |x|, or |f| / |g|: it only measures the curvature

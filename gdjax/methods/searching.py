@@ -9,13 +9,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
-from gdjax.in_place import choose, one_kernel, update_if
+from gdjax.jaxtools.forward_jacobian import piecewise
+from gdjax.jaxtools.scalar_kernels import choose, one_kernel, update_if
 from gdjax.line_search.base import LineSearch, believable, noise_shown
 from gdjax.methods.base import Method, Outcome, Secant, usable
-from gdjax.objective import Objective, Point
-from gdjax.piecewise import piecewise
-from gdjax.vector import Scalar, Vector
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, Vector
 
 NOISE = 1e-10  # share of the value that a search takes for noise: anything from 1e-12 to 1e-6 does as well
 TELLING = 100.0  # roundings of x that a step must be worth to tell of the curvature

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
-from gdjax.objective import Objective, Point
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar
 
 PROBES = 20  # first steps that AdaptiveStep may try: tenfold each, more than any scale needs
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from gdjax import vector
 from gdjax.methods.base import Method, Outcome, usable
-from gdjax.objective import Objective, Point
-from gdjax.vector import Vector
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Vector
 
 
 class SteppingState(NamedTuple):

@@ -1,7 +1,7 @@
 """Newton's method in a trust region: conjugate gradients on exact Hessian-vector products.
 
 A. R. Conn, N. I. M. Gould and P. L. Toint, Trust-Region Methods (2000), sections 17.1 (radius) and 17.4.2 (rounding).
-The subproblem is `gdjax.methods.steihaug`'s.
+The subproblem is `gdjax.methods.parts.steihaug`'s.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -9,15 +9,15 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax import vector
-from gdjax.in_place import branch
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
+from gdjax.jaxtools.scalar_kernels import branch
 from gdjax.line_search.base import believable, noise_shown
-from gdjax.methods import steihaug
 from gdjax.methods.base import Method, Outcome, usable
-from gdjax.methods.steihaug import Inner
-from gdjax.objective import Objective, Point
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar, Vector
+from gdjax.methods.parts import steihaug
+from gdjax.methods.parts.steihaug import Inner
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, Vector
 
 # The inner iteration's residual, in units of the gradient's norm, is at most this. On long valleys (FLETCHCR,
 # CHAINWOO, GENHUMPS) 0.3 takes a sixth fewer products than 0.1; from 0.5 the steps are too rough again.

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from optax import projections
 
+from gdjax.jaxtools.pytrees import is_concrete, is_traceable, pytree_dataclass
 from gdjax.penalties.base import like, spread, squared_norm, total
 from gdjax.penalties.sets import as_before, indicator, mixed
-from gdjax.pytrees import is_concrete, is_traceable, pytree_dataclass
-from gdjax.vector import Scalar
+from gdjax.vectors.vector import Scalar
 
 
 def normal_like(normal: Any, x: Any) -> Any:

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from optax import projections
 
+from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.penalties.base import count_zeros, like, squared_norm, total
 from gdjax.penalties.sets import as_before, indicator, mixed
 from gdjax.penalties.simplex import Simplex
-from gdjax.pytrees import pytree_dataclass, require
-from gdjax.vector import Scalar
+from gdjax.vectors.vector import Scalar
 
 
 @pytree_dataclass

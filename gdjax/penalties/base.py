@@ -5,8 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from gdjax.pytrees import is_traceable, named_leaves, require
-from gdjax.vector import Scalar, real_dtype
+from gdjax.jaxtools.pytrees import is_traceable, named_leaves, require
+from gdjax.vectors.vector import Scalar, real_dtype
 
 
 @runtime_checkable

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.penalties.affine import Hyperplane, normal_like
 from gdjax.penalties.sets import Box
-from gdjax.pytrees import pytree_dataclass
-from gdjax.vector import Scalar
+from gdjax.vectors.vector import Scalar
 
 
 @pytree_dataclass

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.penalties.base import has_value, is_penalty
 from gdjax.penalties.sets import Box, narrowed
-from gdjax.pytrees import pytree_dataclass
-from gdjax.vector import Scalar, real_dtype
+from gdjax.vectors.vector import Scalar, real_dtype
 
 
 def by_leaf(penalties: Any) -> "ByLeaf":

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
 from gdjax.penalties.base import count_zeros, like, require_strength, spread, squared_norm, total
-from gdjax.pytrees import pytree_dataclass, static_field
-from gdjax.vector import Scalar
+from gdjax.vectors.vector import Scalar
 
 
 def shrink(x: jax.Array, threshold: jax.Array) -> jax.Array:

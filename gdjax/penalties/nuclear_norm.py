@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.penalties.base import like, require_strength, total
 from gdjax.penalties.norms import shrink
-from gdjax.pytrees import pytree_dataclass
-from gdjax.vector import Scalar
+from gdjax.vectors.vector import Scalar
 
 
 @pytree_dataclass

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from optax import projections
 
+from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require
 from gdjax.penalties.base import Some, count_zeros, spread
-from gdjax.pytrees import is_concrete, pytree_dataclass, require
-from gdjax.vector import Scalar, real_dtype
+from gdjax.vectors.vector import Scalar, real_dtype
 
 
 def indicator(violation: jax.Array, scale: Any) -> Scalar:

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from optax import projections
 
+from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require, static_field
 from gdjax.penalties.base import like, total
 from gdjax.penalties.sets import Box, as_before, indicator, mixed
-from gdjax.pytrees import is_concrete, pytree_dataclass, require, static_field
-from gdjax.vector import Scalar, real_dtype
+from gdjax.vectors.vector import Scalar, real_dtype
 
 
 @pytree_dataclass

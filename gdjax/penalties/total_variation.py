@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
 from gdjax.penalties.base import like, require_strength, total
-from gdjax.pytrees import pytree_dataclass, static_field
-from gdjax.vector import Scalar
+from gdjax.vectors.vector import Scalar
 
 
 @pytree_dataclass

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from gdjax.gradient_report import GradientReport
+from gdjax.descent.result import Result
+from gdjax.insight.gradient_report import GradientReport
 from gdjax.learning_rates import LearningRates, history_end
 from gdjax.plot.style import COLOURS, axes, quiet, series
-from gdjax.result import Result
 
 AGAINST = {"evaluations": "num_evals", "steps": "step", "seconds": "num_evals"}
 UNEVEN = 20  # ratio of the longest descent to the shortest from which x is logarithmic too, but for the beginning

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.layout import Flat
+from gdjax.descent.result import Result
+from gdjax.jaxtools.pytrees import named_leaves
 from gdjax.plot.style import COLOURS, HALO, axes, quiet
-from gdjax.problem import check_params
-from gdjax.pytrees import named_leaves
-from gdjax.result import Result
+from gdjax.problem.problem import check_params
+from gdjax.vectors.layout import Flat
 
 Direction = int | str | Any  # a weight by number or name, or a pytree like params
 

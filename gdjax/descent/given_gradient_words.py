@@ -1,0 +1,40 @@
+"""What is said of a gradient that was given: that it is wrong, or that it could not be checked."""
+
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from gdjax.descent.given_gradient import EACH
+from gdjax.jaxtools.pytrees import named_leaves
+
+if TYPE_CHECKING:
+    from gdjax.descent.result import Result
+
+
+def wrong_gradient(result: "Result", after: str, falling: str) -> str:
+    """Another gradient vanished than that of the loss."""
+    given, other = (named_leaves("params", tree) for tree in (result.grad, result.automatic))
+    by = "jax.grad's is" if result.compared_with == "jax.grad" else "differences of the loss give"
+    apart = [np.abs(np.asarray(a) - np.asarray(b)) for (_, a), (_, b) in zip(given, other, strict=True)]
+    worst = int(np.argmax([np.max(x, initial=0) for x in apart]))
+    at = tuple(int(i) for i in np.unravel_index(np.argmax(apart[worst]), apart[worst].shape))
+    ours, theirs = (np.asarray(tree[worst][1])[at] + 0 for tree in (given, other))
+    name = given[worst][0] + (f"[{', '.join(map(str, at))}]" if at else "")
+    where = f"at {name} it is {ours:.6g}, {by} {theirs:.6g}, and along that"
+    if result.compared_with != "jax.grad" and sum(x.size for x in apart) > EACH:
+        where = "differences of the loss show another slope along some directions, and there"
+    return (
+        f"{after} the gradient given is as good as zero, but it is not that of the loss: {where} the loss goes on "
+        f"{falling}. The value is {float(result.value):.6g}. gdjax.check_gradient, called with the same loss and "
+        "options, shows where they differ."
+    )
+
+
+def unchecked(result: "Result") -> str:
+    """That nothing has been compared with the gradient, if that is so."""
+    if result.compared_with == "nothing":
+        return " (The gradient given was not checked: params are in pieces on several devices.)"
+    if result.compared_with and not all(np.isfinite(x).all() for x in jax.tree.leaves(result.automatic)):
+        return " (The gradient given could not be checked: the loss is not finite to both sides of this point.)"
+    return ""

@@ -1,0 +1,154 @@
+"""The one loop: evaluate where the method asks, let it step, test. One evaluation of the loss a trip."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.descent import entrywise, progress, stopping, warm_start
+from gdjax.descent.given_gradient import review
+from gdjax.descent.history import Record
+from gdjax.descent.limits import Limits
+from gdjax.descent.progress import Progress, Trip
+from gdjax.descent.result import Result
+from gdjax.descent.stopping import Status
+from gdjax.jaxtools.scalar_kernels import as_written, in_loops, update_if, while_loop
+from gdjax.jaxtools.small_programs import one_function
+from gdjax.jaxtools.varying import cond, vary
+from gdjax.methods.base import Method
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Vector
+
+NEVER = int(np.iinfo(np.int32).max)  # a step that is not reached
+
+
+class Carry(NamedTuple):
+    """What goes around the loop."""
+
+    state: Any  # of the method
+    best: Point  # the best point seen, if it is not the iterate
+    first: Vector | None  # size of each entry of the gradient at first, for methods that end by themselves
+    progress: Progress
+    record: Record | None  # the history, if wanted
+    status: jax.Array
+
+
+class Until(NamedTuple):
+    """Where a piece of the loop ends, if no test of the stop fires: at whichever comes first. Traced."""
+
+    trips: Any  # after this many trips
+    steps: Any  # once this step is accepted
+    below: Any  # once a value lower than this is seen, in the minimiser's sign
+
+
+class Loop(NamedTuple):
+    """A descent, ready to run inside one trace."""
+
+    objective: Objective
+    method: Method
+    stop: Limits
+    capacity: int  # of the history; 0 for none
+    warm: Any = None  # state of the same method at the end of another descent, to begin with what it has learnt
+    trips: int | None = None  # see `run`
+
+    def start(self) -> Carry:
+        """Before the first evaluation, which happens in the loop as well."""
+        carry = Carry(
+            state=warm_start.begin(self.method, self.method.init(self.objective), self.warm),
+            best=self.objective.blank,
+            first=entrywise.begin(self.objective) if self.method.searches else None,
+            progress=progress.begin(self.objective),
+            record=Record.empty(self.capacity, self.objective.dtype) if self.capacity else None,
+            status=jnp.asarray(Status.RUNNING, jnp.int32),
+        )
+        return vary(carry, self.objective.axes)
+
+    def trip(self, carry: Carry) -> Carry:
+        """One evaluation and what follows from it."""
+        point = self.ask(carry.state)
+        state, outcome = self.method.step(self.objective, carry.state, point)
+        trip = Trip(carry.state.iterate, point, state.iterate, outcome)
+        if self.trips is not None:  # what only decides when to stop has no part in the derivative
+            trip = jax.lax.stop_gradient(trip)
+        now = progress.advance(self.objective, self.stop.tol, carry.progress, trip)
+        first, left = carry.first, None
+        if first is not None:
+            asked = stopping.exhausted(now, trip)
+            first, left = entrywise.follow(first, trip, carry.progress.steps, asked)
+        now, status = stopping.test(self.objective, self.stop, self.method, now, trip, left)
+        carry = Carry(
+            state=state,
+            best=self.keep_best(carry, now, point, trip.outcome.accepted),
+            first=first,
+            progress=now,
+            record=None if carry.record is None else carry.record.add(now, trip),
+            status=status,
+        )
+        return vary(carry, self.objective.axes)
+
+    def ask(self, state: Any) -> Point:
+        """What the method wants to know: the loss at its trial, or a Hessian product (in the point's grad)."""
+        if not self.method.second_order:
+            return self.objective.evaluate(state.trial)
+        return cond(
+            state.wants_product,
+            lambda: self.objective.product(state.iterate.x, state.tangent),
+            lambda: self.objective.evaluate(state.trial),
+        )
+
+    def keep_best(self, carry: Carry, now: Progress, point: Point, accepted: jax.Array) -> Point:
+        """The best point is copied only when the iterate leaves it, or a trial that is refused is lower still."""
+        low = ~accepted & (now.best_value < carry.progress.best_value)
+        leaving = accepted & carry.progress.at_best & ~now.at_best
+        chosen = lambda _: vector.where(low, self.objective.with_norm(point), carry.state.iterate)
+        return update_if(low | leaving, chosen, carry.best)
+
+    def run(self, carry: Carry) -> Carry:
+        """Until a test fires; or at most ``trips``, in a loop of fixed length that has derivatives in reverse."""
+        if self.trips is None:
+            return self.compact(lambda c: while_loop(lambda c: c.status == Status.RUNNING, self.trip, c), carry)
+        step = lambda c, _: (cond(c.status == Status.RUNNING, self.trip, lambda same: same, c), None)
+        with as_written():
+            carry, _ = jax.lax.scan(step, carry, length=self.trips)
+        return carry._replace(status=jnp.where(carry.status == Status.RUNNING, Status.MAX_EVALS, carry.status))
+
+    def compact(self, loop: Callable[[Any], Any], state: Any) -> Any:
+        """The loop as one function if the loss is cheap: then launching kernels is what takes time."""
+        return one_function(loop, state) if self.objective.is_small and in_loops() else loop(state)
+
+    def run_until(self, carry: Carry, until: Until) -> tuple[Carry, jax.Array]:
+        """One piece of `run`, by the same trips; also how many trips it took. What calls it makes it `compact`."""
+
+        def goes_on(turn: tuple[Carry, jax.Array]) -> jax.Array:
+            c, trips = turn
+            within = (trips < until.trips) & (c.progress.steps < until.steps)
+            return (c.status == Status.RUNNING) & within & ~(c.progress.lowest < until.below)
+
+        begun = carry, jnp.asarray(0, jnp.int32)
+        return while_loop(goes_on, lambda turn: (self.trip(turn[0]), turn[1] + 1), begun)
+
+    def answer(self, carry: Carry) -> Result:
+        """The best point, as the user's own."""
+        return self.report(carry, vector.where(carry.progress.at_best, carry.state.iterate, carry.best))
+
+    def report(self, carry: Carry, point: Point) -> Result:
+        """A point and the story so far."""
+        now, sign = carry.progress, self.objective.sign
+        code, automatic = review(self.objective, self.stop, now, carry.status, point)
+        return Result(
+            **self.objective.to_user(point),
+            code=code,
+            num_steps=jnp.maximum(now.steps, 0),
+            num_evals=now.evals,
+            history=None if carry.record is None else carry.record.to_history(sign),
+            progress=progress.finite(now),
+            stop=self.stop,
+            maximized=sign < 0,
+            unmoved=self.objective.unmoved(point) if self.method.partial else None,
+            automatic=None if automatic is None else self.objective.grad_to_user(automatic),
+            compared_with=self.objective.compared_with,
+            method=None if self.objective.composite is None else self.method.name,
+        )

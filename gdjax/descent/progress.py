@@ -1,0 +1,263 @@
+"""What the loop remembers of a descent, in scalars: all that the stopping tests and their sentences need."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
+from gdjax.methods.base import Outcome, Secant
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar
+
+# New highest values in a row, without progress, that make a run-away (see `stopping`), and evaluations
+# without progress after which the sentence of a limit no longer says that the loss was falling.
+PATIENCE = 10
+# The curvature along the steps is measured in every eighth trip in a row without a lower value: near the
+# floor, where it is needed, and hardly ever before (in every such trip it doubled the cost of slow descents).
+MEASURE = 8
+# The gradient makes progress when its norm falls by a tenth: at the rounding floor it wanders by a few
+# percent, which without this margin counted as progress and kept float32 runs going to their limit.
+GRAD_PROGRESS = 0.9
+
+# A minimum is found to within the rounding of the parameters when the Newton step is at most this many of
+# their roundings: a fixed step of a fiftieth of Newton's freezes at 25, half an ulp over a fiftieth.
+SLACK = 32.0
+
+
+class Trip(NamedTuple):
+    """One turn of the loop."""
+
+    before: Point  # the iterate before
+    point: Point  # what was evaluated
+    after: Point  # the iterate after: `before` or `point`
+    outcome: Outcome
+
+
+class Progress(NamedTuple):
+    """Scalars of one descent; values in the minimiser's sign, norms are infinity norms of gradients."""
+
+    evals: jax.Array  # evaluations of the loss
+    steps: jax.Array  # accepted points beyond the start; -1 before the start is evaluated
+    start_value: Scalar
+    start_norm: Scalar
+    lowest: Scalar  # lowest value seen, of trials that were refused as well
+    largest_norm: Scalar  # largest gradient norm seen at points no higher than the start
+    best_value: Scalar  # of the best point: the smallest gradient among values within noise of the lowest
+    best_norm: Scalar
+    at_best: jax.Array  # whether the iterate is the best point
+    mark_value: Scalar  # value and gradient norm at their last progress (beyond noise; by a tenth)
+    mark_norm: Scalar
+    highest: Scalar  # highest value since the last progress
+    first_rise: Scalar  # by how much the value first rose after it
+    last_rise: Scalar  # and to the highest from the highest before
+    idle: jax.Array  # evaluations since the last progress
+    rises: jax.Array  # new highest values since the last progress
+    level: jax.Array  # evaluations since the value last fell
+    frozen: jax.Array  # accepted points in a row with the same value and gradient norm
+    curvature: Scalar  # along the last step, negative unless it overshot, as last measured (`secant`); 0 before
+    stable_rate: Scalar  # step per gradient that this curvature allows, at most half the one measured
+    predicted: Scalar  # decrease that is still to be had, as far as is known; inf if it is not
+    promise: Scalar  # the same by the method's model, or the last secant, at the iterate; inf if it is not known
+    stiffness: Scalar  # smallest |y| / |s| measured
+    settled: jax.Array  # whether the step that would undo the gradient is within the rounding of x, as last measured
+    nonfinite: jax.Array  # trials in a row, since the last accepted point, where the loss was not finite
+
+
+def begin(objective: Objective) -> Progress:
+    """Before the first evaluation."""
+    count = jnp.asarray(0, jnp.int32)
+    inf, zero = (jnp.asarray(v, objective.dtype) for v in (jnp.inf, 0.0))
+    return Progress(
+        evals=count,
+        steps=count - 1,
+        start_value=zero,
+        start_norm=zero,
+        lowest=inf,
+        largest_norm=zero,
+        best_value=inf,
+        best_norm=inf,
+        at_best=jnp.asarray(True),
+        mark_value=inf,
+        mark_norm=inf,
+        highest=-inf,
+        first_rise=zero,
+        last_rise=zero,
+        idle=count,
+        rises=count,
+        level=count,
+        frozen=count,
+        curvature=zero,
+        stable_rate=zero,
+        predicted=inf,
+        promise=inf,
+        stiffness=inf,
+        settled=jnp.asarray(False),
+        nonfinite=count,
+    )
+
+
+def finite(p: Progress) -> Progress:
+    """As a result holds it: what is not known is the largest number, not infinite (`jax.debug_infs` would object)."""
+    most = jnp.finfo(p.predicted.dtype).max
+    unknown = dict(predicted=p.predicted, promise=p.promise, stiffness=p.stiffness)
+    return p._replace(**{name: jnp.minimum(x, most) for name, x in unknown.items()})
+
+
+def size_of(value: Scalar, start_value: Scalar) -> Scalar:
+    """The size of a value, for a gradient to be compared with: ``|f| + min(1, |f at the start|)``.
+
+    (The rule of the field has 1 in place of the second term, and calls a loss in small units converged at its start.)
+    """
+    return jnp.abs(value) + jnp.minimum(1, jnp.abs(start_value))
+
+
+def gradient_threshold(tol: Scalar, p: Progress, value: Scalar) -> Scalar:
+    """The gradient norm that counts as zero."""
+    return tol * jnp.minimum(size_of(value, p.start_value), p.largest_norm)
+
+
+def advance(objective: Objective, tol: Scalar, p: Progress, trip: Trip) -> Progress:
+    """Enter one trip; ``tol`` is that of the gradient test."""
+    p, wanted = one_kernel(functools.partial(enter, objective, tol, trip), p)
+    measured = update_if(wanted, functools.partial(measure, objective, trip), known(p))
+    return p._replace(**measured._asdict())
+
+
+def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[Progress, jax.Array]:
+    """Enter the scalars of a trip; also whether to measure the curvature."""
+    before, point, after, outcome = trip
+    accepted, f, g = outcome.accepted, objective.merit(after), after.grad_norm
+    product = jnp.asarray(outcome.product)
+    steps = p.steps + accepted.astype(jnp.int32)
+    at_start = accepted & (steps == 0)
+    noise = objective.noise(f)
+
+    fell = accepted & (f < p.mark_value - noise)
+    flatter = accepted & (g < GRAD_PROGRESS * p.mark_norm)
+    moved_on = fell | flatter
+    higher = accepted & (f > p.highest)
+    same = accepted & (f == before.value) & (g == before.grad_norm)
+
+    start_value = jnp.where(at_start, f, p.start_value)
+    lowest = jnp.where(accepted, jnp.minimum(p.lowest, f), p.lowest)
+    best_is_stale = p.best_value > lowest + noise
+    known = objective.composite is None or objective.composite.value_is_known
+    not_above = (f <= start_value + noise) | ~jnp.asarray(known)
+    better = accepted & (f <= lowest + noise) & (best_is_stale | (g <= p.best_norm))
+    # A trial that was refused, because it was not low or not flat enough, may be the lowest point seen all the same.
+    # (Not with a constraint that it meets to within rounding alone: that may be why it is lower.)
+    finite = jnp.isfinite(point.value) & jnp.isfinite(point.grad_norm)
+    refused = ~accepted & ~product
+    exact = objective.composite is None or objective.composite.bounds is not None
+    low = exact & refused & finite & (point.value < p.best_value - objective.noise(point.value))
+    best_value = jnp.where(better, f, jnp.where(low, point.value, p.best_value))
+    best_norm = jnp.where(better, g, jnp.where(low, point.grad_norm, p.best_norm))
+
+    trial = 1 - product.astype(jnp.int32)
+    level = jnp.where(fell, 0, p.level + trial)
+    rises = jnp.where(moved_on, 0, p.rises + higher.astype(jnp.int32))
+    rising = higher & (rises > 0)
+    predicted = jnp.where(fell, jnp.inf, p.predicted)
+    promise = jnp.full_like(f, jnp.inf) if outcome.predicted is None else outcome.predicted
+    silent = objective.composite is not None  # a subgradient of the sum tells of no decrease like g'Hg
+    largest_norm = jnp.where(accepted & not_above, jnp.maximum(p.largest_norm, g), p.largest_norm)
+    now = p._replace(
+        evals=p.evals + 1 + outcome.extra_evals,
+        steps=steps,
+        start_value=start_value,
+        start_norm=jnp.where(at_start, g, p.start_norm),
+        lowest=jnp.where(low, point.value, lowest),
+        largest_norm=largest_norm,
+        best_value=best_value,
+        best_norm=best_norm,
+        at_best=jnp.where(accepted, better, p.at_best & ~low),
+        mark_value=jnp.where(fell, f, p.mark_value),
+        mark_norm=jnp.where(flatter, g, p.mark_norm),
+        highest=jnp.where(moved_on | higher, f, p.highest),
+        first_rise=jnp.where(rising & (rises == 1), f - p.highest, p.first_rise),
+        last_rise=jnp.where(rising, f - p.highest, p.last_rise),
+        idle=jnp.where(moved_on, 0, p.idle + trial),
+        rises=rises,
+        level=level,
+        frozen=jnp.where(same, p.frozen + 1, jnp.where(accepted, 0, p.frozen)),
+        predicted=jnp.minimum(predicted, jnp.where(product, jnp.inf, promise)),
+        promise=jnp.full_like(f, jnp.inf) if silent else promise,
+        settled=(p.settled & ~moved_on) | (False if outcome.settled is None else outcome.settled),
+        nonfinite=jnp.where(accepted, 0, p.nonfinite + (refused & ~finite).astype(jnp.int32)),
+    )
+    wanted = jnp.where(rising, rises == 1, ~product & (level % MEASURE == MEASURE - 1))
+    if outcome.predicted is None:
+        wanted |= refused | (accepted & (g <= gradient_threshold(tol, now, f)))
+    if outcome.settled is None:
+        wanted |= accepted & (steps <= 2)
+    return now, (p.steps >= 0) & wanted  # there is a point before
+
+
+class Known(NamedTuple):
+    """Fields of the progress that are measured now and then."""
+
+    curvature: Scalar
+    stable_rate: Scalar
+    predicted: Scalar
+    promise: Scalar
+    stiffness: Scalar
+    settled: jax.Array
+
+
+def known(p: Progress) -> Known:
+    """What was measured last."""
+    return Known(p.curvature, p.stable_rate, p.predicted, p.promise, p.stiffness, p.settled)
+
+
+def measure(objective: Objective, trip: Trip, old: Known) -> Known:
+    """Curvature along the last step s, the rate that it allows, and the Newton decrease that it promises, if any.
+
+    Measured near the floor (see MEASURE), where the value first rises (a run-away; later it is so far out that its
+    curvature says nothing of the start), and where the gradient test holds, if the method has no model to ask.
+
+    The curvature is |y| / |s|, y = g(after) - g(before): of the two common secants the one nearer to the
+    largest curvature. It is given a minus sign unless the step went downhill and overshot the valley
+    (s'g(before) < 0 < s'g(after)). The decrease is g'g s's / 2 s'y; it is known if s'y is positive and more
+    than the rounding error of the two gradients. The descent has settled where a change of x by SLACK roundings changes
+    the gradient by its own size, ``|g| |s| <= SLACK eps |x| |y|``, and value and slopes are those of a parabola (at a
+    kink they are not): then nothing is left.
+    """
+    outcome = trip.outcome
+    ss, slope_before, slope_after, yy, gg, xx, sy = outcome.secant or secant(trip.before, trip.point)
+
+    def derive(_: Any) -> tuple[Known, None]:
+        curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
+        # (At a kink the curvature of short steps is enormous; that of longer ones before is not.)
+        stiffness = jnp.where(ss > 0, jnp.fmin(old.stiffness, curvature), old.stiffness)
+        settled = (ss > 0) & (gg > 0) & (jnp.sqrt(gg) <= SLACK * objective.eps * jnp.sqrt(xx) * stiffness)
+        rise, mean = trip.point.value - trip.before.value, 0.5 * (slope_before + slope_after)
+        settled &= jnp.abs(rise - mean) <= 0.1 * jnp.abs(rise) + objective.noise(trip.before.value)
+        settled &= outcome.settled is None and objective.composite is None
+        trusted = settled | (sy > 100 * float(jnp.finfo(sy.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(gg))
+        decrease = jnp.where(settled, 0, 0.5 * gg * (ss / sy))
+        overshot = (slope_before < 0) & (slope_after > 0)
+        predicted = jnp.where(trusted, jnp.minimum(decrease, old.predicted), old.predicted)
+        turned = outcome.accepted & (ss > 0)
+        asked = outcome.predicted is None and objective.composite is None
+        promise = jnp.where(trusted, decrease, jnp.inf) if asked else old.promise
+        return Known(
+            curvature=jnp.where(turned, jnp.where(overshot, curvature, -curvature), old.curvature),
+            stable_rate=jnp.where(turned, jnp.minimum(1 / curvature, 0.5 * outcome.step_size), old.stable_rate),
+            predicted=predicted,
+            promise=promise,
+            stiffness=stiffness,
+            settled=old.settled | settled,
+        ), None
+
+    return one_kernel(derive, old)[0]
+
+
+def secant(before: Point, after: Point) -> Secant:
+    """The inner products of the step from one point to another."""
+    s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
+    pairs = (s, s), (s, before.grad), (s, after.grad), (y, y), (after.grad, after.grad), (after.x, after.x)
+    ss, slope_before, slope_after, yy, gg, xx = (z.astype(before.value.dtype) for z in vector.dots(*pairs))
+    return Secant(ss, slope_before, slope_after, yy, gg, xx, slope_after - slope_before)

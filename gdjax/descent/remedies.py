@@ -1,0 +1,55 @@
+"""What a sentence adds where the numbers of a descent show what stood in its way."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gdjax.jaxtools.pytrees import named_leaves
+
+if TYPE_CHECKING:
+    from gdjax.descent.result import Result
+
+
+def fixed(result: "Result") -> str:
+    """The parameters that the method leaves as they are while it moves others."""
+    leaves = [] if result.unmoved is None else named_leaves("params", result.unmoved)
+    names = [name for name, unmoved in leaves if unmoved]
+    if not names or len(names) == len(leaves):
+        return ""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f" The method never moved {', '.join(names[:3])}{more}, whose gradient is not zero, so that the test cannot "
+        "hold. What is to stay as it is belongs to the data (an argument of the loss)."
+    )
+
+
+def out_of_range(result: "Result") -> str:
+    """Where the squares of gradients overflow or underflow, that and nothing else is to blame."""
+    dtype, largest = result.value.dtype, float(result.progress.largest_norm)
+    if not 0 < largest < np.inf:
+        return ""
+    info, size = np.finfo(dtype), np.log10(largest)  # logarithms: no float need hold the squares
+    least = size + np.log10(max(float(result.stop.tol), float(info.eps)))
+    over, under = 2 * size + 2 > np.log10(float(info.max)), 2 * least < np.log10(float(info.tiny))
+    if not (over or under):
+        return ""
+    return (
+        f"the squares of such gradients (up to {largest:.1g}) {'overflow' if over else 'underflow'} in {dtype}: "
+        f"multiply the loss by about 1e{-round(size)}{'' if dtype == np.float64 else ', or use float64'}"
+    )
+
+
+def end_of_domain(result: "Result") -> str:
+    """Where the loss ends, if it does near here; the remedy."""
+    outside = int(result.progress.nonfinite)
+    if not outside:
+        return ""
+    trials = f"at {outside} of the trials" if outside > 1 else "at a trial"
+    remedy = "keep away from there with penalty=gdjax.penalties.Box(lower, upper)"
+    if result.penalty_value is not None:
+        remedy = "keep the constraint away from there (Box(1e-6, ...), Simplex(lower=1e-6)), use a softmax or exp"
+    return (
+        f"the loss is not finite {trials} from here: its domain ends nearby, or numbers overflow (then rescale "
+        "the loss or the parameters, or use logaddexp for a logarithm of exponentials). At the end of a domain "
+        f"{remedy}"
+    )

@@ -1,0 +1,137 @@
+"""What a descent returns."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gdjax.descent import sentences
+from gdjax.descent.history import History
+from gdjax.descent.limits import Limits
+from gdjax.descent.progress import Progress
+from gdjax.descent.stopping import Status, is_success
+from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, static_field
+
+if TYPE_CHECKING:
+    from gdjax.insight.critical_point import CriticalPoint
+    from gdjax.insight.explain import Explanation
+
+
+class Timing(NamedTuple):
+    """Wall-clock seconds of a descent that was watched from Python."""
+
+    seconds: float  # from the call to its end
+    compiling: float  # of these, until the first evaluation was done
+    watching: float  # of these, after it, outside of the compiled loop: what the services themselves took
+
+
+@pytree_dataclass
+class Result:
+    """The best point found and what can be said of it; a pytree, with a leading axis under `jax.vmap`.
+
+    ``print(result)`` says in words which test ended the descent, with the numbers that it compared.
+    """
+
+    params: Any  # like the params given
+    value: jax.Array  # of the user's function (with a penalty, of the sum) at params, shape ()
+    grad: Any  # gradient of the user's function (without a penalty) at params, as `jax.grad` returns it
+    grad_norm: jax.Array  # its infinity norm; with a penalty that of the prox-gradient step, shape ()
+    aux: Any  # what the loss returned beside its value at params; None without has_aux
+    code: jax.Array  # the status as an int32, shape ()
+    num_steps: jax.Array  # accepted steps, int32
+    num_evals: jax.Array  # evaluations of the loss with its gradient, int32
+    history: History | None  # with history=True
+    progress: Progress  # the scalars behind the sentence, in the minimiser's sign
+    stop: Limits  # the tolerances and limits that were in force, in the minimiser's sign
+    maximized: bool = static_field(False)
+    timing: Timing | None = None  # with progress, callback, checkpoint or max_seconds
+    automatic: Any = None  # with grad=, or a callback: the gradient found otherwise, if grad is near zero; else zeros
+    compared_with: str | None = static_field(None)  # how: "jax.grad", "differences" of the loss, or "nothing"
+    certificate: "CriticalPoint | None" = None  # with escape_saddles=True: the curvature at params
+    state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need
+    loss_value: Any = None  # with a penalty: value = loss_value + penalty_value (- for a maximum)
+    penalty_value: Any = None  # NaN if only its prox is known: then value = loss_value
+    penalty: Any = None  # the penalty itself, for the words on its active set
+    method: str | None = static_field(None)  # with a penalty: which method was used
+    unmoved: Any = (
+        None  # for methods without a search: of each leaf, whether it never moved, with a gradient that is not 0
+    )
+    exception: Exception | None = static_field(None)  # with status RAISED: what the loss raised, as it reached Python
+
+    @property
+    def status(self) -> Any:
+        """The `Status`; inside a trace or for a batch the array of codes, which compares with a `Status`."""
+        return Status(int(self.code)) if is_concrete(self.code) and np.ndim(self.code) == 0 else self.code
+
+    @property
+    def converged(self) -> Any:
+        """Whether the status is CONVERGED, TARGET_REACHED or PRECISION_FLOOR: a bool, or an array of bools."""
+        success = is_success(self.code)
+        return bool(success) if is_concrete(self.code) and np.ndim(self.code) == 0 else success
+
+    @property
+    def message(self) -> str:
+        """One or two sentences on how it ended; for a batch, how many ended how and the worst. Not inside a trace."""
+        # Inside `jax.grad` the numbers carry derivatives, which a sentence does not need.
+        plain = jax.lax.stop_gradient(self)
+        return sentences.of_one(plain) if np.ndim(self.code) == 0 else sentences.of_many(plain)
+
+    def explain(
+        self,
+        loss: Callable[..., Any],
+        *args: Any,
+        grad: Callable[..., Any] | None = None,
+        has_aux: bool = False,
+        value_and_grad: bool = False,
+        kwargs: dict[str, Any] | None = None,
+    ) -> "Explanation":
+        """Look at the curvature of the loss around ``params`` and say what it means: ``print`` what is returned.
+
+        Conditioning, saddles and flat directions (`gdjax.classify_critical_point`), leaves that are scaled
+        unlike the others, the largest stable learning rate, the floor of float32, and what to try. Costs up to a
+        hundred Hessian-vector products, and four a leaf.
+
+        Args:
+            loss, *args, grad, has_aux, value_and_grad, kwargs: those that the result was made with.
+
+        Raises:
+            ValueError: if it was made with a penalty, whose kinks and bounds no Hessian shows.
+        """
+        from gdjax.insight.explain import explain
+
+        return explain(self, loss, args, dict(grad=grad, has_aux=has_aux, value_and_grad=value_and_grad, kwargs=kwargs))
+
+    def __getitem__(self, lane: Any) -> "Result":
+        """One lane of a batch (or some, by a slice or mask)."""
+        return jax.tree.map(lambda x: x[lane], self)
+
+    def require_smooth(self, what: str) -> None:
+        """Raise ValueError if there was a penalty, for ``what`` sees the Hessian of the loss alone."""
+        if self.penalty_value is not None:
+            raise ValueError(
+                f"{what} looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "
+                "holds; this result was made with a penalty. For a smooth one, add it to the loss instead"
+            )
+
+    def __str__(self) -> str:
+        """The message, or the shape of the result inside a trace."""
+        return self.message if is_concrete(self.code) else repr(self)
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.jaxtools.faces`."""
+        status = str(self.status) if np.ndim(self.code) == 0 else in_counts(self.code)
+        shown = dict(status=status, value=self.value, grad_norm=self.grad_norm, num_steps=self.num_steps)
+        return shown | dict(num_evals=self.num_evals, params=self.params)
+
+    __repr__ = one_line
+    _repr_html_ = as_table
+
+
+def in_counts(codes: Any) -> str:
+    """How often each status came in a batch."""
+    if not is_concrete(codes):
+        return "traced"
+    found, counts = np.unique(np.asarray(codes), return_counts=True)
+    return ", ".join(f"{n} {Status(int(code)).name}" for code, n in zip(found, counts, strict=True))

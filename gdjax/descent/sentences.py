@@ -1,0 +1,257 @@
+"""The words of a result: which test fired, the two numbers that it compared, and what to do."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from gdjax.descent.given_gradient_words import unchecked, wrong_gradient
+from gdjax.descent.progress import PATIENCE, gradient_threshold
+from gdjax.descent.remedies import end_of_domain, fixed, out_of_range
+from gdjax.descent.stopping import Status
+from gdjax.jaxtools.pytrees import named_leaves
+
+if TYPE_CHECKING:
+    from gdjax.descent.result import Result
+
+
+def of_many(result: "Result") -> str:
+    """How many of a batch ended how, most frequent first; the longest; and what the worst says."""
+    codes, evals = np.asarray(result.code), np.asarray(result.num_evals)
+    if codes.size == 0:
+        return "0 problems."
+    names, counts = np.unique(codes, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    ended = ", ".join(f"{counts[i]} {Status(int(names[i])).name}" for i in order)
+    longest = ", ".join(map(str, np.unravel_index(np.argmax(evals), codes.shape)))
+    text = (
+        f"{codes.size} problems: {ended}. Evaluations: {int(np.median(evals))} in the median, {evals.max()} at most "
+        f"(result[{longest}])."
+    )
+    failed = (codes < Status.CONVERGED) | (codes > Status.PRECISION_FLOOR)
+    if not failed.any():
+        return text
+    norms = np.asarray(result.grad_norm, np.float64)
+    size = np.where(np.isfinite(norms) & np.isfinite(np.asarray(result.value, np.float64)), norms, np.inf)
+    worst = np.unravel_index(np.argmax(np.where(failed, size, -1)), codes.shape)
+    lane = jax.tree.map(lambda x: np.asarray(x)[worst], result)
+    return f"{text} The worst is result[{', '.join(map(str, worst))}], {of_one(lane)}"
+
+
+def of_one(result: "Result") -> str:
+    """How one descent ended."""
+    status = Status(int(result.code))
+    sentence = f"{status.name}: {SENTENCES[status](Facts(result))}{unchecked(result) if result.converged else ''}"
+    return sentence if result.penalty_value is None else f"{sentence} {of_penalty(result)}"
+
+
+def of_penalty(result: "Result") -> str:
+    """The two parts of the value, the active set or sparsity, the method."""
+    penalty = float(result.penalty_value)
+    known = f"the penalty {penalty:.6g}" if penalty == penalty else "the value of the penalty is not known"
+    parts = f"The loss is {float(result.loss_value):.6g}, {known}"
+    describe = getattr(result.penalty, "describe", None)
+    words = describe(result.params) if describe else ""
+    return f"{parts}{'; ' * bool(words)}{words} (method: {result.method})."
+
+
+class Facts:
+    """The numbers of a result as Python floats, under the names that the sentences use."""
+
+    def __init__(self, result: "Result") -> None:
+        p, stop = result.progress, result.stop
+        sign = -1.0 if result.maximized else 1.0
+        self.result = result
+        self.value, self.grad_norm = float(result.value), float(result.grad_norm)
+        self.double = result.value.dtype == np.float64
+        self.steps, self.evals = int(result.num_steps), int(result.num_evals)
+        self.start_value, self.highest = sign * float(p.start_value), sign * float(p.highest)
+        self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
+        self.stable_rate = float(p.stable_rate)
+        absolute = 0.0 if stop.gradient is None else float(stop.gradient)
+        self.threshold = max(float(gradient_threshold(stop.tol, p, result.value)), absolute)
+        self.settled, self.domain = bool(p.settled), end_of_domain(result)
+        self.target = None if stop.target is None else sign * float(stop.target)
+        self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
+        self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
+        self.scale = out_of_range(result)
+        self.stop, self.falling, self.up = stop, "rising" if result.maximized else "falling", sign < 0
+
+    @property
+    def after(self) -> str:
+        """The work done."""
+        steps = f"{self.steps} step{'s' * (self.steps != 1)}"
+        return f"after {steps} ({self.evals} evaluation{'s' * (self.evals != 1)})"
+
+    @property
+    def time(self) -> str:
+        """The time that the work took."""
+        if self.result.timing is None:
+            return ""
+        seconds, compiling, _ = self.result.timing
+        return f" and {seconds:.3g} s, of which compiling took {compiling:.3g} s"
+
+    @property
+    def gradient(self) -> str:
+        """The gradient test, which did not hold."""
+        best = "" if self.at_best else "The descent ended above the best point seen, which is returned. "
+        value, norm, zero = self.value, self.grad_norm, self.threshold
+        numbers = f"The value is {value:.6g}, the {self.norm} {norm:.3g} (it counts as zero below {zero:.3g})."
+        return f"{best}{numbers}{fixed(self.result)}"
+
+    @property
+    def error(self) -> str:
+        """What the loss has raised: of the report of XLA, whose end is the traceback of the function that raised."""
+        if self.result.exception is None:
+            return "minimise this problem alone to see it"
+        lines = [line.strip() for line in str(self.result.exception).splitlines() if line.strip()]
+        return (lines[-1] if lines else type(self.result.exception).__name__).rstrip(".")
+
+    @property
+    def trend(self) -> str:
+        """Whether there was more to be had."""
+        if self.steps <= 0:
+            return "No step was taken."
+        if self.idle < PATIENCE:
+            return f"The loss was still {self.falling}."
+        return f"The last {self.idle} evaluations made no measurable progress."
+
+    @property
+    def advice(self) -> str:
+        """For a descent that came to its limit; who stops one knows why."""
+        more = "Allow more steps, or try another method. " if self.idle < PATIENCE else "Try another method. "
+        return f"{self.trend} {more if self.steps > 0 else ''}{self.gradient}"
+
+
+def converged(f: Facts) -> str:
+    """The gradient test held."""
+    smooth = f.result.penalty_value is None
+    if f.grad_norm == 0 and (smooth or f.steps == 0):
+        zero = "gradient" if smooth else "prox-gradient step"
+        where = "at the start" if f.steps == 0 else f.after
+        return (
+            f"the {zero} is exactly zero {where}, where the value is {f.value:.6g}: a minimum, a saddle or a "
+            "flat region. If that surprises, gdjax.check_gradient tells whether the loss depends on every parameter."
+        )
+    return f"{f.after} the {f.norm} {f.grad_norm:.3g} is at most {f.threshold:.3g}. The value is {f.value:.6g}."
+
+
+def floor(f: Facts) -> str:
+    """Nothing is left to be had at this precision."""
+    rounding = f"is below the rounding error of a value of {f.value:.6g}"
+    why = f"the decrease still to be had, about {f.predicted:.2g}, {rounding}"
+    if f.predicted == 0 or f.settled or f.predicted > 1e30:
+        why = f"the minimum lies within a few roundings of the parameters. The value is {f.value:.6g}"
+    more = "subtract from the loss what is constant in it" + ("" if f.double else ", or use float64")
+    return (
+        f"{f.after} no further progress can be measured: {why}. The {f.norm} is {f.grad_norm:.3g} (it counts as "
+        f"zero below {f.threshold:.3g}). For more digits {more}."
+    )
+
+
+def diverged(f: Facts) -> str:
+    """The value ran away."""
+    ran = f"{f.after} the value had run from {f.start_value:.4g} to {f.highest:.4g}"
+    cause, remedy = "the learning rate is too large", ""
+    if f.result.penalty_value is not None:
+        cause = "the steps are too long"
+        remedy = (
+            ". If you gave a learning rate, lower it; steps that the method chooses are meant for convex losses: "
+            "use PANOC() or ProximalGradient(Backtracking()), which compare values"
+        )
+    if f.curvature > 0:
+        known = np.isfinite(f.curvature) and f.stable_rate > 0
+        size = (
+            f". The curvature along the steps is about {f.curvature:.3g}: steps of about {f.stable_rate:.2g} times the "
+            "gradient should be stable"
+        )
+        advice = f"{cause}{size * known}{remedy}"
+    elif f.curvature < 0:
+        advice = (
+            "the steps do not overshoot, they lead uphill. Check the gradient with gdjax.check_gradient, and the sign "
+            "of the updates"
+        )
+    else:
+        advice = f"{cause}, or the gradient wrong (gdjax.check_gradient){remedy}"
+    return f"{ran}: {advice}. The best point seen is returned, with value {f.value:.6g}."
+
+
+def stalled(f: Facts) -> str:
+    """Nothing went on."""
+    why = "the steps may be too large to settle, the loss not smooth, or the gradient wrong (gdjax.check_gradient)"
+    why = f.domain or why
+    if f.scale:
+        why = f.scale
+    elif f.curvature > 0:
+        why = f"the steps overshoot the valley; steps of about {f.stable_rate:.2g} times the gradient should settle"
+    return (
+        f"{f.after} the last {f.idle} evaluations brought neither a lower value nor a smaller gradient: "
+        f"{why}. {f.gradient}"
+    )
+
+
+def step_too_small(f: Facts) -> str:
+    """Nothing changes any more."""
+    remedy = f.scale or f"raise the learning rate{'' if f.double else ', use float64'} or rescale the loss"
+    return (
+        f"{f.after} the steps no longer change value and gradient in {f.result.value.dtype} ({f.idle} evaluations "
+        f"without progress): {remedy}. {f.gradient}"
+    )
+
+
+def search_failed(f: Facts) -> str:
+    """No step is acceptable."""
+    why = (
+        "the gradient may be wrong (gdjax.check_gradient), the loss not smooth here, or its rounding too coarse"
+        f"{'' if f.double else ' (try float64)'}"
+    )
+    return f"{f.after} no step lowers the loss as its gradient promises: {f.scale or f.domain or why}. {f.gradient}"
+
+
+def nonfinite_start(f: Facts) -> str:
+    """The start is no point to start from."""
+    bad = [
+        f"{name} has {np.size(leaf) - np.isfinite(leaf).sum()} of {np.size(leaf)}"
+        for tree, argument in ((f.result.params, "params"), (f.result.grad, "grad"))
+        for name, leaf in named_leaves(argument, tree)
+        if not np.isfinite(leaf).all()
+    ]
+    where = f" Entries that are not finite: {', '.join(bad)}." if bad else ""
+    return f"the descent cannot begin: at the start the value is {f.value} and the {f.norm} {f.grad_norm}.{where}"
+
+
+SENTENCES: dict[Status, Callable[[Facts], str]] = {
+    Status.RUNNING: lambda f: f"{f.after}. {f.gradient}",
+    Status.CONVERGED: converged,
+    Status.TARGET_REACHED: lambda f: f"{f.after} the value {f.value:.6g} is at or beyond the target {f.target:.6g}.",
+    Status.PRECISION_FLOOR: floor,
+    Status.SMALL_DECREASE: lambda f: (
+        f"{f.after} a step changed the value by no more than {np.asarray(f.stop.decrease):.3g} of itself, as asked. "
+        f"That is no sign of a minimum by itself. {f.gradient}"
+    ),
+    Status.SMALL_STEP: lambda f: (
+        f"{f.after} a step changed the parameters by no more than {np.asarray(f.stop.step):.3g} of their largest, as "
+        f"asked. That is no sign of a minimum by itself. {f.gradient}"
+    ),
+    Status.MAX_STEPS: lambda f: f"the limit of {int(f.stop.max_steps)} steps came first, {f.after}. {f.advice}",
+    Status.MAX_EVALS: lambda f: f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.advice}",
+    Status.STALLED: stalled,
+    Status.STEP_TOO_SMALL: step_too_small,
+    Status.LINE_SEARCH_FAILED: search_failed,
+    Status.DIVERGED: diverged,
+    Status.UNBOUNDED: lambda f: (
+        f"{f.after} the value has run from {f.start_value:.4g} to {f.value:.4g}: the loss has no "
+        f"{'maximum' if f.up else 'minimum'} along this path. Add a constraint or a penalty, or check its sign."
+    ),
+    Status.NONFINITE: lambda f: (
+        f"{f.after} the next point had a NaN or infinite value or gradient; the best finite point is returned. The "
+        f"step may have left the domain of the loss: take smaller steps, or a method that searches. {f.gradient}"
+    ),
+    Status.NONFINITE_START: nonfinite_start,
+    Status.WRONG_GRADIENT: lambda f: wrong_gradient(f.result, f.after, f.falling),
+    Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
+    Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
+    Status.RAISED: lambda f: f"the loss raised an error {f.after}{f.time}: {f.error}. {f.gradient}",
+    Status.STOPPED_BY_CALLBACK: lambda f: f"the callback asked to stop {f.after}{f.time}. {f.trend} {f.gradient}",
+}

@@ -1,0 +1,215 @@
+"""When to stop, and what to call it: every way out has a name, two numbers and a sentence."""
+
+import enum
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.descent.limits import FLOOR_SLOPE, PATIENCE_OF_STEPS, Limits
+from gdjax.descent.progress import PATIENCE, Progress, Trip, gradient_threshold, size_of
+from gdjax.jaxtools.scalar_kernels import one_kernel
+from gdjax.methods.base import Method
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar
+
+
+class Status(enum.IntEnum):
+    """How a descent ended. The first three are successes: ``result.converged`` is true for them alone."""
+
+    CONVERGED = 1  # the gradient counts as zero (see `Stop`), and no decrease worth having is known to be left
+    TARGET_REACHED = 2  # value <= target
+    PRECISION_FLOOR = 3  # no progress, and the decrease still to be had is below the rounding error of the loss
+    SMALL_DECREASE = 4  # opt-in: |change of value| <= decrease * max(|f|, |f before|)
+    SMALL_STEP = 5  # opt-in: |change of params| <= step * |params|, infinity norms
+    MAX_STEPS = 6
+    MAX_EVALS = 7
+    STALLED = 8  # `patience` evaluations without a lower value or a smaller gradient
+    STEP_TOO_SMALL = 9  # stalled because steps no longer change value and gradient at this precision
+    LINE_SEARCH_FAILED = 10  # no step along the direction is acceptable
+    DIVERGED = 11  # the loss ran away upwards
+    UNBOUNDED = 12  # the loss runs away downwards
+    NONFINITE = 13  # a NaN or infinity was met; the last finite point is kept
+    NONFINITE_START = 14  # value or gradient is not finite at the start
+    MAX_SECONDS = 15
+    INTERRUPTED = 16  # by Ctrl-C
+    STOPPED_BY_CALLBACK = 17
+    RAISED = 18  # the loss raised an error while it ran, in a function of Python's that it calls
+    WRONG_GRADIENT = 19  # grad= vanishes at params, jax.grad's gradient does not, and the loss falls along it
+    RUNNING = 0  # not ended yet: seen while stepping with `iterate`
+
+    def __str__(self) -> str:
+        """The name."""
+        return self.name
+
+
+def is_success(code: jax.Array) -> jax.Array:
+    """Whether a status code is CONVERGED, TARGET_REACHED or PRECISION_FLOOR."""
+    return (code >= Status.CONVERGED) & (code <= Status.PRECISION_FLOOR)
+
+
+def at_rest(code: jax.Array) -> jax.Array:
+    """Whether a status code says that the gradient is as good as zero: CONVERGED or PRECISION_FLOOR."""
+    return (code == Status.CONVERGED) | (code == Status.PRECISION_FLOOR)
+
+
+# Floor: ten evaluations without progress can be chance in a search, twenty (two bracketing searches) are not.
+FLOOR_PATIENCE = 20
+# What the model may promise, in units of tol |f| and of tol^2, which is what is left of a quadratic when its gradient
+# has fallen to tol. A quasi-Newton model promises too little where it has not been, so less than 1. (It costs 4% of the
+# evaluations of the development problems that converge, and finds 3 of 7 that were called so above their minimum.)
+PROMISED = 0.1
+# Roundings of the value (in units of its noise) that no descent has brought. (Sums of squares of residuals of 1% err
+# by ten.)
+UNTOUCHED = 30.0
+# Divergence: ten new highest values without one new low (a momentum method that overshoots makes two or
+# three), and a rise that no start explains: 100 times the size of the start's value, or 1000 times its slope.
+DIVERGED_RISE, DIVERGED_SLOPE = 100.0, 1000.0
+# The slope of a start at the minimum is no scale: the rise must be a thousandth of the value, too.
+DIVERGED_SHARE = 1e-3
+# and growth to 10 000 times the first rise, which only steps that themselves grow attain: those of Adam or Lion,
+# whose length is bounded by the rate, leave a good start for a while and come back.
+DIVERGED_GROWTH = 1e4
+# and faster than the fourth power of the number of rises: steps of bounded length make the value grow as its square.
+DIVERGED_POWER = 4.0
+
+
+def test(
+    objective: Objective, stop: Limits, method: Method, p: Progress, trip: Trip, left: Scalar | None
+) -> tuple[Progress, jax.Array]:
+    """The status after a trip, an int32: that of the first test that holds, or RUNNING.
+
+    An iterate that satisfies a test of success is the answer, and the best point up to rounding: so says the progress.
+    """
+
+    small = small_step(stop, trip)
+
+    def decide(p: Progress) -> tuple[Progress, jax.Array]:
+        code = status(objective, stop, method, p, trip, small, left)
+        return p._replace(at_best=p.at_best | (code == Status.CONVERGED) | (code == Status.TARGET_REACHED)), code
+
+    return one_kernel(decide, p)
+
+
+def status(
+    objective: Objective,
+    stop: Limits,
+    method: Method,
+    p: Progress,
+    trip: Trip,
+    small: jax.Array | None,
+    left: Scalar | None,
+) -> jax.Array:
+    """The status, from the scalars of a trip and of vectors: `small_step`, if asked for, and the `largest_share` of the
+    gradient that is left, if it is known."""
+    after, outcome = trip.after, trip.outcome
+    f, noise = after.value, objective.noise(after.value)
+    # A stationary point above a value already seen is not an answer.
+    at_bottom = objective.merit(after) <= p.lowest + jnp.maximum(noise, outcome.noise)
+    stationary = is_stationary(stop, p, after)
+    if method.second_order:  # what its model promises is known with the first product
+        stationary &= (p.promise < jnp.inf) | (after.grad_norm == 0)
+    # Where even the start is as low as can be measured, its gradient is no scale.
+    untouched = p.start_value - p.lowest <= UNTOUCHED * noise
+    low = (p.best_norm <= stop.floor * p.largest_norm) | untouched
+    flat = low & (p.best_norm <= stop.floor * size_of(p.best_value, p.start_value) / FLOOR_SLOPE)
+    # What a gradient's rounding is depends on the units of each parameter: that of a stiff one stops a descent far from
+    # the minimum of others. So it is believed if a model promises nothing and no entry is left, or if it began there.
+    modelled = method.models & (True if left is None else left <= stop.floor)
+    settled = p.settled & (modelled | untouched)
+    settled &= (p.promise <= noise) | (p.promise == jnp.inf)
+    frozen = p.frozen >= jnp.minimum(stop.patience, PATIENCE_OF_STEPS)
+    stalled = frozen | (p.idle >= stop.patience)
+    cycles = p.curvature > 0  # the same value and gradient norm, but on two sides of a valley
+    lost, ran_away = escapes(p, trip, objective.merit(after), method.searches)
+    tests = {
+        Status.NONFINITE_START: p.steps < 0,
+        Status.UNBOUNDED: unbounded(p, trip),
+        Status.TARGET_REACHED: False if stop.target is None else f <= stop.target,
+        Status.CONVERGED: stationary & at_bottom,
+        Status.PRECISION_FLOOR: exhausted(p, trip) & ((flat & (p.predicted <= noise)) | settled),
+        Status.DIVERGED: ran_away,
+        Status.NONFINITE: lost,
+        Status.LINE_SEARCH_FAILED: outcome.failed,
+        Status.SMALL_DECREASE: small_decrease(stop, trip),
+        Status.SMALL_STEP: False if small is None else small,
+        Status.STEP_TOO_SMALL: frozen & ~stationary & ~cycles,
+        Status.STALLED: stalled,
+        Status.MAX_STEPS: p.steps >= stop.max_steps,
+        Status.MAX_EVALS: p.evals >= stop.max_evals,
+    }
+    code = jnp.asarray(Status.RUNNING, jnp.int32)
+    for reason, holds in reversed(tests.items()):
+        if holds is not False:
+            code = jnp.where(holds, reason, code)
+    return code
+
+
+def exhausted(p: Progress, trip: Trip) -> jax.Array:
+    """Whether the descent makes no progress any more."""
+    return (p.idle >= FLOOR_PATIENCE) | trip.outcome.failed
+
+
+def is_stationary(stop: Limits, p: Progress, point: Point) -> jax.Array:
+    """Whether the gradient counts as zero, and no decrease worth having is known to be left."""
+    small = point.grad_norm <= gradient_threshold(stop.tol, p, point.value)
+    zero = small & ~promising(stop, p, point)
+    return zero if stop.gradient is None else zero | (point.grad_norm <= stop.gradient)
+
+
+def promising(stop: Limits, p: Progress, point: Point) -> jax.Array:
+    """Whether the decrease that is known to be left is worth having, small as the gradient may be.
+
+    A gradient norm depends on units; the decrease that a quadratic model promises, ``g'Hg / 2``, does not. It must be
+    small beside |f|, or (where the minimum is 0, of which it is a share at all times) beside the decrease made so far,
+    of which 1 counts at most, as in `progress.size_of`.
+    """
+    left = jnp.where(jnp.isfinite(p.promise), p.promise, 0)
+    made = jnp.minimum(jnp.maximum(p.start_value - point.value, 0) + left, 1)
+    return left > PROMISED * stop.tol * jnp.maximum(jnp.abs(point.value), stop.tol * made)
+
+
+def escapes(p: Progress, trip: Trip, f: Scalar, searches: bool) -> tuple[jax.Array | bool, jax.Array]:
+    """Whether a method without a search met a non-finite point, and whether the value ran away upwards."""
+    g, point = trip.after.grad_norm, trip.point
+    rise = f - p.start_value
+    size = jnp.maximum(jnp.abs(p.start_value), p.start_value - p.lowest)
+    steep = (g > DIVERGED_SLOPE * p.start_norm) & (rise > DIVERGED_SHARE * size)
+    far = (rise > DIVERGED_RISE * size) | steep
+    ran_away = (p.rises >= PATIENCE) & far & (rise > DIVERGED_GROWTH * p.first_rise)
+    ran_away &= p.last_rise * p.rises.astype(f.dtype) > DIVERGED_POWER * (f - p.lowest)
+    if searches:
+        return False, ran_away
+    lost = ~(jnp.isfinite(point.value) & jnp.isfinite(point.grad_norm))
+    return lost, ran_away | (lost & ((point.value == jnp.inf) | (p.rises > 0)))
+
+
+def unbounded(p: Progress, trip: Trip) -> jax.Array:
+    """Whether the value is -inf, or so low that the start's value is lost twice over in its rounding.
+
+    Or whether it fell all the way to where the squares of x overflow, and the gradient is zero for that reason.
+    """
+    value, info = trip.after.value, jnp.finfo(trip.point.value.dtype)
+    low = (trip.point.value == -jnp.inf) | (value < -(1 + jnp.abs(p.start_value)) / float(info.eps) ** 2)
+    if trip.outcome.secant is None:
+        return low
+    far = trip.outcome.accepted & ~(trip.outcome.secant.xx < 1e-4 * float(info.max))
+    return low | (far & (trip.after.grad_norm == 0) & (value < p.start_value))
+
+
+def small_decrease(stop: Limits, trip: Trip) -> jax.Array | bool:
+    """The opt-in test on the change of value."""
+    if stop.decrease is None:
+        return False
+    old, new = trip.before.value, trip.after.value
+    change = jnp.abs(new - old) <= stop.decrease * jnp.maximum(jnp.abs(old), jnp.abs(new))
+    return trip.outcome.accepted & (old < jnp.inf) & change
+
+
+def small_step(stop: Limits, trip: Trip) -> jax.Array | None:
+    """The opt-in test on the change of parameters."""
+    if stop.step is None:
+        return None
+    change = vector.max_abs(vector.subtract(trip.after.x, trip.before.x))
+    small = change <= stop.step.astype(change.dtype) * vector.max_abs(trip.after.x)
+    return trip.outcome.accepted & (trip.before.value < jnp.inf) & small

@@ -1,0 +1,1 @@
+"""What a loss or a result means: gradients checked, curvature, critical points, uncertainty, explanations."""

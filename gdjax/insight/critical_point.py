@@ -1,0 +1,212 @@
+"""What kind of point is it? Minimum, maximum, saddle, degenerate, or none of these: from second derivatives."""
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.descent.progress import gradient_threshold
+from gdjax.descent.result import Result
+from gdjax.descent.stopping import at_rest
+from gdjax.insight.curvature import PRODUCTS, Curvature, Eigenpair, along, measure, unravel
+from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.pytrees import pytree_dataclass, split, static_field
+from gdjax.problem.hoist import hoist
+from gdjax.problem.objective import NOISE
+from gdjax.problem.problem import Problem, make_problem
+
+SLACK = 10.0  # a gradient within this factor of the tolerance counts as zero here, as at the precision floor
+TRIALS = 17  # points to each side on which the loss is followed, over four decades
+TRUST = 0.5  # a curvature that halves within the distance to the critical point does not decide of what kind it is
+
+
+class Kind(enum.Enum):
+    """Of a point, by the extreme eigenvalues of the Hessian."""
+
+    MINIMUM = "minimum"  # all eigenvalues positive
+    MAXIMUM = "maximum"  # all negative
+    SADDLE = "saddle"  # some negative, some positive
+    DEGENERATE = "degenerate"  # one that is zero as far as can be told, and no two of opposite signs
+    NOT_CRITICAL = "not critical"  # the gradient is not zero
+
+
+@pytree_dataclass
+class CriticalPoint:
+    """The verdict on a point; ``print`` it. Eigenvalues are those of the Hessian of the loss."""
+
+    value: float
+    grad_norm: float  # infinity norm
+    threshold: float  # the gradient norm that counts as zero
+    smallest: float  # eigenvalue
+    smallest_error: float
+    largest: float
+    largest_error: float
+    direction: Any  # like params, of unit length: along it the curvature is negative; None if there is none such
+    products: int  # Hessian products spent
+    exact: bool = static_field(False)  # whether they were enough to find every eigenvalue
+    kind: Kind = static_field(Kind.NOT_CRITICAL)
+    flat: str | None = static_field(None)  # what the loss does along a direction whose curvature counts as zero
+
+    @property
+    def condition(self) -> float:
+        """Largest eigenvalue over smallest, at a minimum; infinite elsewhere."""
+        return self.largest / self.smallest if self.kind is Kind.MINIMUM else np.inf
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.jaxtools.faces`."""
+        shown = dict(kind=self.kind.value, value=self.value, grad_norm=self.grad_norm)
+        return shown | dict(smallest=self.smallest, largest=self.largest)
+
+    __repr__ = one_line
+    _repr_html_ = as_table
+
+    def __str__(self) -> str:
+        """Verdict and numbers."""
+        ends = (self.smallest, self.smallest_error), (self.largest, self.largest_error)
+        span = "between " + " and ".join(f"{value:.4g} (+- {error:.1g})" for value, error in ends)
+        text = {
+            Kind.MINIMUM: f"a minimum: all curvatures are positive, {span}; condition number {self.condition:.3g}",
+            Kind.MAXIMUM: f"a maximum: all curvatures are negative, {span}",
+            Kind.SADDLE: f"a saddle: curvatures lie {span}",
+            Kind.DEGENERATE: f"degenerate: curvatures lie {span}, and one counts as zero; {self.flat}",
+            Kind.NOT_CRITICAL: f"not critical: the gradient norm {self.grad_norm:.3g} is above {self.threshold:.3g}; "
+            f"curvatures lie {span}",
+        }[self.kind]
+        return f"{text}. The value is {self.value:.6g}."
+
+
+def classify_critical_point(
+    loss: Callable[..., Any],
+    params: Any,
+    *args: Any,
+    grad: Callable[..., Any] | None = None,
+    has_aux: bool = False,
+    value_and_grad: bool = False,
+    kwargs: dict[str, Any] | None = None,
+    tol: float | None = None,
+    products: int = PRODUCTS,
+    seed: int = 0,
+) -> CriticalPoint:
+    """Say whether ``params`` is a minimum, a maximum, a saddle, degenerate, or not critical at all.
+
+    The extreme eigenvalues of the Hessian are found by Lanczos iterations on Hessian-vector products, with full
+    orthogonalisation: ``products`` products and vectors, never the matrix. With as many products as parameters
+    every eigenvalue is found; with fewer, an eigenvalue lies within the error given of each of the two, and that a
+    smaller one was missed is improbable rather than impossible. A curvature counts as zero if it is within its
+    error, or halves on the way to where the gradient would vanish (as at x^4); then the loss is followed along it.
+
+    Args:
+        loss, params, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`; params may be a result.
+            (Of a loss whose gradient JAX cannot differentiate, the products are differences of gradients, two each.)
+        tol: the gradient counts as zero up to ``10 tol min(1 + |f|, L max(1, |x|))``, L the largest modulus of an
+            eigenvalue, infinity norms. Default: that of `gdjax.Stop`, and for a result what counted as zero there.
+        products: Hessian-vector products and vectors held, at most.
+        seed: of the random start.
+
+    Raises:
+        ValueError: if the Hessian is not finite there, or params is a result that was made with a penalty.
+
+    >>> import jax.numpy as jnp
+    >>> print(classify_critical_point(lambda p: (p[0] ** 2 - 1) ** 2 + p[1] ** 2, jnp.zeros(2)).kind)
+    Kind.SADDLE
+    """
+    result = params if isinstance(params, Result) else None
+    if result is not None:
+        result.require_smooth("classify_critical_point")
+        params = result.params
+    given: dict[str, Any] = dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=False)
+    problem = hoist(make_problem(loss, value_and_grad, has_aux, **given))
+    found = measure(problem, products, seed)
+    largest = max(abs(found.smallest.value), abs(found.largest.value))
+    size = max(float(jnp.max(jnp.abs(leaf), initial=1.0)) for leaf in jax.tree.leaves(params))
+    threshold = (max(1e-6, found.eps**0.5) if tol is None else tol) * min(1 + abs(found.value), largest * size)
+    if result is not None and tol is None:
+        zero = gradient_threshold(result.stop.tol, result.progress, result.value)
+        threshold = max(threshold, float(jnp.where(at_rest(result.code), result.grad_norm, zero)))
+    return classify(problem, found, SLACK * threshold)
+
+
+def classify(problem: Problem, found: Curvature, threshold: float) -> CriticalPoint:
+    """The verdict, given the curvature and the gradient norm that counts as zero."""
+    low, high = found.smallest, found.largest
+    critical = found.grad_norm <= threshold
+    flat = [counts_as_zero(problem, found, pair, critical) for pair in (low, high)]
+    falls = low.value < 0 and not flat[0]
+    rises = high.value > 0 and not flat[1]
+    if not critical:
+        kind = Kind.NOT_CRITICAL
+    elif falls and rises:
+        kind = Kind.SADDLE
+    elif any(flat):
+        kind = Kind.DEGENERATE
+    else:
+        kind = Kind.MINIMUM if low.value > 0 else Kind.MAXIMUM
+    arrays, static = split(problem)
+    words = None
+    if kind is Kind.DEGENERATE:
+        words = "along another the loss falls" if falls else follow(problem, found, low if flat[0] else high)[0]
+    return CriticalPoint(
+        kind=kind,
+        value=found.value,
+        grad_norm=found.grad_norm,
+        threshold=threshold,
+        smallest=low.value,
+        smallest_error=low.error,
+        largest=high.value,
+        largest_error=high.error,
+        direction=unravel(static, arrays, low.vector) if falls else None,
+        flat=words,
+        products=found.products,
+        exact=found.exact,
+    )
+
+
+def counts_as_zero(problem: Problem, found: Curvature, pair: Eigenpair, critical: bool) -> bool:
+    """Whether a curvature is within its error, or does not stay what it is up to where the gradient would vanish."""
+    if abs(pair.value) <= pair.error:
+        return True
+    way = 2 * abs(float(pair.vector @ found.grad) / pair.value)  # twice Newton's step along the direction
+    if not critical or way == 0:
+        return False
+    there = along(problem, pair.vector, [-way, way]).curvature
+    return bool(np.any(there * np.sign(pair.value) < TRUST * abs(pair.value)))
+
+
+def follow(problem: Problem, found: Curvature, pair: Eigenpair) -> tuple[str, float | None, float]:
+    """What the loss does to both sides of a direction as soon as it can be told from rounding, in words.
+
+    Also t, positive or negative, of the lowest point x + t v that was met, if it is below x beyond rounding, and
+    what the infinity norm of the gradient on the way to there is at least.
+    """
+    size = max(float(np.linalg.norm([np.linalg.norm(x) for x in jax.tree.leaves(problem.params)])), 1.0)
+    ts = size * 10.0 ** np.linspace(-4, 0, TRIALS)
+    largest = max(abs(found.smallest.value), abs(found.largest.value))
+    # Rounding of the value, of x, of the direction; and the slope that is left at a point that is nearly critical.
+    floor = (
+        largest * (100 * found.eps * size) ** 2
+        + 0.5 * pair.error * ts**2
+        + 2 * abs(float(pair.vector @ found.grad)) * ts
+    )
+    signs, lowest, where, steepest = [], found.value, None, 0.0
+    for side in (-1, 1):
+        line = along(problem, pair.vector, side * ts)
+        values = line.value
+        change = values - found.value
+        beyond = np.abs(change) > NOISE * found.eps * np.maximum(np.abs(values), abs(found.value)) + floor
+        signs.append(int(np.sign(change[beyond][0])) if beyond.any() else 0)
+        for i in np.flatnonzero(beyond & (values < lowest)):
+            if values[i] < lowest:
+                lowest, where = values[i], side * ts[i]
+                steepest = float(np.max(np.abs(line.slope[: i + 1]))) / pair.vector.size**0.5
+    words = {
+        (1, 1): "along it the loss rises to both sides: a minimum, of higher order",
+        (-1, -1): "along it the loss falls to both sides",
+        (0, 0): "along it the loss does not change measurably: the point is one of many",
+        (-1, 1): "along it the loss falls to one side only: a shoulder, not a minimum",
+        (0, 1): "along it the loss rises to one side and stays the same to the other",
+        (-1, 0): "along it the loss falls to one side and stays the same to the other",
+    }
+    return words[min(signs), max(signs)], where, steepest

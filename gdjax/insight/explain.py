@@ -1,0 +1,154 @@
+"""What a result means for the problem it came from, and what to try: on demand, from second derivatives."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.descent.stopping import Status
+from gdjax.insight.critical_point import CriticalPoint, Kind, classify_critical_point
+from gdjax.insight.curvature import along
+from gdjax.insight.gradient_report import table
+from gdjax.insight.uncertainty import entry_names
+from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.pytrees import named_leaves
+from gdjax.problem.hoist import hoist
+from gdjax.problem.problem import Problem, make_problem
+from gdjax.vectors.layout import Flat
+
+if TYPE_CHECKING:
+    from gdjax.descent.result import Result
+
+ILL = 1e4  # condition number from which first-order methods crawl: their steps are in proportion to it
+UNEVEN = 1e3  # ratio of mean curvatures of two leaves from which rescaling them pays
+ENTRIES = 32  # up to so many reals each entry is looked at, not each leaf
+PROBES = 4  # random signs a leaf, for its mean curvature
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What was found; ``print`` it."""
+
+    message: str  # of the result
+    point: CriticalPoint
+    leaves: dict[str, tuple[float, float]]  # by name: largest modulus of the gradient, mean curvature; or by entry
+    advice: list[str]
+
+    def face(self) -> dict[str, Any]:
+        """For `gdjax.jaxtools.faces`."""
+        return dict(point=self.point.kind.value, condition=self.point.condition, advice=len(self.advice))
+
+    __repr__ = one_line
+    _repr_html_ = as_table
+
+    def __str__(self) -> str:
+        """Message, curvature, leaves, advice."""
+        rows = [["params", "|grad|", "mean curvature"]]
+        rows += [[name, f"{norm:.3g}", f"{mean:.3g}"] for name, (norm, mean) in self.leaves.items()]
+        advice = [f"- {text}" for text in self.advice]
+        return "\n".join([self.message, f"The point is {self.point}", "", *table(rows), "", *advice]).rstrip()
+
+
+def explain(
+    result: "Result",
+    loss: Callable[..., Any],
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+) -> Explanation:
+    """Look at the loss around the point returned; ``options`` as of `gdjax.classify_critical_point`.
+
+    See `gdjax.Result.explain`.
+    """
+    point = classify_critical_point(loss, result, *args, **options)
+    given: dict[str, Any] = dict(params=result.params, args=args, kwargs=options["kwargs"] or {}, maximize=False)
+    problem = make_problem(loss, options["value_and_grad"], options["has_aux"], grad=options["grad"], **given)
+    few = Flat.of(result.params).size <= ENTRIES
+    leaves = (entry_curvatures if few else leaf_curvatures)(hoist(problem), result)
+    advice = [*about_status(result, point), *about_point(result, point), *about_leaves(leaves)]
+    return Explanation(result.message, point, leaves, advice or ["nothing stands out"])
+
+
+def leaf_curvatures(problem: Problem, result: "Result") -> dict[str, tuple[float, float]]:
+    """Of each leaf the gradient, and the mean curvature: the trace of its part of the Hessian over its size.
+
+    The trace is estimated by v'Hv with random signs v (M. F. Hutchinson, Commun. Stat. Simul. Comput. 18, 1989).
+    """
+    layout, found, rng, start = Flat.of(problem.params), {}, np.random.default_rng(0), 0
+    named = named_leaves("params", problem.params)
+    for (name, leaf), grad in zip(named, jax.tree.leaves(result.grad), strict=True):
+        reals, traces = leaf.size * (2 if jnp.iscomplexobj(leaf) else 1), []
+        for _ in range(PROBES if reals > 1 else 1):
+            v = np.zeros(layout.size)
+            v[start : start + reals] = rng.choice([-1.0, 1.0], reals)
+            traces.append(float(along(problem, jnp.asarray(v, layout.dtype), [0.0]).curvature[0]))
+        found[name] = float(jnp.max(jnp.abs(grad), initial=0)), float(np.mean(traces)) / max(reals, 1)
+        start += reals
+    return found
+
+
+def entry_curvatures(problem: Problem, result: "Result") -> dict[str, tuple[float, float]]:
+    """Of each entry the gradient and the curvature: the diagonal of the Hessian."""
+    layout = Flat.of(problem.params)
+    units = jnp.eye(layout.size, dtype=layout.dtype)
+    diagonal = [float(along(problem, v, [0.0]).curvature[0]) for v in units]
+    norms = np.abs(np.asarray(layout.ravel(result.grad)))
+    names = entry_names(problem.params)
+    return {name: (float(g), h) for name, g, h in zip(names, norms, diagonal, strict=True)}
+
+
+def about_status(result: "Result", point: CriticalPoint) -> list[str]:
+    """What the way it ended suggests, given the curvature."""
+    largest = max(abs(point.smallest), abs(point.largest))
+    rate = f"gradient descent is stable here for rates below {2 / largest:.3g}" if largest > 0 else ""
+    single = result.value.dtype == np.float32
+    if result.status in (Status.DIVERGED, Status.NONFINITE):
+        return [f"the steps were too large: {rate or 'take smaller ones'}; or let a search choose, as LBFGS() does"]
+    if result.status == Status.STALLED and rate:
+        return [f"{rate}; with larger ones it cannot settle"]
+    if result.status in (Status.PRECISION_FLOOR, Status.STEP_TOO_SMALL) and single:
+        return ["the floor of float32 is reached: jax.config.update('jax_enable_x64', True) and float64 data go on"]
+    if result.status in (Status.MAX_STEPS, Status.MAX_EVALS, Status.MAX_SECONDS) and rate:
+        return [f"it was not done: go on with gdjax.resume, or use LBFGS() or TrustRegion(); {rate}"]
+    if result.status == Status.LINE_SEARCH_FAILED:
+        return ["gdjax.check_gradient tells a wrong gradient from a kink; for a kink, smooth the loss"]
+    return []
+
+
+def about_point(result: "Result", point: CriticalPoint) -> list[str]:
+    """What the curvature suggests."""
+    wanted = Kind.MAXIMUM if result.maximized else Kind.MINIMUM
+    if point.kind is Kind.DEGENERATE:
+        told = " as far as float32 can tell (float64 tells more)" if result.value.dtype == np.float32 else ""
+        return [
+            f"one direction is flat{told}: parameters may be redundant or the data may not determine them; a small "
+            "penalty such as 1e-6 times the sum of squares makes the answer unique"
+        ]
+    if point.kind is not Kind.NOT_CRITICAL and point.kind is not wanted:
+        return [
+            "the gradient is zero but this is no " + wanted.value + ": start elsewhere, or pass escape_saddles=True"
+        ]
+    if point.kind is Kind.MINIMUM and point.condition > ILL:
+        return [
+            f"ill-conditioned: gradient descent needs about {point.condition:.1g} steps a digit; scale parameters or "
+            "data to equal curvature, or use BFGS() or TrustRegion()"
+        ]
+    return []
+
+
+def about_leaves(leaves: dict[str, tuple[float, float]]) -> list[str]:
+    """Whether the leaves are scaled alike."""
+    curved = {name: mean for name, (_, mean) in leaves.items() if mean > 0}
+    if len(curved) < 2:
+        return []
+    steep, shallow = max(curved, key=curved.__getitem__), min(curved, key=curved.__getitem__)
+    ratio = curved[steep] / curved[shallow]
+    if ratio < UNEVEN:
+        return []
+    return [
+        f"badly scaled: the curvature along {steep} is {ratio:.1g} times that along {shallow}; divide {steep} by "
+        f"{ratio**0.5:.1g} where the loss uses it, standardise the data behind it, or use TrustRegion(), which learns "
+        "the scales"
+    ]

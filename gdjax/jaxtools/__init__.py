@@ -1,0 +1,1 @@
+"""What JAX and XLA want: pytrees, traced programs, kernels."""

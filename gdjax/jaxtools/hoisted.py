@@ -1,0 +1,40 @@
+"""A function of the user's, traced: its code selects the compiled program, what it closes over is data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from gdjax.jaxtools.pytrees import merge, pytree_dataclass, split
+from gdjax.jaxtools.traced_program import Program, intern_program
+
+
+@pytree_dataclass
+class Hoisted:
+    """A traced function with the data that it closed over, and those it held as a pytree."""
+
+    program: Program  # a static leaf
+    data: list[Any]  # traced
+    own: list[Any]  # traced
+
+    def __call__(self, *arrays: Any) -> Any:
+        """As the user's function, of pytrees of arrays."""
+        return self.program(self.data, [*self.own, *jax.tree.leaves(arrays)])
+
+
+def hoist_call(call: Callable[..., Any], thing: Any, *arrays: Any) -> Hoisted:
+    """``call(thing, *arrays)`` as a `Hoisted` of pytrees like ``arrays``.
+
+    It is traced each time, since what Python it runs may have come to mean something else. What it closes over (arrays,
+    numbers, and values traced by an outer `jit`, `vmap` or `grad`) becomes data, so that equal code over other
+    data of the same shapes is the same compiled program.
+
+    Args:
+        call: what to trace.
+        thing: a function, or what has such; the arrays in it, if it is a pytree, are arguments of the program.
+        *arrays: pytrees of arrays, or of shapes and dtypes.
+    """
+    own, structure = split(thing)
+    program, data = intern_program(lambda own, *arrays: call(merge(own, structure), *arrays), own, *arrays)
+    return Hoisted(program, [x if isinstance(x, jax.Array) else np.asarray(x) for x in data], own)

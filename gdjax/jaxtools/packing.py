@@ -1,0 +1,73 @@
+"""Many small arrays as few: a vector for each dtype. To hand over an array costs a kernel, and a visit to Python."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
+
+
+@pytree_dataclass
+class Packed:
+    """A pytree of arrays as `pack` leaves it; `unpack` is the inverse."""
+
+    vectors: dict[str, Any]  # the small leaves of each dtype behind one another
+    large: list[Any]  # the others
+    most: float = static_field(math.inf)  # numbers of a small one
+
+
+def pack(tree: Any, most: float = math.inf) -> Packed:
+    """The leaves of up to ``most`` numbers behind one another; random keys as their data."""
+    parts: dict[str, list[jax.Array]] = {}
+    leaves = jax.tree.leaves(without_keys(tree))
+    for leaf in leaves:
+        if leaf.size <= most:
+            parts.setdefault(leaf.dtype.name, []).append(leaf.reshape(-1))
+    vectors = {name: jnp.concatenate(small) for name, small in parts.items()}
+    return Packed(vectors, [leaf for leaf in leaves if leaf.size > most], most)
+
+
+def unpack(packed: Packed, like: Any) -> Any:
+    """A pytree like ``like`` (of shapes and dtypes); what axes the vectors have in front, its leaves have, too."""
+    used, large = dict.fromkeys(packed.vectors, 0), iter(packed.large)
+
+    def take(leaf: Any) -> Any:
+        size, name = math.prod(leaf.shape), leaf.dtype.name
+        if size > packed.most:
+            return next(large)
+        rows, begin = packed.vectors[name], used[name]
+        used[name] += size
+        return rows[..., begin : begin + size].reshape((*rows.shape[:-1], *leaf.shape))
+
+    return with_keys(jax.tree.map(take, jax.eval_shape(without_keys, like)), like)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether an array holds random keys, of which NumPy and XLA know nothing."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def without_keys(tree: Any) -> Any:
+    """The pytree with the data of random keys in their place."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
+
+
+def with_keys(tree: Any, like: Any) -> Any:
+    """The inverse of `without_keys`, for a pytree of the dtypes of ``like``."""
+    wrap = lambda x, kind: jax.random.wrap_key_data(x, impl=kind_of_key(kind)) if is_key(kind) else x
+    return jax.tree.map(wrap, tree, like)
+
+
+def kind_of_key(leaf: Any) -> Any:
+    """The generator that random keys of this dtype are for."""
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), leaf)
+    return found[0]
+
+
+def zeros(like: Any, *axes: int) -> Any:
+    """NumPy's zeros of these shapes and dtypes, with further axes in front; for keys their data's."""
+    return jax.tree.map(lambda x: np.zeros((*axes, *x.shape), x.dtype), jax.eval_shape(without_keys, like))

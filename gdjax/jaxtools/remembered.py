@@ -1,0 +1,56 @@
+"""Compiled programs, of which the least recently used are forgotten: each takes some megabytes."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from gdjax.jaxtools.scalar_kernels import batched, is_batched
+
+MOST = 64  # of each kind
+
+
+class Remembered:
+    """A function under `jax.jit`, its first arguments static, of which no more than `MOST` values are kept.
+
+    What `jax.jit` compiles for a static argument stays until `jax.clear_caches`, though the function that it came from
+    is gone. Here each value of the static arguments has a `jax.jit` of its own, and with it goes what was compiled.
+    """
+
+    def __init__(self, function: Callable[..., Any], static: int, donate: tuple[int, ...] = ()) -> None:
+        self.static = static
+
+        @functools.lru_cache(maxsize=MOST)
+        def program(many: bool, *selected: Any) -> Any:
+            def of_arrays(*arrays: Any) -> Any:
+                with batched(many):
+                    return function(*selected, *arrays)
+
+            return jax.jit(of_arrays, donate_argnums=tuple(i - static for i in donate))
+
+        self.program = program
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The function."""
+        arrays = arguments[self.static :]
+        return self.program(is_batched(arrays), *arguments[: self.static])(*arrays)
+
+    def lower(self, *arguments: Any) -> Any:
+        """As `jax.jit`'s."""
+        return self.program(False, *arguments[: self.static]).lower(*arguments[self.static :])
+
+    def eval_shape(self, *arguments: Any) -> Any:
+        """As `jax.jit`'s."""
+        return self.program(False, *arguments[: self.static]).eval_shape(*arguments[self.static :])
+
+
+def remembered(static: int, donate: tuple[int, ...] = ()) -> Callable[[Callable[..., Any]], Remembered]:
+    """Make a `Remembered` of a function.
+
+    Args:
+        static: how many arguments select the program; hashable.
+        donate: which of the others are used up, counted from the first of all.
+    """
+    return lambda function: Remembered(function, static, donate)

@@ -1,0 +1,1 @@
+"""Many descents at once: a descent in each lane of one loop, refilled as they end."""

@@ -1,0 +1,201 @@
+"""Many descents in one compiled loop: where one has ended, the next problem that waits takes its lane.
+
+`jax.vmap` of a descent lets all lanes wait for the slowest. Here a trip of the loop is still one vmapped trip of some
+lanes, few enough that what they carry stays in the cache, but a lane that is done is harvested and filled again, so
+that nearly all of them work until no problem waits. Nothing of that reaches the host before a page of problems is
+done: its answers come back as one matrix for each dtype, which is a kernel for each dtype instead of one for each leaf.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.descent.loop import Loop
+from gdjax.descent.stopping import Status
+from gdjax.jaxtools.packing import pack, with_keys, without_keys, zeros
+from gdjax.jaxtools.pytrees import Static, merge
+from gdjax.jaxtools.remembered import remembered
+from gdjax.running.programs import make_loop
+
+NONE = -1  # number of the problem in an idle lane
+HARVEST = 8  # lanes are harvested when an eighth of them is done: less idles less, more costs fewer interruptions
+
+
+class Lanes(NamedTuple):
+    """B descents under way."""
+
+    carry: Any  # of the loop, leaves (B, ...); random keys as their data
+    own: list[Any]  # the arrays in which each lane's problem differs from the others, (B, ...); keys as their data
+    ids: Any  # the number of each lane's problem, or NONE; an idle lane's status is not RUNNING
+
+
+class Page(NamedTuple):
+    """P problems that wait."""
+
+    own: list[Any]  # (P, ...)
+    ids: Any  # (P,)
+
+
+class Orders(NamedTuple):
+    """How far to go, in numbers that are traced."""
+
+    first: Any  # problem of the page to begin with
+    count: Any  # problems on the page: the rest of it is padding
+    floor: Any  # when no problem waits, come back as soon as no more lanes than this are running
+    trips: Any  # come back after so many trips at most
+    ending: Any  # a status that ends each descent after its next evaluation, or RUNNING
+
+
+class Log(NamedTuple):
+    """The answers to the problems that were finished, in the order in which they were."""
+
+    answers: dict[str, Any]  # results as `pack` makes them of each, (P + B, ...): the first ``size`` rows count
+    ids: Any  # the numbers of these problems
+    size: Any
+
+
+class Report(NamedTuple):
+    """Where things stand."""
+
+    first: jax.Array  # problem of the page that is next
+    running: jax.Array  # lanes
+    trips: jax.Array  # made in this call
+
+
+class Program(NamedTuple):
+    """A descent of one problem and which of its arrays are each problem's own; selects what is compiled."""
+
+    key: Static  # of the request
+    batched: tuple[bool, ...]  # for each array
+    keys: tuple[Any, ...]  # for each that is each problem's own the kind of its random keys; None if it holds none
+
+    def arrays(self, own: Sequence[Any], shared: Sequence[Any]) -> list[Any]:
+        """Those of one problem."""
+        mine, common = iter(own), iter(shared)
+        return [next(mine if is_own else common) for is_own in self.batched]
+
+    def loop(self, own: Sequence[Any], shared: Sequence[Any]) -> Loop:
+        """The loop of one problem, inside a trace."""
+        mine = [
+            x if kind is None else jax.random.wrap_key_data(x, impl=kind)
+            for x, kind in zip(own, self.keys, strict=True)
+        ]
+        return make_loop(merge(self.arrays(mine, shared), self.key))
+
+    def start(self, own: Sequence[Any], shared: Sequence[Any]) -> Any:
+        """The carry of one problem before its first evaluation."""
+        return without_keys(self.loop(own, shared).start())
+
+    def trip(self, own: Sequence[Any], shared: Sequence[Any], carry: Any) -> Any:
+        """The next carry of one problem."""
+        loop = self.loop(own, shared)
+        return without_keys(loop.trip(with_keys(carry, jax.eval_shape(loop.start))))
+
+    def answer(self, own: Sequence[Any], shared: Sequence[Any], carry: Any) -> Any:
+        """The result of one problem."""
+        loop = self.loop(own, shared)
+        return loop.answer(with_keys(carry, jax.eval_shape(loop.start)))
+
+
+def choose(condition: jax.Array, a: Any, b: Any) -> Any:
+    """The lanes of ``a`` where ``condition`` holds, of ``b`` elsewhere."""
+    return jax.tree.map(lambda x, y: jnp.where(condition.reshape(x.shape[0], *[1] * (x.ndim - 1)), x, y), a, b)
+
+
+def what_is_read(answer: Callable[..., Any], own: list[Any], carry: Any) -> Any:
+    """Of which leaves of the carry the answer is made: no other need be kept for a lane that has ended."""
+    jaxpr = jax.make_jaxpr(answer)(own, carry).jaxpr
+    used = {id(v) for eqn in jaxpr.eqns for v in eqn.invars} | {id(v) for v in jaxpr.outvars}
+    leaves, treedef = jax.tree.flatten(carry)
+    return jax.tree.unflatten(treedef, [id(v) in used for v in jaxpr.invars[-len(leaves) :]])
+
+
+@remembered(static=1)
+def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders: Orders) -> tuple[Lanes, Log, Report]:
+    """Work on the lanes and the page until the orders say to come back."""
+    start = jax.vmap(lambda own: program.start(own, shared))
+    trip = jax.vmap(lambda own, carry: program.trip(own, shared, carry))
+    answer = jax.vmap(lambda own, carry: pack(program.answer(own, shared, carry)).vectors)
+    read = what_is_read(answer, lanes.own, lanes.carry)
+    width, ending = lanes.ids.size, jnp.asarray(orders.ending, jnp.int32)
+    running = lambda lanes: jnp.sum(lanes.carry.status == Status.RUNNING, dtype=jnp.int32)
+    finished = lambda lanes: (lanes.ids != NONE) & (lanes.carry.status != Status.RUNNING)
+
+    def harvest(lanes: Lanes, log: Log, first: jax.Array) -> tuple[Lanes, Log, jax.Array]:
+        """Write down what is finished, and give its lanes to the problems that wait."""
+        done = finished(lanes)
+        size = log.size + jnp.sum(done, dtype=jnp.int32)
+        # Gathering before what is packed is there would search the pack for each number.
+        packed = jax.lax.optimization_barrier(answer(lanes.own, lanes.carry))
+        rows = jnp.where(done, log.size - 1 + jnp.cumsum(done, dtype=jnp.int32), log.ids.size)
+        write = lambda log, new: log.at[rows].set(new, mode="drop")
+        log = Log(jax.tree.map(write, log.answers, packed), write(log.ids, lanes.ids), size)
+        free = done | (lanes.ids == NONE)
+        place = first - 1 + jnp.cumsum(free, dtype=jnp.int32)
+        filled = free & (place < orders.count)
+        taken = jax.tree.map(lambda rows: rows[jnp.minimum(place, rows.shape[0] - 1)], page)
+        # A lane that stays free is given a problem, too, and never its number: so it evaluates no odd points.
+        own = choose(free, taken.own, lanes.own)
+        carry = choose(free, start(own), lanes.carry)
+        carry = carry._replace(status=jnp.where(free & ~filled, Status.CONVERGED, carry.status))
+        ids = jnp.where(filled, taken.ids, jnp.where(done, NONE, lanes.ids))
+        return Lanes(carry, own, ids), log, first + jnp.sum(filled, dtype=jnp.int32)
+
+    def advance(lanes: Lanes, least: jax.Array, trips: jax.Array) -> tuple[Lanes, jax.Array]:
+        """Trips of all running lanes, until no more than ``least`` are running."""
+
+        def step(turn: tuple[Lanes, jax.Array]) -> tuple[Lanes, jax.Array]:
+            lanes, trips = turn
+            new = trip(lanes.own, lanes.carry)
+            status = jnp.where((new.status == Status.RUNNING) & (ending != Status.RUNNING), ending, new.status)
+            live = lanes.carry.status == Status.RUNNING
+            freeze = lambda read, new, old: choose(live, new, old) if read else new
+            carry = jax.tree.map(freeze, read, new._replace(status=status), lanes.carry)
+            return lanes._replace(carry=carry), trips + 1
+
+        goes_on = lambda turn: (running(turn[0]) > least) & (turn[1] < orders.trips)
+        return jax.lax.while_loop(goes_on, step, (lanes, trips))
+
+    def goes_on(turn: tuple[Lanes, Log, Report]) -> jax.Array:
+        lanes, _, report = turn
+        work = (report.first < orders.count) | (running(lanes) > orders.floor) | jnp.any(finished(lanes))
+        return work & (report.trips < orders.trips)
+
+    def turn(turn: tuple[Lanes, Log, Report]) -> tuple[Lanes, Log, Report]:
+        lanes, log, first = harvest(turn[0], turn[1], turn[2].first)
+        least = jnp.where(first < orders.count, width - max(1, width // HARVEST), orders.floor)
+        lanes, trips = advance(lanes, least, turn[2].trips)
+        return lanes, log, Report(first, running(lanes), trips)
+
+    zero = jnp.asarray(0, jnp.int32)
+    rows = page.ids.shape[0] + width
+    packed = jax.eval_shape(answer, lanes.own, lanes.carry)
+    log = Log(
+        answers={name: jnp.zeros((rows, x.shape[1]), x.dtype) for name, x in packed.items()},
+        ids=jnp.full(rows, NONE, jnp.int32),
+        size=zero,
+    )
+    begun = Report(jnp.asarray(orders.first, jnp.int32), running(lanes), zero)
+    return jax.lax.while_loop(goes_on, turn, (lanes, log, begun))
+
+
+@remembered(static=1)
+def before(program: Program, shared: list[Any], own: list[Any]) -> tuple[Any, Any]:
+    """The carry and the result of one problem before its first evaluation: for their shapes."""
+    carry = program.start(own, shared)
+    return carry, program.answer(own, shared, carry)
+
+
+def shapes_of(program: Program, shared: list[Any], own: list[Any]) -> tuple[Any, Any]:
+    """Shapes and dtypes of what `before` returns, given the arrays of several problems."""
+    one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in own]
+    return before.eval_shape(program, shared, one)
+
+
+def idle(carry: Any, own: list[Any], width: int) -> Lanes:
+    """Lanes without problems, for a carry of these shapes."""
+    carry = zeros(carry, width)._replace(status=np.full(width, Status.CONVERGED, np.int32))
+    return Lanes(carry, [np.zeros((width, *x.shape[1:]), x.dtype) for x in own], np.full(width, NONE, np.int32))

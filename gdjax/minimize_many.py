@@ -1,0 +1,233 @@
+"""Many problems at once: `minimize_many`."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Unpack
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.descent.result import Result
+from gdjax.descent.stopping import Status
+from gdjax.jaxtools.packing import is_key, kind_of_key
+from gdjax.jaxtools.pytrees import Static, as_data, is_concrete, is_traceable, named_leaves, places
+from gdjax.jaxtools.scalar_kernels import in_loops
+from gdjax.many import chunks, one_by_one
+from gdjax.many.lanes import Program
+from gdjax.many.workers import Crew, plan
+from gdjax.methods.bfgs import BFGS
+from gdjax.request import Options, check_options, is_traced, prepare, require_concrete
+from gdjax.running.observers import Interrupt
+from gdjax.running.programs import descend
+from gdjax.running.services import Services
+
+# Up to so many reals the default method is BFGS: its n^2 numbers are then fewer than the pairs of L-BFGS and their
+# products, and what a lane carries is what a trip costs.
+DENSE = 32
+
+
+def minimize_many(
+    loss: Callable[..., Any],
+    params: Any,
+    *args: Any,
+    in_axes: Any = 0,
+    batch_size: int | None = None,
+    max_seconds: float | None = None,
+    maximize: bool = False,
+    **options: Unpack[Options],
+) -> Result:
+    """Minimise ``loss(params, *args)`` for many params and args at once: lane for lane what `minimize` gives.
+
+    (Up to rounding, which differs between programs: hundreds of evaluations may become some more or fewer.)
+    Faster than `jax.vmap` of `minimize`, whose problems all wait for the slowest: here a problem that is done gives its
+    place to the next that waits: each core works on a block of lanes that stay in its cache (up to 256 of them), and a
+    few stragglers go on by themselves in the end. (On a GPU, where a trip of many lanes costs little more than one of
+    few, it is the vmapped descent, in chunks that fit into memory and pieces that can be ended.) As with `minimize`,
+    new numbers compile nothing, nor does another number of problems (beyond some hundred; of fewer the next power
+    of two counts, on a GPU the next of eight sizes an octave); stragglers may need a second program.
+
+    Args:
+        loss, grad, has_aux, method, penalty, tol, max_steps, max_evals, stop, history, check_grad, kwargs, implicit: as
+            in `minimize`; for all problems the same. ``check_grad`` looks at the first problem.
+        params: the starts: a pytree like the parameters, each leaf with an axis of problems. Or a `Result` of many,
+            to start at its params.
+        *args: data, likewise with an axis of problems, or shared.
+        in_axes: as in `jax.vmap`: the axis of problems of every leaf, None for what all share; one for everything, or
+            a tuple (params, *args), each an int, None or a pytree prefix of these. Default 0: everything has its
+            problems along its first axis. Text, switches, ``kwargs`` and what the loss closes over are shared.
+        batch_size: problems in flight at most, which bounds the memory of methods and losses; by default what fits in
+            the caches of the cores (256 a core at most), or 131 072 and 1 GB on a GPU.
+        max_seconds: wall clock for all, compiling included. When it is up, or after Ctrl-C, what is under way ends with
+            its best point and status MAX_SECONDS (or INTERRUPTED), after one evaluation where it had not begun. A
+            second Ctrl-C raises KeyboardInterrupt at once.
+        maximize: whether to maximise.
+        method: default `BFGS` up to 32 parameters (reals) without penalty, where it is the fastest in batches;
+            otherwise that of `minimize`.
+
+    A loss that JAX cannot vmap (a callback without ``vmap_method``) is minimised for one problem after the other.
+
+    Inside `jit`, `vmap` or `grad` it is the vmapped `minimize`, with its derivatives (in chunks of ``batch_size``);
+    so it is for arrays that are spread over several devices.
+
+    Returns:
+        A `Result` with a leading axis of problems in every leaf, in order: ``result.params``, ``result.value``,
+        ``result.status == gdjax.Status.CONVERGED``; ``result[i]`` is one of them. ``print`` it for the statuses and
+        the worst. How a problem ends never raises and never touches another one.
+
+    Raises:
+        TimeoutError: if the time is up, and the evaluation under way takes half a minute longer, or never ends.
+        TypeError, ValueError: as `minimize`; and if in_axes does not fit, an argument has no such axis, or the axes
+            differ in length, are empty, or there are none. For services that watch one descent.
+
+    >>> import jax.numpy as jnp
+    >>> parabola = lambda p, center: jnp.sum((p - center) ** 2)
+    >>> result = minimize_many(parabola, jnp.zeros(2), jnp.arange(3.0), in_axes=(None, 0))
+    >>> print(result.params[:, 0].round(3))
+    [0. 1. 2.]
+    """
+    began = time.perf_counter()
+    for name in options:
+        if name in Services.__annotations__:
+            raise TypeError(f"{name} watches a single descent: minimize has it, minimize_many takes max_seconds alone")
+    check_options("minimize_many", options, Options)
+    check_limits(batch_size, max_seconds)
+    trees = (params.params if isinstance(params, Result) else params, *as_data("args", args))
+    inputs = spread_axes(in_axes, trees)
+    problems = count_problems(inputs)
+    own = [problems_first(x.leaf, x.axis) for x in inputs if x.axis is not None]
+    rows = iter(own)
+    first = [x.leaf if x.axis is None else next(rows)[0] for x in inputs]
+    params, *args_of_one = jax.tree.unflatten(jax.tree.structure(trees), first)
+    if options.get("method") is None and options.get("penalty") is None and count_reals(params) <= DENSE:
+        options["method"] = BFGS()
+    key, arrays = prepare(loss, params, tuple(args_of_one), maximize=maximize, **options).split()
+    kinds = tuple(kind_of_key(x) if is_key(x) else None for x in own)
+    program = Program(key, which_are_own(key, len(arrays), inputs), kinds)
+    shared = [x for x, is_own in zip(arrays, program.batched, strict=True) if not is_own]
+    given = [x for x in [*(x.leaf for x in inputs), *shared] if is_concrete(x) and isinstance(x, jax.Array)]
+    devices = {device for x in given for device in x.devices()}
+    if is_traced([*own, *shared]) or len(devices) > 1:
+        if max_seconds is not None:
+            require_concrete([*own, *shared], "max_seconds: the clock is read in Python")
+        return vmapped(program, shared, own, min(batch_size or problems, problems))
+
+    interrupt = Interrupt()
+    default = jnp.zeros(()).devices().pop()
+    device = devices.pop() if devices else default
+
+    def ending() -> Status:
+        late = max_seconds is not None and time.perf_counter() - began >= max_seconds
+        return Status.INTERRUPTED if interrupt.pressed else Status.MAX_SECONDS if late else Status.RUNNING
+
+    with interrupt.listening(), jax.default_device(device):
+        try:
+            if not in_loops():
+                return chunks.solve(program, shared, own, ending, batch_size)
+            crew = Crew(program, shared, [canonical(x) for x in own], ending)
+            result = crew.solve(plan(problems, crew.lane_bytes, batch_size))
+        except NotImplementedError:  # what JAX cannot vmap
+            result = one_by_one.solve(program, shared, own, ending)
+    return jax.device_put(result, None if device == default else device)
+
+
+class Input(NamedTuple):
+    """A leaf of params or args."""
+
+    name: str
+    leaf: Any
+    axis: int | None  # of problems; None: shared
+
+
+def spread_axes(in_axes: Any, trees: tuple[Any, ...]) -> list[Input]:
+    """The leaves of (params, *args) with their axes."""
+    given = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes,) * len(trees)
+    if len(given) != len(trees):
+        raise ValueError(f"in_axes must be an axis or a tuple (params, *args) of {len(trees)}, got {in_axes!r}")
+    inputs = []
+    for i, (axes, tree) in enumerate(zip(given, trees, strict=True)):
+        name = f"args[{i - 1}]" if i else "params"
+        spread = lambda axis, below: jax.tree.map(lambda _: (axis,), below)
+        try:
+            spread_out = jax.tree.map(spread, axes, tree, is_leaf=lambda axis: axis is None)
+        except ValueError as error:
+            raise ValueError(f"in_axes does not fit {name}: {error}") from None
+        found = jax.tree.leaves(spread_out, is_leaf=lambda x: type(x) is tuple and len(x) == 1)
+        for (leaf_name, leaf), (axis,) in zip(named_leaves(name, tree), found, strict=True):
+            if not (axis is None or (isinstance(axis, int) and not isinstance(axis, bool))):
+                raise TypeError(f"in_axes must hold axes (whole numbers) or None, got {axis!r} for {leaf_name}")
+            inputs.append(Input(leaf_name, leaf, axis if is_traceable(leaf) else None))
+    return inputs
+
+
+def count_problems(inputs: list[Input]) -> int:
+    """Length of the axes of problems.
+
+    Raises:
+        ValueError: naming the leaf, if there is no such axis, or it is empty, or of another length than the first.
+    """
+    first, problems = None, 0
+    for x in inputs:
+        shape = jnp.shape(x.leaf)
+        if x.axis is None:
+            continue
+        if not -len(shape) <= x.axis < len(shape):
+            raise ValueError(
+                f"{x.name} has shape {shape} and no axis {x.axis} of problems; with None in its place in in_axes, "
+                "all problems share it"
+            )
+        if first is None:
+            first, problems = x, shape[x.axis]
+        if shape[x.axis] != problems:
+            raise ValueError(
+                f"{x.name} holds {shape[x.axis]} problems (axis {x.axis} of shape {shape}), {first.name} {problems}"
+            )
+    if first is None:
+        raise ValueError("nothing has an axis of problems: all of in_axes is None; gdjax.minimize solves one problem")
+    if problems == 0:
+        raise ValueError(f"there are no problems: {first.name} has shape {jnp.shape(first.leaf)}")
+    return problems
+
+
+def problems_first(leaf: Any, axis: int) -> Any:
+    """The leaf with the axis of problems in front: on a CPU a NumPy array if its numbers are known."""
+    stays = lambda x: not in_loops() or is_key(x) or len(x.devices()) > 1
+    if not is_concrete(leaf) or (isinstance(leaf, jax.Array) and stays(leaf)):
+        return jnp.moveaxis(leaf, axis, 0)
+    return np.moveaxis(np.asarray(leaf), axis, 0)
+
+
+def which_are_own(key: Static, count: int, inputs: list[Input]) -> tuple[bool, ...]:
+    """For each of the arrays of a request whether it is each problem's own."""
+    found = places(key, lambda request: (request.problem.params, request.problem.args))  # those of kwargs come last
+    traced = [x for x in inputs if is_traceable(x.leaf)]
+    own = {place for place, x in zip(found, traced, strict=False) if x.axis is not None}
+    return tuple(i in own for i in range(count))
+
+
+def vmapped(program: Program, shared: list[Any], own: list[Any], batch_size: int) -> Result:
+    """The same by JAX's transformations, ``batch_size`` at a time."""
+    solve = lambda own: descend(program.key, False, program.arrays(own, shared))
+    try:
+        return jax.lax.map(solve, own, batch_size=batch_size) if batch_size < own[0].shape[0] else jax.vmap(solve)(own)
+    except NotImplementedError:  # what JAX cannot vmap
+        return jax.lax.map(solve, own)
+
+
+def check_limits(batch_size: Any, max_seconds: Any) -> None:
+    """Raise unless they are numbers in range."""
+    if batch_size is not None and not (isinstance(batch_size, int | np.integer) and batch_size >= 1):
+        raise ValueError(f"batch_size must be a number of problems, at least 1; got {batch_size!r}")
+    if max_seconds is not None and not (isinstance(max_seconds, int | float | np.number) and max_seconds >= 0):
+        raise ValueError(f"max_seconds must be a number of seconds, not negative; got {max_seconds!r}")
+
+
+def count_reals(params: Any) -> int:
+    """How many reals the parameters of one problem are."""
+    return sum(int(np.size(x)) * (2 if np.iscomplexobj(x) else 1) for x in jax.tree.leaves(params))
+
+
+def canonical(x: Any) -> np.ndarray:
+    """For NumPy: in the dtype that JAX would give it, random keys as their data."""
+    x = jax.random.key_data(x) if is_key(x) else x
+    return np.asarray(x, jax.dtypes.canonicalize_dtype(x.dtype))

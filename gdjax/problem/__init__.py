@@ -1,0 +1,1 @@
+"""A loss and a penalty as functions of one vector."""

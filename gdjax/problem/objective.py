@@ -1,0 +1,237 @@
+"""A loss as (value, gradient, aux) of one vector: validated, differentiated and traced once."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
+
+from gdjax.jaxtools.pytrees import strong
+from gdjax.jaxtools.small_programs import is_small, programs_in
+from gdjax.jaxtools.varying import axes_after, vary
+from gdjax.problem.penalized import Composite, compose, step_norm
+from gdjax.problem.problem import Problem, call_loss, check_params
+from gdjax.vectors import vector
+from gdjax.vectors.layout import Flat, Layout
+from gdjax.vectors.vector import Scalar, Vector
+
+# The rounding error of a computed value f is taken as NOISE * eps * |f|. Eight roundings: a loss that is
+# itself a sum of n terms errs by about sqrt(n) * eps / 2, and eight covers the means over 10 to 1000 terms
+# of the tutorials' losses; too small a constant makes rounding look like progress, never a false success.
+NOISE = 8.0
+
+
+NO_PRODUCTS = (
+    "Hessian-vector products are needed (by TrustRegion, for curvature, or for derivatives of the solution), and JAX "
+    "cannot differentiate the gradient of this loss. Use a method that needs none, such as LBFGS(), or give the parts "
+    "with rules of their own a forward derivative (jax.custom_jvp; in diffrax adjoint=ForwardMode() or DirectAdjoint())"
+)
+
+
+class Point(NamedTuple):
+    """What one evaluation tells; in the minimiser's signs (a maximised function is negated)."""
+
+    x: Vector  # where
+    value: Scalar  # loss plus penalty, dtype of the objective's scalars
+    grad: Vector  # gradient of the loss as real vector: for a complex entry, d/d(real) + i d/d(imag)
+    grad_norm: Scalar  # infinity norm of grad; with a penalty methods put that of the prox-gradient step here
+    aux: Any  # what the loss returned beside its value, or None
+    smooth: Any = None  # the loss alone, a Scalar, if there is a penalty
+    penalty: Any = None  # and the penalty, a Scalar
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A `Problem` ready to be evaluated inside one trace. Build it with `trace`."""
+
+    layout: Layout
+    start: Vector
+    dtype: Any  # of values, norms and step sizes
+    eps: float  # coarsest machine epsilon among parameters and value
+    sign: float  # +1 to minimise, -1 to maximise
+    evaluate: Callable[[Vector], Point]  # replays the traced loss: the one evaluation of a trip
+    value: Callable[[Vector], Scalar]  # traces the loss again: only for methods that call it themselves
+    product: Callable[[Vector, Vector], Point]  # Hessian at x times v, as the grad of a point
+    blank: Point  # stands for "not yet evaluated": value inf, zero gradient
+    composite: Composite | None = None  # the penalty, if there is one
+    automatic: Callable[[Vector], Vector] | None = None  # the gradient of `jax.grad`, where another one was given
+    compared_with: str | None = None  # what the gradient is compared with at the answer, see `witness`
+    is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
+    axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
+
+    def noise(self, value: Scalar) -> Scalar:
+        """Rounding error to be expected in ``value``."""
+        return NOISE * self.eps * jnp.abs(value)
+
+    def grad_to_user(self, grad: Vector) -> Any:
+        """A gradient of the user's own function like params, in `jax.grad`'s convention."""
+        return jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(self.sign, g.dtype), self.layout.unravel(grad))
+
+    def merit(self, point: Point) -> Scalar:
+        """What makes a point better if it is less: its value; its prox-gradient step if the penalty's is not known."""
+        known = self.composite is None or self.composite.value_is_known
+        return point.value if known else point.grad_norm
+
+    def with_norm(self, point: Point) -> Point:
+        """A point as evaluated, with the norm by which it is judged: in a box, of its prox-gradient step."""
+        if self.composite is None:
+            return point
+        x, grad, one = point.x, point.grad, jnp.ones((), self.dtype)
+        return point._replace(grad_norm=step_norm(x, grad, self.composite.descend(x, grad, one), one))
+
+    def unmoved(self, point: Point) -> Any:
+        """Of each leaf of params, whether it is as it was at the start, with a gradient that is not zero."""
+        if self.composite is not None:
+            return None
+        still = lambda old, new, g: jnp.all(old == new) & jnp.any(g != 0)
+        return jax.tree.map(still, *map(self.layout.unravel, (self.start, point.x, point.grad)))
+
+    def to_user(self, point: Point) -> dict[str, Any]:
+        """params, value, grad (in `jax.grad`'s convention) and aux of the user's own function."""
+        sign = jnp.asarray(self.sign, self.dtype)
+        params, grad = self.layout.unravel(point.x), self.grad_to_user(point.grad)
+        user = dict(params=params, value=sign * point.value, grad=grad, grad_norm=point.grad_norm, aux=point.aux)
+        if self.composite is not None:
+            unknown = jnp.asarray(jnp.nan, self.dtype)
+            penalty_value = point.penalty if self.composite.value_is_known else unknown
+            user |= dict(penalty=self.composite.to_return())
+            user |= dict(loss_value=sign * point.smooth, penalty_value=penalty_value)
+        return user
+
+
+def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
+    """Check and trace a problem: the user's Python runs once, the program holds one copy of the loss.
+
+    Raises:
+        TypeError, ValueError: naming the argument and the leaf, if the parameters, the value that the loss
+            returns, or the gradient that ``grad`` returns are not what they must be.
+    """
+    params = check_params(problem.params)
+    layout = make_layout(params)
+    sign = -1.0 if problem.maximize else 1.0
+    start = layout.ravel(params)
+
+    def value_and_grad(p: Any) -> tuple[Any, Any, Any]:
+        if problem.has_gradient:
+            value, grad, aux = problem.value_grad_aux(p)
+        else:
+            (value, aux), grad = jax.value_and_grad(call_loss, argnums=1, has_aux=True)(problem, p)
+        grad = jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(sign, g.dtype), grad)
+        return value * jnp.asarray(sign, value.dtype), grad, jax.tree.map(strong, aux)
+
+    jaxpr, shapes = trace_gradient(value_and_grad, problem, params)
+    replay, out_tree = jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
+    dtype = vector.real_dtype((params, shapes[0]))
+    eps = max(float(jnp.finfo(x.dtype).eps) for x in [*jax.tree.leaves(params), shapes[0]])
+    composite = compose(problem.penalty, params, layout, dtype, eps)
+    if composite is not None:
+        start = composite.into_domain(start, composite.value(start))
+
+    def evaluate(x: Vector) -> Point:
+        # Without the barriers XLA may compute point and gradient anew in each kernel that uses them: with a
+        # million parameters a trip of plain descent then took 4.7 ms instead of 0.8.
+        x = jax.lax.optimization_barrier(x)
+        value, grad, aux = jax.tree.unflatten(out_tree, replay(*jax.tree.leaves(layout.unravel(x))))
+        grad = jax.lax.optimization_barrier(layout.ravel(grad))
+        point = Point(x, value.astype(dtype), grad, vector.max_abs(grad).astype(dtype), aux)
+        return point if composite is None else add_penalty(point, composite.value_seen(x))
+
+    def product(x: Vector, v: Vector) -> Point:
+        try:
+            return blank._replace(grad=jax.jvp(lambda u: evaluate(u).grad, (x,), (v,))[1])
+        except Exception as error:
+            raise ValueError(f"{NO_PRODUCTS}: {error}") from error
+
+    inf = jnp.full((), jnp.inf, dtype)
+    aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[2])
+    blank = Point(start, inf, vector.zeros_like(start), inf, aux)
+    if composite is not None:
+        blank = add_penalty(blank, jnp.zeros((), dtype))
+    axes = axes_after(evaluate, start)
+    blank = vary(blank, axes)
+    value_only = make_value(problem, layout, sign, dtype)
+    small, automatic = is_small(jaxpr.jaxpr), make_automatic(problem, params, layout, sign)
+    unproved = problem.has_gradient or (not small and calls_python(jaxpr.jaxpr))
+    seen = "jax.grad" if automatic else witness(layout, unproved)
+    return Objective(
+        layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen, small, axes
+    )
+
+
+def trace_gradient(value_and_grad: Callable[..., Any], problem: Problem, params: Any) -> tuple[Any, Any]:
+    """The jaxpr of value, gradient and aux, and their shapes."""
+    try:
+        return jax.make_jaxpr(value_and_grad, return_shape=True)(params)
+    except Exception as error:
+        jax.eval_shape(lambda p: call_loss(problem, p)[0], params)  # raises if it is not the derivative that fails
+        if problem.has_gradient:
+            raise
+        raise ValueError(
+            f"JAX cannot differentiate the loss: {error}\nIf you know its gradient, pass grad=, "
+            "a function of params and data, which may be a callback too; or value_and_grad=True, if one gives both"
+        ) from error
+
+
+def add_penalty(point: Point, penalty: Scalar) -> Point:
+    """A point of the loss as a point of the sum."""
+    return point._replace(value=point.value + penalty, smooth=point.value, penalty=penalty)
+
+
+def make_value(problem: Problem, layout: Layout, sign: float, dtype: Any) -> Callable[[Vector], Scalar]:
+    """The loss alone, for methods that evaluate it themselves; its derivative is ``grad`` where given."""
+
+    def value(x: Vector) -> Scalar:
+        f = call_loss(problem, layout.unravel(x))[0]
+        return sign * f.astype(dtype)
+
+    if not problem.has_gradient:
+        return value
+    differentiable = jax.custom_jvp(value)
+
+    def jvp(primals: tuple[Vector], tangents: tuple[Vector]) -> tuple[Scalar, Scalar]:
+        params = layout.unravel(primals[0])
+        f, grad, _ = problem.value_grad_aux(params)
+        slope = vector.dot(layout.ravel(jax.tree.map(jnp.conj, grad)), tangents[0])
+        return sign * f.astype(dtype), sign * slope.astype(dtype)
+
+    differentiable.defjvp(jvp)
+    return differentiable
+
+
+def make_automatic(problem: Problem, params: Any, layout: Layout, sign: float) -> Callable[[Vector], Vector] | None:
+    """The gradient of `jax.grad`, in the minimiser's sign, where another one was given; None if JAX has none.
+
+    That is found out here, while tracing: JAX cannot differentiate what a callback computes.
+    """
+    if not problem.has_gradient:
+        return None
+    try:
+        jaxpr = jax.make_jaxpr(jax.grad(lambda p: call_loss(problem, p)[0]))(params)
+    except Exception:
+        return None
+    treedef = jax.tree.structure(params)
+
+    def automatic(x: Vector) -> Vector:
+        grad = jax.tree.unflatten(treedef, jaxpr_as_fun(jaxpr)(*jax.tree.leaves(layout.unravel(x))))
+        return layout.ravel(jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(sign, g.dtype), grad))
+
+    return automatic
+
+
+def witness(layout: Layout, unproved: bool) -> str | None:
+    """What a gradient is compared with that JAX has not derived: a given one, or the rule around a callback.
+
+    "differences" of the loss; "nothing" if params are in pieces on several devices; None if JAX has derived it. (Where
+    `jax.grad` can tell, it is "jax.grad".)
+    """
+    if not unproved:
+        return None
+    return "differences" if isinstance(layout, Flat) else "nothing"
+
+
+def calls_python(jaxpr: Any) -> bool:
+    """Whether a program asks Python for numbers, of which JAX cannot know the derivative."""
+    asks = lambda eqn: eqn.primitive.name in ("pure_callback", "io_callback") and len(eqn.outvars) > 0
+    return any(asks(eqn) or any(map(calls_python, programs_in(eqn))) for eqn in jaxpr.eqns)

@@ -1,0 +1,35 @@
+"""Where the time of a descent goes that is run from Python."""
+
+import dataclasses
+import time
+
+from gdjax.descent.result import Timing
+
+
+@dataclasses.dataclass
+class Clock:
+    """Where the time of a descent goes."""
+
+    began: float
+    compiling: float = 0.0  # seconds until the first piece was done
+    running: float = 0.0  # in later pieces
+    pace: float = 0.0  # trips in a second there
+
+    def enter(self, trips: int, began: float) -> None:
+        """A piece is done. The first may have been compiled in its time, which tells nothing of the pace."""
+        now = time.perf_counter()
+        if not self.compiling:
+            self.compiling = now - self.began
+        else:
+            self.running += now - began
+            self.pace = trips / (now - began)
+
+    @property
+    def seconds(self) -> float:
+        """Since the call."""
+        return time.perf_counter() - self.began
+
+    def timing(self) -> Timing:
+        """Of the whole."""
+        seconds = self.seconds
+        return Timing(seconds, self.compiling, seconds - self.compiling - self.running)

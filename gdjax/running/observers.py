@@ -1,0 +1,163 @@
+"""Who watches a descent from Python, and may ask it to stop."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gdjax.descent.loop import NEVER
+from gdjax.descent.stopping import Status
+from gdjax.running import checkpoint
+from gdjax.running.clock import Clock
+from gdjax.running.pieces import Descent
+
+SHORT = 1.0  # seconds of a descent whose result is easily had again
+WRITING = 0.05  # largest share of the time that may go into writing checkpoints
+
+
+class Visit(NamedTuple):
+    """What an observer gets to see between two pieces of the run."""
+
+    descent: Descent
+    carry: Any  # packed; None if the loss has raised, and it was too large to be kept
+    answer: Any  # the best point, a result
+    status: Status
+    steps: int  # accepted steps; -1 if not even the start could be accepted
+    lowest: Any  # lowest value seen, in the minimiser's sign
+    clock: Clock
+
+
+class Observer:
+    """Is shown the descent now and then, about ten times a second, and when it has reached what it waits for."""
+
+    next_step: int = NEVER  # wants to be visited once this step is accepted
+    below: Any = -np.inf  # or once a lower value than this is seen
+
+    def start(self, steps: int, lowest: Any) -> None:
+        """Before the first visit: steps and lowest value of a descent that goes on; -1 and inf of a new one."""
+
+    def seconds_left(self) -> float:
+        """Wants to be visited within this time."""
+        return np.inf
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Look at the descent; a status asks to stop."""
+
+    def end(self, visit: Visit) -> None:
+        """The last visit, with the status that ended the descent."""
+
+
+class TimeLimit(Observer):
+    """Stops when the time since its making is up."""
+
+    def __init__(self, seconds: float) -> None:
+        self.deadline = time.perf_counter() + seconds
+
+    def seconds_left(self) -> float:
+        """Until the deadline."""
+        return self.deadline - time.perf_counter()
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Stop at the deadline."""
+        return Status.MAX_SECONDS if self.seconds_left() <= 0 else None
+
+
+class Interrupt(Observer):
+    """Stops after Ctrl-C (SIGINT); the second Ctrl-C raises KeyboardInterrupt at once."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Stop if the key was pressed."""
+        return Status.INTERRUPTED if self.pressed else None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the place of Python's own handler; where another is at work, that one is left alone."""
+        in_main = threading.current_thread() is threading.main_thread()
+        if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, self.press)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def hand_on(self, status: Status, seconds: float) -> None:
+        """Raise KeyboardInterrupt if the key was pressed, but a short descent had ended: a loop around it is meant."""
+        if self.pressed and status != Status.INTERRUPTED and seconds < SHORT:
+            raise KeyboardInterrupt
+
+    def press(self, number: int, frame: Any) -> None:
+        """Handle the signal."""
+        if self.pressed:
+            signal.default_int_handler(number, frame)
+        self.pressed = True
+
+
+class Callback(Observer):
+    """Calls a function of the user's with a result: at steps 0, n, 2 n, ... or at each new best point."""
+
+    def __init__(self, function: Callable[[Any], Any], every: int | str) -> None:
+        self.function, self.every = function, every
+
+    def start(self, steps: int, lowest: Any) -> None:
+        """Go on from here."""
+        if self.every == "best":
+            self.below = lowest
+        else:
+            self.next_step = self.multiple_after(steps)
+
+    def multiple_after(self, steps: int) -> int:
+        """The next step to call at."""
+        return (steps // int(self.every) + 1) * int(self.every)
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Call if it is time to."""
+        if self.every == "best":
+            if not visit.lowest < self.below:
+                return None
+            self.below, state = visit.lowest, visit.answer
+        else:
+            if visit.steps < self.next_step:
+                return None
+            self.next_step, state = self.multiple_after(visit.steps), visit.descent.show(visit.carry)
+        return Status.STOPPED_BY_CALLBACK if self.function(state) else None
+
+
+class Checkpointer(Observer):
+    """Writes the descent to a file now and then, and at its end. A disk that refuses is warned of, and tried again."""
+
+    def __init__(self, path: str | os.PathLike[str], seconds: float, header: dict[str, Any]) -> None:
+        self.path, self.seconds, self.header = Path(path).resolve(), seconds, header
+        self.due = 0.0
+
+    def visit(self, visit: Visit) -> Status | None:
+        """Write if it is time to, the first time after the first evaluation."""
+        if time.perf_counter() >= self.due:
+            self.write(visit)
+        return None
+
+    def end(self, visit: Visit) -> None:
+        """Write as it ended; a descent that was asked to stop is saved as still running, to go on."""
+        if visit.carry is not None:
+            self.write(visit)
+
+    def write(self, visit: Visit) -> None:
+        """Write now, and fix the time of the next."""
+        begin = time.perf_counter()
+        try:
+            checkpoint.save(self.path, self.header, visit.descent.open(visit.carry))
+        except OSError as error:  # a full disk is no reason to lose the descent
+            warnings.warn(f"checkpoint: {self.path} could not be written: {error}", RuntimeWarning, stacklevel=2)
+        end = time.perf_counter()
+        self.due = end + max(self.seconds, (end - begin) / WRITING if self.seconds > 0 else 0.0)

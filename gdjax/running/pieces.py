@@ -1,0 +1,229 @@
+"""The compiled program of a descent from Python, in pieces, and what is done to it between two pieces.
+
+One program makes all pieces, the first and the last too: so where a piece ends changes no number, and nothing but this
+program is compiled for a descent that nobody watches. It begins the descent if it is told to, runs the trips that it is
+told, and returns with the carry the best point so far.
+"""
+
+import dataclasses
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.descent.loop import Carry, Loop, Until
+from gdjax.descent.progress import gradient_threshold
+from gdjax.descent.result import Result
+from gdjax.descent.stopping import Status, is_stationary
+from gdjax.jaxtools.packing import Packed, pack, unpack
+from gdjax.jaxtools.pytrees import Static, merge
+from gdjax.jaxtools.remembered import Remembered, remembered
+from gdjax.jaxtools.scalar_kernels import in_loops, update_if
+from gdjax.jaxtools.small_programs import is_inside, one_function
+from gdjax.vectors import vector
+from gdjax.vectors.layout import Apart
+from gdjax.vectors.vector import Scalar
+
+MOST = 2**12  # numbers of an array that is packed with others: copying it costs less than handing it over
+
+
+class Report(NamedTuple):
+    """What the host looks at after each piece."""
+
+    counts: jax.Array  # trips of the piece, status, accepted steps; int32
+    lowest: Scalar  # value seen, in the minimiser's sign
+
+
+class Glance(NamedTuple):
+    """The numbers of a progress line."""
+
+    value: Scalar  # of the iterate, in the user's sign
+    grad_norm: Scalar
+    threshold: Scalar  # the gradient norm that counts as zero there
+    largest_norm: Scalar
+    step_length: Scalar  # of the step under way, 2-norm
+    steps: jax.Array
+    evals: jax.Array
+
+
+class Memory(NamedTuple):
+    """What is remembered of a program that was run before."""
+
+    like: Carry  # shapes and dtypes
+    blank: Packed  # the same
+    pace: dict[str, float]  # "trips": in a second, as last measured
+
+
+class Programs(NamedTuple):
+    """What is compiled, as functions of a request, split into (key, arrays), and of what else is named."""
+
+    run: Callable[..., tuple[Packed, Report, Result]]  # (packed, until, fresh): a piece, in the memory of packed
+    begin: Callable[..., Packed]  # (): before the first evaluation, where several devices share the arrays
+    shapes: Callable[..., tuple[Carry, Packed]]  # (): what `begin` returns, not packed and packed
+    show: Callable[..., Result]  # (packed): the iterate
+    glance: Callable[..., Glance]  # (packed)
+    jump: Callable[..., Packed]  # (packed, params, evals, steepest): go on from other params
+    check: Callable[..., tuple[Scalar, Scalar]]  # (carry): the value at the iterate, as it was and as it is
+    reopen: Callable[..., Packed]  # (carry): running again, if the test that ended it no longer holds
+
+    def bind(self, key: Static, arrays: list[Any]) -> "Descent":
+        """The programs of one request."""
+        return Descent(self, key, arrays)
+
+
+def compiled(make_loop: Callable[..., Loop]) -> Programs:
+    """The programs, jitted."""
+
+    def program(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Remembered:
+        def of_request(key: Static, arrays: list[Any], *rest: Any) -> Any:
+            return function(make_loop(merge(arrays, key)), *rest)
+
+        return remembered(static=1, donate=donate)(of_request)
+
+    return Programs(
+        run=program(piece, donate=(2,)),
+        begin=program(lambda loop: packed(loop, loop.start())),
+        shapes=program(lambda loop: (loop.start(), packed(loop, loop.start()))).eval_shape,
+        show=program(lambda loop, p: apart(loop.report((carry := opened(loop, p)), carry.state.iterate))),
+        glance=program(lambda loop, p: glance(loop, opened(loop, p))),
+        jump=program(lambda loop, p, *rest: packed(loop, jump(loop, opened(loop, p), *rest))),
+        check=program(lambda loop, c: (c.state.iterate.value, loop.objective.evaluate(c.state.iterate.x).value)),
+        reopen=program(lambda loop, carry: packed(loop, reopen(loop, carry))),
+    )
+
+
+_memories: weakref.WeakKeyDictionary[Any, dict[Any, Memory]] = weakref.WeakKeyDictionary()
+
+
+class Descent:
+    """The programs of one request, and what is known of them; as long as JAX keeps the compiled program."""
+
+    def __init__(self, programs: Programs, key: Static, arrays: list[Any]) -> None:
+        self.programs, self.key, self.arrays = programs, key, arrays
+
+        def bound(program: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *rest: program(key, arrays, *rest)
+
+        self.run, self.show, self.glance = bound(programs.run), bound(programs.show), bound(programs.glance)
+        self.jump, self.check, self.reopen = bound(programs.jump), bound(programs.check), bound(programs.reopen)
+
+    @property
+    def memory(self) -> Memory:
+        """Of this program for arrays of these shapes."""
+        shapes = tuple((np.shape(x), getattr(x, "dtype", type(x))) for x in self.arrays)
+        variant = shapes, jax.dtypes.canonicalize_dtype(np.float64)
+        known = _memories.setdefault(self.key, {})
+        if variant not in known:
+            known[variant] = Memory(*self.programs.shapes(self.key, self.arrays), {})
+        return known[variant]
+
+    def begin(self) -> tuple[Packed, bool]:
+        """What to run the first piece with: anything of the right shapes, and whether the descent is to be begun."""
+        devices = {device for x in self.arrays if isinstance(x, jax.Array) for device in x.devices()}
+        if len(devices) > 1:
+            return self.programs.begin(self.key, self.arrays), False
+        blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self.memory.blank)
+        fixed = any(getattr(x, "committed", False) for x in self.arrays)
+        return jax.device_put(blank, devices.pop()) if fixed else blank, True
+
+    def open(self, packed: Packed) -> Carry:
+        """The carry: of NumPy arrays, but for what is large."""
+        return unpack(dataclasses.replace(packed, vectors=jax.device_get(packed.vectors)), self.memory.like)
+
+    def like(self) -> Carry:
+        """A carry of the right shapes and, on several devices, places."""
+        packed, fresh = self.begin()
+        return self.memory.like if fresh else self.open(packed)
+
+
+def most_of(loop: Loop) -> int:
+    """Larger arrays are not packed: none that several devices may share."""
+    return 1 if isinstance(loop.objective.layout, Apart) else MOST
+
+
+def compact(function: Callable[[Any], Any], state: Any) -> Any:
+    """Packing for a CPU, where it is not part of a larger function: one kernel instead of one for each leaf."""
+    return one_function(function, state) if in_loops() and not is_inside() else function(state)
+
+
+def packed(loop: Loop, carry: Carry) -> Packed:
+    """The carry as few arrays."""
+    return compact(lambda carry: pack(carry, most_of(loop)), carry)
+
+
+def opened(loop: Loop, packed: Packed) -> Carry:
+    """The inverse."""
+    like = jax.eval_shape(loop.start)
+    return compact(lambda packed: unpack(packed, like), packed)
+
+
+def apart(result: Result) -> Result:
+    """The same in memory of its own, where it may share some with a carry, which the next piece overwrites."""
+    return jax.tree.map(lambda x: jnp.copy(x) if x.size > 1 else x, result)
+
+
+def piece(loop: Loop, begun: Packed, until: Until, fresh: jax.Array) -> tuple[Packed, Report, Result]:
+    """The trips until ``until``, from the start if ``fresh``; and the best point."""
+
+    def trips(state: tuple[Packed, Until, jax.Array]) -> tuple[Carry, Packed, jax.Array]:
+        begun, until, fresh = state
+        carry = update_if(fresh, lambda _: loop.start(), opened(loop, begun))
+        carry, count = loop.run_until(carry, until)
+        return carry, packed(loop, carry), count
+
+    carry, ended, count = loop.compact(trips, (begun, until, fresh))
+    report = Report(jnp.stack([count, carry.status, carry.progress.steps]), carry.progress.lowest)
+    return ended, report, apart(loop.answer(carry))
+
+
+def glance(loop: Loop, carry: Carry) -> Glance:
+    """What a progress line shows."""
+    now, point = carry.progress, carry.state.iterate
+    step = vector.subtract(carry.state.trial, point.x)
+    return Glance(
+        value=point.value * jnp.asarray(loop.objective.sign, point.value.dtype),
+        grad_norm=point.grad_norm,
+        threshold=gradient_threshold(loop.stop.tol, now, point.value),
+        largest_norm=now.largest_norm,
+        step_length=jnp.sqrt(vector.dot(step, step)),
+        steps=now.steps,
+        evals=now.evals,
+    )
+
+
+def jump(loop: Loop, carry: Carry, params: Any, evals: jax.Array, steepest: jax.Array) -> Carry:
+    """The method begins anew from ``params``; steps, evaluations, scales and history go on.
+
+    The way there cost ``evals`` evaluations, and led through gradient norms up to ``steepest`` at least.
+    """
+    blank, x = loop.objective.blank, loop.objective.layout.ravel(params)
+    moved = dataclasses.replace(loop.objective, start=x, blank=blank._replace(x=x))
+    fresh, old = loop._replace(objective=moved, warm=None).start(), carry.progress
+    progress = fresh.progress._replace(
+        evals=old.evals + evals,
+        steps=old.steps,
+        start_value=old.start_value,
+        start_norm=old.start_norm,
+        largest_norm=jnp.maximum(old.largest_norm, steepest.astype(old.largest_norm.dtype)),
+    )
+    return fresh._replace(progress=progress, record=carry.record, first=carry.first)
+
+
+def reopen(loop: Loop, carry: Carry) -> Carry:
+    """A descent that ended by a limit or tolerance goes on if the present one is not reached."""
+    now, stop, point = carry.progress, loop.stop, carry.state.iterate
+    holds = {
+        Status.CONVERGED: is_stationary(stop, now, point),
+        Status.TARGET_REACHED: stop.target is not None and point.value <= stop.target,
+        Status.SMALL_DECREASE: stop.decrease is not None,
+        Status.SMALL_STEP: stop.step is not None,
+        Status.MAX_STEPS: now.steps >= stop.max_steps,
+        Status.MAX_EVALS: now.evals >= stop.max_evals,
+    }
+    code = carry.status
+    for status, still in holds.items():
+        code = jnp.where((carry.status == status) & ~jnp.asarray(still), Status.RUNNING, code)
+    return carry._replace(status=code)

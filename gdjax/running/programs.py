@@ -1,0 +1,106 @@
+"""The compiled programs: a whole descent, its beginning, its next step."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.derivatives.implicit import differentiable
+from gdjax.descent.limits import Stop
+from gdjax.descent.loop import NEVER, Carry, Loop, Until
+from gdjax.descent.result import Result
+from gdjax.jaxtools.hoisted import Hoisted
+from gdjax.jaxtools.pytrees import (
+    Static,
+    is_traceable,
+    merge,
+    named_leaves,
+    places,
+    pytree_dataclass,
+    split,
+    static_field,
+)
+from gdjax.jaxtools.remembered import remembered
+from gdjax.methods.optax import Optax
+from gdjax.problem.objective import trace
+from gdjax.problem.problem import Problem
+from gdjax.running.pieces import compiled
+from gdjax.vectors.layout import Apart, Flat
+
+
+@pytree_dataclass
+class Request:
+    """What a descent is asked for."""
+
+    problem: Problem
+    method: Any
+    stop: Stop
+    warm: Any = None  # state of the same method at the end of another descent
+    history: int = static_field(0)  # steps to keep
+
+    def split(self) -> tuple[Static, list[Any]]:
+        """What selects the compiled program, and its arrays; `merge` is the inverse."""
+        arrays, key = split(self)
+        return key, arrays
+
+
+def make_loop(request: Request) -> Loop:
+    """Trace the loss and set up the loop, inside a trace."""
+    problem, method = request.problem, request.method
+    # The shapes in what was traced, and those of optax, are their own affair.
+    own = lambda x: None if isinstance(x, Hoisted) else x
+    numbers = () if isinstance(method, Optax) else jax.tree.map(own, method, is_leaf=lambda x: isinstance(x, Hoisted))
+    for name, leaf in named_leaves("stop", request.stop) + named_leaves("method", numbers):
+        if is_traceable(leaf) and jnp.ndim(leaf) != 0:
+            raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
+    apart = problem.spread and problem.penalty is None and method.leafwise
+    objective = trace(problem, (Apart if apart else method.layout).of)
+    if not isinstance(method, Optax):
+        method = in_dtype(method, objective.dtype)
+    limits = request.stop.resolve(objective, method.monotone, method.settles)
+    return Loop(objective, method, limits, request.history, request.warm, problem.trips)
+
+
+def in_dtype(method: Any, dtype: Any) -> Any:
+    """The method with its floats as scalars of this dtype; what was traced stays as it is."""
+
+    def convert(x: Any) -> Any:
+        is_float = is_traceable(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating)
+        return jnp.asarray(x).astype(dtype) if is_float else x
+
+    return jax.tree.map(convert, method, is_leaf=lambda x: isinstance(x, Hoisted))
+
+
+WATCHED = compiled(make_loop)
+
+
+@remembered(static=2)
+def descend(key: Static, keep_state: bool, arrays: list[Any]) -> Result:
+    """The whole descent as one program, with the derivative of its solution: inside a trace, or on several devices."""
+
+    def solve(arrays: list[Any]) -> Result:
+        loop = make_loop(merge(arrays, key))
+        carry = loop.run(loop.start())
+        return dataclasses.replace(loop.answer(carry), state=carry if keep_state else None)
+
+    problem = lambda arrays: merge(arrays, key).problem
+    if problem(arrays).trips is not None:
+        return solve(arrays)
+    numbers = places(key, lambda request: request.problem.penalty)
+    return differentiable(solve, lambda arrays: trace(problem(arrays), Flat.of), numbers)(arrays)
+
+
+@remembered(static=1)
+def begin(key: Static, arrays: list[Any]) -> Carry:
+    """The carry before the first evaluation."""
+    return make_loop(merge(arrays, key)).start()
+
+
+@remembered(static=1)
+def next_step(key: Static, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
+    """On to the next accepted point, and what to show of it."""
+    loop = make_loop(merge(arrays, key))
+    one = lambda carry: loop.run_until(carry, Until(NEVER, carry.progress.steps + 1, -jnp.inf))
+    carry, _ = loop.compact(one, carry)
+    return carry, loop.report(carry, carry.state.iterate)

@@ -1,0 +1,116 @@
+"""What can be asked of a descent besides its answer: to be watched, stopped, saved, and to keep its state."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypedDict
+
+import jax
+import numpy as np
+
+from gdjax.descent.result import Result
+from gdjax.insight.escape import Escape
+from gdjax.jaxtools.packing import Packed
+from gdjax.problem.problem import Problem
+from gdjax.running.driver import RESTING, drive
+from gdjax.running.observers import Callback, Checkpointer, Interrupt, Observer, TimeLimit
+from gdjax.running.pieces import Descent
+from gdjax.running.progress_line import ProgressLine
+
+
+class Services(TypedDict, total=False):
+    """Options of `gdjax.minimize` that leave the descent as it is.
+
+    All but ``keep_state`` need a call from Python, outside of jit, vmap and grad. The compiled loop is run in pieces of
+    a tenth of a second there (half a second without services), to the same numbers; Ctrl-C ends it after the piece
+    under way (an evaluation cannot be cut short, nor can compiling), with the best point so far and status INTERRUPTED.
+    A second Ctrl-C raises KeyboardInterrupt, and so does one that came too late for a descent of less than a second.
+    Inside a trace, on arrays that several devices share, under `jax.debug_nans` and under `jax.transfer_guard`, a
+    descent without services is one compiled call.
+    """
+
+    progress: bool  # show a live line (needs tqdm)
+    callback: Callable[[Result], Any] | None  # called with the iterate, as `gdjax.iterate` yields it; True stops
+    callback_every: int | str  # at steps 0, n, 2 n, ... (default 1), or "best": with each new best point
+    checkpoint: str | os.PathLike[str] | None  # file to write, now and then and at the end, for `gdjax.resume`; a
+    # disk that refuses is warned of (RuntimeWarning), tried again when it is time, and ends nothing
+    checkpoint_seconds: float  # between two writes (default 30), or 20 times what a write takes, if that is longer
+    max_seconds: float | None  # wall clock from the call on, compiling included
+    escape_saddles: bool  # at rest, go on where the curvature is negative (see `result.certificate`); no penalty
+    keep_state: bool  # result.state, for `gdjax.resume(result, ...)` and `gdjax.minimize(loss, result, ...)`
+
+
+def check(services: Services) -> None:
+    """Raise TypeError or ValueError, naming the service, for what it cannot be."""
+    for name in ("progress", "keep_state", "escape_saddles"):
+        if not isinstance(services.get(name, False), bool):
+            raise TypeError(f"{name} must be True or False, got {services[name]!r}")
+    callback, every = services.get("callback"), services.get("callback_every", 1)
+    if not (callback is None or callable(callback)):
+        raise TypeError(f"callback must be a function of a result, got {callback!r}")
+    whole = isinstance(every, int) and not isinstance(every, bool) and every >= 1
+    if not (whole or every == "best"):
+        raise ValueError(f'callback_every must be a number of steps, at least 1, or "best"; got {every!r}')
+    path = services.get("checkpoint")
+    if not isinstance(path, str | os.PathLike | None):
+        raise TypeError(f"checkpoint must be the path of a file, got {path!r}")
+    if path is not None and not Path(path).resolve().parent.is_dir():
+        raise FileNotFoundError(f"checkpoint: there is no folder {Path(path).resolve().parent}")
+    if path is not None and Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"checkpoint: {path} exists and is no regular file")
+    for name, default in (("checkpoint_seconds", 30.0), ("max_seconds", None)):
+        seconds = services.get(name, default)
+        if seconds is not None and not (isinstance(seconds, int | float | np.number) and seconds >= 0):
+            raise ValueError(f"{name} must be a number of seconds, not negative; got {seconds!r}")
+
+
+def are_idle(services: Services) -> bool:
+    """Whether nothing is asked for that needs the driver."""
+    wanted = [services.get(name) for name in ("progress", "callback", "checkpoint", "escape_saddles")]
+    return not any(wanted) and services.get("max_seconds") is None
+
+
+def run(
+    descent: Descent, problem: Problem, services: Services, header: dict[str, Any], carry: Packed | None = None
+) -> Result:
+    """A descent with its services; ``header`` is what a checkpoint must say of it."""
+    if services.get("escape_saddles") and problem.penalty is not None:
+        raise ValueError(
+            "escape_saddles looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "
+            "holds: leave one of the two out, or add a smooth penalty to the loss instead"
+        )
+    interrupt, idle = Interrupt(), are_idle(services)
+    escape = Escape(problem) if services.get("escape_saddles") else None
+    with interrupt.listening():
+        result, carry = drive(descent, [*observers(services, header), interrupt], carry, escape, not idle)
+    assert result.timing is not None
+    interrupt.hand_on(result.status, result.timing.seconds)
+    if escape is not None and result.status in RESTING:
+        result = dataclasses.replace(result, certificate=escape.certificate)
+    if services.get("keep_state") and carry is not None:
+        result = dataclasses.replace(result, state=jax.device_put(descent.open(carry)))
+    return dataclasses.replace(result, timing=None) if idle else result
+
+
+def observers(services: Services, header: dict[str, Any]) -> list[Observer]:
+    """Those that the services ask for."""
+    made: list[Observer] = []
+    if (seconds := services.get("max_seconds")) is not None:
+        made.append(TimeLimit(seconds))
+    if (callback := services.get("callback")) is not None:
+        made.append(Callback(callback, services.get("callback_every", 1)))
+    if (path := services.get("checkpoint")) is not None:
+        made.append(Checkpointer(path, services.get("checkpoint_seconds", 30.0), header))
+    if services.get("progress"):
+        made.append(ProgressLine())
+    return made
+
+
+def describe(method: Any) -> dict[str, Any]:
+    """The structure of a method, numbers left out: what a checkpoint must agree with."""
+    fields = dataclasses.fields(method) if dataclasses.is_dataclass(method) else ()
+    parts = {f.name: getattr(method, f.name) for f in fields}
+    static = {f.name: str(parts[f.name]) for f in fields if f.metadata.get("static")}
+    inner = {name: describe(part) for name, part in parts.items() if dataclasses.is_dataclass(part)}
+    return {"name": type(method).__name__, **static, **inner}

@@ -1,0 +1,1 @@
+"""The vector algebra, and the way from parameters to a vector."""

@@ -1,0 +1,121 @@
+"""How the user's parameters become the vector that a method works on, and back."""
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec, reshard
+
+from gdjax.vectors.vector import Vector, explicit_place, real_dtype
+
+
+class Layout(Protocol):
+    """Turns a pytree like the parameters into a `Vector` and back."""
+
+    def ravel(self, tree: Any) -> Vector:
+        """Parameters (or a gradient of them) as a vector."""
+
+    def unravel(self, vector: Vector) -> Any:
+        """The vector as a pytree like the parameters, every leaf in its own shape and dtype."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flat:
+    """One flat real vector; a complex entry is a pair of reals.
+
+    A method on six leaves then compiles and runs like a method on one. Its dtype is the widest of the
+    leaves, at least float32, so bfloat16 leaves are optimised through a float32 copy. On a mesh with explicit axes
+    the vector is on every device: leaves that are not are gathered, and cut up again.
+    """
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[Any, ...]
+    dtype: Any
+    places: tuple[NamedSharding | None, ...]  # of leaves in pieces over explicit axes
+
+    @classmethod
+    def of(cls, tree: Any) -> "Flat":
+        """The layout of a pytree of float or complex arrays."""
+        leaves, treedef = jax.tree.flatten(tree)
+        shapes, dtypes = tuple(x.shape for x in leaves), tuple(x.dtype for x in leaves)
+        return cls(treedef, shapes, dtypes, real_dtype(tree), tuple(map(explicit_place, leaves)))
+
+    @property
+    def size(self) -> int:
+        """Number of reals."""
+        return sum(
+            int(np.prod(shape, dtype=np.int64)) * (2 if jnp.issubdtype(dtype, jnp.complexfloating) else 1)
+            for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
+        )
+
+    def ravel(self, tree: Any) -> jax.Array:
+        """Concatenate the leaves: shape (number of reals,)."""
+        parts = []
+        for x, place in zip(jax.tree.leaves(tree), self.places, strict=True):
+            x = x if place is None else reshard(x, NamedSharding(place.mesh, PartitionSpec()))
+            reals = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
+            parts += [part.reshape(-1).astype(self.dtype) for part in reals]
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+    def unravel(self, vector: jax.Array) -> Any:
+        """Cut the vector into leaves."""
+        leaves, start = [], 0
+        for shape, dtype, place in zip(self.shapes, self.dtypes, self.places, strict=True):
+            count = int(np.prod(shape, dtype=np.int64))
+            is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
+            parts = []
+            for _ in range(2 if is_complex else 1):
+                part = vector if count == vector.size else jax.lax.slice(vector, (start,), (start + count,))
+                parts.append(part.astype(jnp.finfo(dtype).dtype).reshape(shape))
+                start += count
+            leaf = jax.lax.complex(*parts) if is_complex else parts[0]
+            leaves.append(leaf if place is None else reshard(leaf, place))
+        return jax.tree.unflatten(self.treedef, leaves)
+
+
+@dataclasses.dataclass(frozen=True)
+class Apart:
+    """The leaves one by one, each in its shape and where it is: for parameters that are spread over devices.
+
+    To make one vector of them, most of their entries would have to move to another device. Half precision is
+    optimised through a float32 copy, as by `Flat`; complex leaves are left complex.
+    """
+
+    treedef: Any
+    dtypes: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, tree: Any) -> "Apart":
+        """The layout of a pytree of float or complex arrays."""
+        leaves, treedef = jax.tree.flatten(tree)
+        return cls(treedef, tuple(x.dtype for x in leaves))
+
+    def ravel(self, tree: Any) -> tuple[jax.Array, ...]:
+        """The leaves."""
+        wide = lambda x: x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+        return tuple(map(wide, jax.tree.leaves(tree)))
+
+    def unravel(self, vector: tuple[jax.Array, ...]) -> Any:
+        """The leaves in their place."""
+        return jax.tree.unflatten(self.treedef, [x.astype(t) for x, t in zip(vector, self.dtypes, strict=True)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaves:
+    """The parameters as they are, for methods that look at the leaves (optax)."""
+
+    @classmethod
+    def of(cls, tree: Any) -> "Leaves":
+        """The layout of any pytree."""
+        return cls()
+
+    def ravel(self, tree: Any) -> Any:
+        """The tree itself."""
+        return tree
+
+    def unravel(self, vector: Any) -> Any:
+        """The tree itself."""
+        return vector
