@@ -13,7 +13,7 @@ import optax
 
 import gdjax
 from gdjax.methods import Stepping, method
-from gdjax.vectors.vector import add, apply, dot, scale, subtract, where, zeros_like
+from gdjax.vectors import add, apply, dot, scale, subtract, where, zeros_like
 
 
 @method

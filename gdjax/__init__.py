@@ -12,18 +12,20 @@ Line searches: `MoreThuente`, `HagerZhang`, `Backtracking`, `WeakWolfe`; step si
 `PolyakStep`; which rate: `learning_rate_range` (`LearningRates`).
 
 Check and understand: `check_gradient`, `check_penalty`, `classify_critical_point` (`CriticalPoint`, `Kind`),
-`uncertainty` (`Uncertainty`), ``result.explain(loss)``; pictures: `gdjax.plot`.
+`uncertainty` (`Uncertainty`), `explain`; pictures: `gdjax.plot`.
 """
 
 from importlib.metadata import version
 from typing import Any
 
 from gdjax import penalties
+from gdjax.descent.certificate import CriticalPoint, Kind
 from gdjax.descent.history import History
 from gdjax.descent.limits import Stop
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
-from gdjax.insight.critical_point import CriticalPoint, Kind, classify_critical_point
+from gdjax.insight.critical_point import classify_critical_point
+from gdjax.insight.explain import explain
 from gdjax.insight.gradient_check import check_gradient
 from gdjax.insight.penalty_check import check_penalty
 from gdjax.insight.uncertainty import Uncertainty, uncertainty
@@ -82,6 +84,7 @@ __all__ = [
     "check_gradient",
     "check_penalty",
     "classify_critical_point",
+    "explain",
     "iterate",
     "learning_rate_range",
     "maximize",

@@ -80,8 +80,9 @@ def minimize(
     **Derivatives** of ``result.params``, ``value`` and ``aux`` with respect to ``args``, ``kwargs`` and what the loss
     closes over follow from the implicit function theorem, in forward and reverse mode, to any order:
     ``dx/dtheta = -H^-1 dg/dtheta`` at the minimum (`gdjax.derivatives.implicit`). No iteration is stored, and methods
-    without derivatives of their own (optax's too) have these. They are as exact as the minimum: an error e in params, about
-    tol over the smallest curvature, makes one of order e in the derivatives of params and of order e^2 in that of value.
+    without derivatives of their own (optax's too) have these. They are as exact as the minimum: an error e in params,
+    about tol over the smallest curvature, makes one of order e in the derivatives of params and of order e^2 in that of
+    value.
     They are NaN where the theorem does not hold: the gradient is more than ten times the tolerance (no convergence),
     or the Hessian is not positive definite (`gdjax.derivatives.hessian_solve.solve` says how that is noticed). The
     derivative with respect to the start, the method's numbers and the tolerances is zero. History and counts have none.

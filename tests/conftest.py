@@ -2,7 +2,6 @@
 
 import inspect
 import signal
-import zlib
 
 import jax
 import pytest
@@ -16,9 +15,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 def pytest_generate_tests(metafunc):
-    """One mode, by the test's name; both for tests that ask which it is; or those in the module's ``MODES``."""
-    one = [zlib.crc32(metafunc.function.__name__.encode()) % 2 == 0]
+    """In float32, or in float64 if it is marked so; in both if it asks which; or as the module's ``MODES`` say."""
     asks = "x64" in inspect.signature(metafunc.function).parameters
+    one = [metafunc.definition.get_closest_marker("float64") is not None]
     modes = getattr(metafunc.module, "MODES", [False, True] if asks else one)
     metafunc.parametrize(
         "x64",
@@ -38,9 +37,9 @@ def x64(request):
 # These files compile as users do. For the others most of the time is XLA's: without its optimiser programs compile in
 # two thirds of the time.
 OPTIMISED = {
-    "batch", "best_point", "changes", "checkpoint", "composite", "domain", "feasible", "gradient_test", "implicit",
-    "kernels", "lbfgs", "line_searches", "minimize", "more_thuente", "one_function", "raised", "refits", "scales",
-    "searching_methods", "services", "stopping", "trust_region",
+    "best_point", "changes", "checkpoint", "domain", "feasible", "gradient_test", "implicit", "kernels", "lbfgs",
+    "line_searches", "minimize", "minimize_many", "more_thuente", "penalized", "raised", "refits", "scales",
+    "searching_methods", "services", "small_programs", "stopping", "trust_region",
 }  # fmt: skip
 
 

@@ -17,8 +17,8 @@ START = {"w": np.zeros(3)}
 words = """AcceleratedGradient AcceleratedProximalGradient AdaptiveStep BFGS Backtracking BarzilaiBorwein
     ConjugateGradient CriticalPoint GradientDescent HagerZhang History Kind LBFGS LearningRates Minima MoreThuente
     MultiStart Optax PANOC PolyakStep ProximalGradient Result Services Status Stop TrustRegion Uncertainty WeakWolfe
-    check_gradient check_penalty classify_critical_point iterate learning_rate_range maximize minimize minimize_many
-    multistart penalties resume uncertainty"""
+    check_gradient check_penalty classify_critical_point explain iterate learning_rate_range maximize minimize
+    minimize_many multistart penalties resume uncertainty"""
 PUBLIC = sorted(words.split())
 
 
@@ -50,6 +50,7 @@ def test_each_has_a_short_line_and_a_table_for_notebooks(shown):
         assert str(thing).splitlines()[0].split("&")[0][:20].replace(">", "&gt;") in table, name
 
 
+@pytest.mark.float64
 def test_a_result_shows_status_numbers_and_params(shown):
     line = repr(shown["result"])
     assert "status=CONVERGED" in line
@@ -57,6 +58,7 @@ def test_a_result_shows_status_numbers_and_params(shown):
     assert "status=3 CONVERGED" in repr(shown["many"])
 
 
+@pytest.mark.float64
 def test_inside_a_trace_shapes_are_shown():
     seen = []
 
@@ -76,6 +78,7 @@ def test_the_package_shows_its_public_names_and_its_version():
     assert all(f"`{name}`" in gdjax.__doc__ or f"`gdjax.{name}`" in gdjax.__doc__ for name in PUBLIC)
 
 
+@pytest.mark.float64
 def test_help_shows_the_options_of_the_front_doors():
     for door in (gdjax.minimize, gdjax.maximize, gdjax.iterate):
         shown = inspect.signature(door).parameters

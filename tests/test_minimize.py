@@ -24,6 +24,7 @@ METHODS = {
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
 
+@pytest.mark.float64
 @each_method
 def test_the_loss_occurs_once_in_the_program_and_is_traced_once(method):
     calls = []
@@ -69,6 +70,7 @@ def test_any_pytree_in_the_same_pytree_out(method):
         np.testing.assert_allclose(out, 1 + 2j if jnp.iscomplexobj(out) else 1, atol=0.1)
 
 
+@pytest.mark.float64
 def test_gradient_of_complex_params_is_in_the_convention_of_jax_grad():
     loss = lambda z: jnp.abs(z - (1 + 2j)) ** 2
     result = gdjax.minimize(loss, jnp.asarray(3 + 1j, jnp.complex64), method=GradientDescent(0.1), max_steps=3)
@@ -83,6 +85,7 @@ def test_gradient_of_complex_params_is_in_the_convention_of_jax_grad():
     np.testing.assert_allclose(given.params, result.params, rtol=1e-6)
 
 
+@pytest.mark.float64
 def test_float32_params_stay_float32_in_64_bit_mode():
     result = gdjax.minimize(quadratic, jnp.zeros(3, jnp.float32), method=SEARCH)
     assert result.status == Status.CONVERGED
@@ -111,6 +114,7 @@ def test_second_call_with_new_data_settings_or_start_compiles_nothing():
     assert all(abs(float(r.params["a"]) - 3) < 0.3 for r in second)
 
 
+@pytest.mark.float64
 def test_the_compile_counter_counts():
     with CompileCounter() as compiled:
         gdjax.minimize(lambda p: p**2, 1.0, method=GradientDescent(0.1))
@@ -190,6 +194,7 @@ def test_vmap_over_learning_rates():
     assert jax.vmap(adam)(rates[:2]).converged.tolist() == [True, True]
 
 
+@pytest.mark.float64
 def test_result_goes_through_jit_and_reads_as_a_sentence():
     result = jax.jit(functools.partial(gdjax.minimize, rosenbrock, method=SEARCH, max_steps=5))(jnp.zeros(4))
     assert result.status is Status.MAX_STEPS
@@ -199,6 +204,7 @@ def test_result_goes_through_jit_and_reads_as_a_sentence():
     assert f"{float(result.value):.6g}" in str(result)
 
 
+@pytest.mark.float64
 def test_max_steps_zero_evaluates_the_start():
     result = gdjax.minimize(rosenbrock, jnp.zeros(4), method=SEARCH, max_steps=0)
     assert (result.status, int(result.num_steps), int(result.num_evals)) == (Status.MAX_STEPS, 0, 1)
@@ -251,6 +257,7 @@ ERRORS = [
 ]
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=[m[:30] for _, _, m in ERRORS])
 def test_errors_name_the_argument_and_the_leaf(call, error, message):
     call = dict(loss=lambda p: jnp.sum(p**2), params=jnp.ones(2), method=GradientDescent(0.1)) | call
@@ -289,6 +296,7 @@ def test_options_that_do_not_exist_and_traces_are_refused():
         gdjax.LBFGS(line_search="zoom")
 
 
+@pytest.mark.float64
 def test_forward_derivatives_pass_and_healthy_runs_hold_no_nan():
     loss = lambda p, x: jnp.sum((p - x) ** 2)
     solve = lambda x: gdjax.minimize(loss, jnp.zeros(2), x, method=GradientDescent(0.25)).params
@@ -298,6 +306,7 @@ def test_forward_derivatives_pass_and_healthy_runs_hold_no_nan():
             assert gdjax.minimize(loss, jnp.zeros(2), jnp.ones(2), method=method).status == Status.CONVERGED
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("rate", ["fast", None, gdjax.MoreThuente(), True])
 def test_a_learning_rate_of_another_type_is_refused(rate):
     with pytest.raises(TypeError, match="a number, a schedule or a step-size rule"):
@@ -316,6 +325,7 @@ def test_losses_and_static_data_that_cannot_be_hashed_will_do():
     assert gdjax.minimize(lambda p, f: f(p), 1.0, Unhashable()).status == Status.CONVERGED
 
 
+@pytest.mark.float64
 def test_check_grad_refuses_to_start_on_a_wrong_gradient():
     with pytest.raises(ValueError, match=r"does not pass its check(.|\n)*analytic gradient is"):
         gdjax.minimize(quadratic, jnp.zeros(3), grad=lambda p: p, check_grad=True)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +46,7 @@ def trees(draw):
     return draw(st.sampled_from([lambda: leaf(), lambda: {"a": leaf(), "b": [leaf()]}, lambda: (leaf(), None)]))()
 
 
+@pytest.mark.float64
 @SETTINGS
 @given(params=trees())
 def test_any_pytree_in_same_pytree_out(params):
@@ -55,6 +57,7 @@ def test_any_pytree_in_same_pytree_out(params):
     assert result.status != Status.RUNNING
 
 
+@pytest.mark.float64
 @SETTINGS
 @given(
     start=st.lists(number, min_size=3, max_size=3),

@@ -58,6 +58,7 @@ def test_a_descent_under_all_strict_switches(options):
     assert result.status == Status.CONVERGED
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("options", [*METHODS.values(), dict(grad=by_hand)], ids=[*METHODS, "grad"])
 def test_a_descent_in_each_shard(options):
     """With one shard, too, the types of what varies over an axis must agree."""
@@ -75,6 +76,7 @@ def test_a_descent_in_each_shard(options):
     np.testing.assert_allclose(params[0], alone, rtol=1e-3)
 
 
+@pytest.mark.float64
 def test_a_descent_of_the_sum_over_shards():
     mesh, spec = jax.make_mesh((1,), ("i",)), PartitionSpec("i")
     data = jax.device_put(jnp.arange(4.0), NamedSharding(mesh, spec))

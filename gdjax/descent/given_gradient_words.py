@@ -1,6 +1,6 @@
 """What is said of a gradient that was given: that it is wrong, or that it could not be checked."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,11 +8,8 @@ import numpy as np
 from gdjax.descent.given_gradient import EACH
 from gdjax.jaxtools.pytrees import named_leaves
 
-if TYPE_CHECKING:
-    from gdjax.descent.result import Result
 
-
-def wrong_gradient(result: "Result", after: str, falling: str) -> str:
+def wrong_gradient(result: Any, after: str, falling: str) -> str:
     """Another gradient vanished than that of the loss."""
     given, other = (named_leaves("params", tree) for tree in (result.grad, result.automatic))
     by = "jax.grad's is" if result.compared_with == "jax.grad" else "differences of the loss give"
@@ -31,7 +28,7 @@ def wrong_gradient(result: "Result", after: str, falling: str) -> str:
     )
 
 
-def unchecked(result: "Result") -> str:
+def unchecked(result: Any) -> str:
     """That nothing has been compared with the gradient, if that is so."""
     if result.compared_with == "nothing":
         return " (The gradient given was not checked: params are in pieces on several devices.)"

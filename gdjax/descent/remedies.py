@@ -1,16 +1,13 @@
 """What a sentence adds where the numbers of a descent show what stood in its way."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from gdjax.jaxtools.pytrees import named_leaves
 
-if TYPE_CHECKING:
-    from gdjax.descent.result import Result
 
-
-def fixed(result: "Result") -> str:
+def fixed(result: Any) -> str:
     """The parameters that the method leaves as they are while it moves others."""
     leaves = [] if result.unmoved is None else named_leaves("params", result.unmoved)
     names = [name for name, unmoved in leaves if unmoved]
@@ -23,7 +20,7 @@ def fixed(result: "Result") -> str:
     )
 
 
-def out_of_range(result: "Result") -> str:
+def out_of_range(result: Any) -> str:
     """Where the squares of gradients overflow or underflow, that and nothing else is to blame."""
     dtype, largest = result.value.dtype, float(result.progress.largest_norm)
     if not 0 < largest < np.inf:
@@ -39,7 +36,7 @@ def out_of_range(result: "Result") -> str:
     )
 
 
-def end_of_domain(result: "Result") -> str:
+def end_of_domain(result: Any) -> str:
     """Where the loss ends, if it does near here; the remedy."""
     outside = int(result.progress.nonfinite)
     if not outside:

@@ -1,22 +1,19 @@
 """What a descent returns."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from gdjax.descent import sentences
+from gdjax.descent.certificate import CriticalPoint
 from gdjax.descent.history import History
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress
 from gdjax.descent.stopping import Status, is_success
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, static_field
-
-if TYPE_CHECKING:
-    from gdjax.insight.critical_point import CriticalPoint
-    from gdjax.insight.explain import Explanation
 
 
 class Timing(NamedTuple):
@@ -49,7 +46,7 @@ class Result:
     timing: Timing | None = None  # with progress, callback, checkpoint or max_seconds
     automatic: Any = None  # with grad=, or a callback: the gradient found otherwise, if grad is near zero; else zeros
     compared_with: str | None = static_field(None)  # how: "jax.grad", "differences" of the loss, or "nothing"
-    certificate: "CriticalPoint | None" = None  # with escape_saddles=True: the curvature at params
+    certificate: CriticalPoint | None = None  # with escape_saddles=True: the curvature at params
     state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need
     loss_value: Any = None  # with a penalty: value = loss_value + penalty_value (- for a maximum)
     penalty_value: Any = None  # NaN if only its prox is known: then value = loss_value
@@ -78,30 +75,11 @@ class Result:
         plain = jax.lax.stop_gradient(self)
         return sentences.of_one(plain) if np.ndim(self.code) == 0 else sentences.of_many(plain)
 
-    def explain(
-        self,
-        loss: Callable[..., Any],
-        *args: Any,
-        grad: Callable[..., Any] | None = None,
-        has_aux: bool = False,
-        value_and_grad: bool = False,
-        kwargs: dict[str, Any] | None = None,
-    ) -> "Explanation":
-        """Look at the curvature of the loss around ``params`` and say what it means: ``print`` what is returned.
+    def explain(self, loss: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """What it means for the loss: `gdjax.explain` of this result."""
+        from gdjax.insight.explain import explain  # a door from below
 
-        Conditioning, saddles and flat directions (`gdjax.classify_critical_point`), leaves that are scaled
-        unlike the others, the largest stable learning rate, the floor of float32, and what to try. Costs up to a
-        hundred Hessian-vector products, and four a leaf.
-
-        Args:
-            loss, *args, grad, has_aux, value_and_grad, kwargs: those that the result was made with.
-
-        Raises:
-            ValueError: if it was made with a penalty, whose kinks and bounds no Hessian shows.
-        """
-        from gdjax.insight.explain import explain
-
-        return explain(self, loss, args, dict(grad=grad, has_aux=has_aux, value_and_grad=value_and_grad, kwargs=kwargs))
+        return explain(loss, self, *args, **options)
 
     def __getitem__(self, lane: Any) -> "Result":
         """One lane of a batch (or some, by a slice or mask)."""

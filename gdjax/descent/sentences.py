@@ -1,22 +1,18 @@
 """The words of a result: which test fired, the two numbers that it compared, and what to do."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import numpy as np
 
+from gdjax.descent.facts import Facts
 from gdjax.descent.given_gradient_words import unchecked, wrong_gradient
-from gdjax.descent.progress import PATIENCE, gradient_threshold
-from gdjax.descent.remedies import end_of_domain, fixed, out_of_range
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import named_leaves
 
-if TYPE_CHECKING:
-    from gdjax.descent.result import Result
 
-
-def of_many(result: "Result") -> str:
+def of_many(result: Any) -> str:
     """How many of a batch ended how, most frequent first; the longest; and what the worst says."""
     codes, evals = np.asarray(result.code), np.asarray(result.num_evals)
     if codes.size == 0:
@@ -39,14 +35,14 @@ def of_many(result: "Result") -> str:
     return f"{text} The worst is result[{', '.join(map(str, worst))}], {of_one(lane)}"
 
 
-def of_one(result: "Result") -> str:
+def of_one(result: Any) -> str:
     """How one descent ended."""
     status = Status(int(result.code))
     sentence = f"{status.name}: {SENTENCES[status](Facts(result))}{unchecked(result) if result.converged else ''}"
     return sentence if result.penalty_value is None else f"{sentence} {of_penalty(result)}"
 
 
-def of_penalty(result: "Result") -> str:
+def of_penalty(result: Any) -> str:
     """The two parts of the value, the active set or sparsity, the method."""
     penalty = float(result.penalty_value)
     known = f"the penalty {penalty:.6g}" if penalty == penalty else "the value of the penalty is not known"
@@ -54,74 +50,6 @@ def of_penalty(result: "Result") -> str:
     describe = getattr(result.penalty, "describe", None)
     words = describe(result.params) if describe else ""
     return f"{parts}{'; ' * bool(words)}{words} (method: {result.method})."
-
-
-class Facts:
-    """The numbers of a result as Python floats, under the names that the sentences use."""
-
-    def __init__(self, result: "Result") -> None:
-        p, stop = result.progress, result.stop
-        sign = -1.0 if result.maximized else 1.0
-        self.result = result
-        self.value, self.grad_norm = float(result.value), float(result.grad_norm)
-        self.double = result.value.dtype == np.float64
-        self.steps, self.evals = int(result.num_steps), int(result.num_evals)
-        self.start_value, self.highest = sign * float(p.start_value), sign * float(p.highest)
-        self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
-        self.stable_rate = float(p.stable_rate)
-        absolute = 0.0 if stop.gradient is None else float(stop.gradient)
-        self.threshold = max(float(gradient_threshold(stop.tol, p, result.value)), absolute)
-        self.settled, self.domain = bool(p.settled), end_of_domain(result)
-        self.target = None if stop.target is None else sign * float(stop.target)
-        self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
-        self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
-        self.scale = out_of_range(result)
-        self.stop, self.falling, self.up = stop, "rising" if result.maximized else "falling", sign < 0
-
-    @property
-    def after(self) -> str:
-        """The work done."""
-        steps = f"{self.steps} step{'s' * (self.steps != 1)}"
-        return f"after {steps} ({self.evals} evaluation{'s' * (self.evals != 1)})"
-
-    @property
-    def time(self) -> str:
-        """The time that the work took."""
-        if self.result.timing is None:
-            return ""
-        seconds, compiling, _ = self.result.timing
-        return f" and {seconds:.3g} s, of which compiling took {compiling:.3g} s"
-
-    @property
-    def gradient(self) -> str:
-        """The gradient test, which did not hold."""
-        best = "" if self.at_best else "The descent ended above the best point seen, which is returned. "
-        value, norm, zero = self.value, self.grad_norm, self.threshold
-        numbers = f"The value is {value:.6g}, the {self.norm} {norm:.3g} (it counts as zero below {zero:.3g})."
-        return f"{best}{numbers}{fixed(self.result)}"
-
-    @property
-    def error(self) -> str:
-        """What the loss has raised: of the report of XLA, whose end is the traceback of the function that raised."""
-        if self.result.exception is None:
-            return "minimise this problem alone to see it"
-        lines = [line.strip() for line in str(self.result.exception).splitlines() if line.strip()]
-        return (lines[-1] if lines else type(self.result.exception).__name__).rstrip(".")
-
-    @property
-    def trend(self) -> str:
-        """Whether there was more to be had."""
-        if self.steps <= 0:
-            return "No step was taken."
-        if self.idle < PATIENCE:
-            return f"The loss was still {self.falling}."
-        return f"The last {self.idle} evaluations made no measurable progress."
-
-    @property
-    def advice(self) -> str:
-        """For a descent that came to its limit; who stops one knows why."""
-        more = "Allow more steps, or try another method. " if self.idle < PATIENCE else "Try another method. "
-        return f"{self.trend} {more if self.steps > 0 else ''}{self.gradient}"
 
 
 def converged(f: Facts) -> str:

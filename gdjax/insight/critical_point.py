@@ -1,6 +1,5 @@
 """What kind of point is it? Minimum, maximum, saddle, degenerate, or none of these: from second derivatives."""
 
-import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.descent.certificate import CriticalPoint, Kind
 from gdjax.descent.progress import gradient_threshold
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import at_rest
 from gdjax.insight.curvature import PRODUCTS, Curvature, Eigenpair, along, measure, unravel
-from gdjax.jaxtools.faces import as_table, one_line
-from gdjax.jaxtools.pytrees import pytree_dataclass, split, static_field
+from gdjax.jaxtools.pytrees import split
 from gdjax.problem.hoist import hoist
 from gdjax.problem.objective import NOISE
 from gdjax.problem.problem import Problem, make_problem
@@ -21,61 +20,6 @@ from gdjax.problem.problem import Problem, make_problem
 SLACK = 10.0  # a gradient within this factor of the tolerance counts as zero here, as at the precision floor
 TRIALS = 17  # points to each side on which the loss is followed, over four decades
 TRUST = 0.5  # a curvature that halves within the distance to the critical point does not decide of what kind it is
-
-
-class Kind(enum.Enum):
-    """Of a point, by the extreme eigenvalues of the Hessian."""
-
-    MINIMUM = "minimum"  # all eigenvalues positive
-    MAXIMUM = "maximum"  # all negative
-    SADDLE = "saddle"  # some negative, some positive
-    DEGENERATE = "degenerate"  # one that is zero as far as can be told, and no two of opposite signs
-    NOT_CRITICAL = "not critical"  # the gradient is not zero
-
-
-@pytree_dataclass
-class CriticalPoint:
-    """The verdict on a point; ``print`` it. Eigenvalues are those of the Hessian of the loss."""
-
-    value: float
-    grad_norm: float  # infinity norm
-    threshold: float  # the gradient norm that counts as zero
-    smallest: float  # eigenvalue
-    smallest_error: float
-    largest: float
-    largest_error: float
-    direction: Any  # like params, of unit length: along it the curvature is negative; None if there is none such
-    products: int  # Hessian products spent
-    exact: bool = static_field(False)  # whether they were enough to find every eigenvalue
-    kind: Kind = static_field(Kind.NOT_CRITICAL)
-    flat: str | None = static_field(None)  # what the loss does along a direction whose curvature counts as zero
-
-    @property
-    def condition(self) -> float:
-        """Largest eigenvalue over smallest, at a minimum; infinite elsewhere."""
-        return self.largest / self.smallest if self.kind is Kind.MINIMUM else np.inf
-
-    def face(self) -> dict[str, Any]:
-        """For `gdjax.jaxtools.faces`."""
-        shown = dict(kind=self.kind.value, value=self.value, grad_norm=self.grad_norm)
-        return shown | dict(smallest=self.smallest, largest=self.largest)
-
-    __repr__ = one_line
-    _repr_html_ = as_table
-
-    def __str__(self) -> str:
-        """Verdict and numbers."""
-        ends = (self.smallest, self.smallest_error), (self.largest, self.largest_error)
-        span = "between " + " and ".join(f"{value:.4g} (+- {error:.1g})" for value, error in ends)
-        text = {
-            Kind.MINIMUM: f"a minimum: all curvatures are positive, {span}; condition number {self.condition:.3g}",
-            Kind.MAXIMUM: f"a maximum: all curvatures are negative, {span}",
-            Kind.SADDLE: f"a saddle: curvatures lie {span}",
-            Kind.DEGENERATE: f"degenerate: curvatures lie {span}, and one counts as zero; {self.flat}",
-            Kind.NOT_CRITICAL: f"not critical: the gradient norm {self.grad_norm:.3g} is above {self.threshold:.3g}; "
-            f"curvatures lie {span}",
-        }[self.kind]
-        return f"{text}. The value is {self.value:.6g}."
 
 
 def classify_critical_point(

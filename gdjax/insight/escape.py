@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 
-from gdjax.insight.critical_point import TRIALS, CriticalPoint, Kind, classify, follow
+from gdjax.descent.certificate import CriticalPoint, Kind
+from gdjax.insight.critical_point import TRIALS, classify, follow
 from gdjax.insight.curvature import measure, unravel
 from gdjax.jaxtools.pytrees import split
 from gdjax.problem.problem import Problem

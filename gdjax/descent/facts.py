@@ -1,0 +1,76 @@
+"""The numbers behind the sentences."""
+
+from typing import Any
+
+import numpy as np
+
+from gdjax.descent.progress import PATIENCE, gradient_threshold
+from gdjax.descent.remedies import end_of_domain, fixed, out_of_range
+
+
+class Facts:
+    """The numbers of a result as Python floats, under the names that the sentences use."""
+
+    def __init__(self, result: Any) -> None:
+        p, stop = result.progress, result.stop
+        sign = -1.0 if result.maximized else 1.0
+        self.result = result
+        self.value, self.grad_norm = float(result.value), float(result.grad_norm)
+        self.double = result.value.dtype == np.float64
+        self.steps, self.evals = int(result.num_steps), int(result.num_evals)
+        self.start_value, self.highest = sign * float(p.start_value), sign * float(p.highest)
+        self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
+        self.stable_rate = float(p.stable_rate)
+        absolute = 0.0 if stop.gradient is None else float(stop.gradient)
+        self.threshold = max(float(gradient_threshold(stop.tol, p, result.value)), absolute)
+        self.settled, self.domain = bool(p.settled), end_of_domain(result)
+        self.target = None if stop.target is None else sign * float(stop.target)
+        self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
+        self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
+        self.scale = out_of_range(result)
+        self.stop, self.falling, self.up = stop, "rising" if result.maximized else "falling", sign < 0
+
+    @property
+    def after(self) -> str:
+        """The work done."""
+        steps = f"{self.steps} step{'s' * (self.steps != 1)}"
+        return f"after {steps} ({self.evals} evaluation{'s' * (self.evals != 1)})"
+
+    @property
+    def time(self) -> str:
+        """The time that the work took."""
+        if self.result.timing is None:
+            return ""
+        seconds, compiling, _ = self.result.timing
+        return f" and {seconds:.3g} s, of which compiling took {compiling:.3g} s"
+
+    @property
+    def gradient(self) -> str:
+        """The gradient test, which did not hold."""
+        best = "" if self.at_best else "The descent ended above the best point seen, which is returned. "
+        value, norm, zero = self.value, self.grad_norm, self.threshold
+        numbers = f"The value is {value:.6g}, the {self.norm} {norm:.3g} (it counts as zero below {zero:.3g})."
+        return f"{best}{numbers}{fixed(self.result)}"
+
+    @property
+    def error(self) -> str:
+        """What the loss has raised: of the report of XLA, whose end is the traceback of the function that raised."""
+        if self.result.exception is None:
+            return "minimise this problem alone to see it"
+        lines = [line.strip() for line in str(self.result.exception).splitlines() if line.strip()]
+        return (lines[-1] if lines else type(self.result.exception).__name__).rstrip(".")
+
+    @property
+    def trend(self) -> str:
+        """Whether there was more to be had."""
+        if self.steps <= 0:
+            return "No step was taken."
+        if self.idle < PATIENCE:
+            return f"The loss was still {self.falling}."
+        return f"The last {self.idle} evaluations made no measurable progress."
+
+    @property
+    def advice(self) -> str:
+        """For a descent that came to its limit; who stops one knows why."""
+        more = "Allow more steps, or try another method. " if self.idle < PATIENCE else "Try another method. "
+        return f"{self.trend} {more if self.steps > 0 else ''}{self.gradient}"

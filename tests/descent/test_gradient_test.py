@@ -1,0 +1,107 @@
+"""What is called converged is: the gradient test in all units, and the promise of the method's model beside it."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import gdjax
+from gdjax import Status, Stop
+
+
+def test_an_overshoot_does_not_loosen_the_test():
+    with jax.enable_x64(True):
+        center = jnp.array([1.0, 2.0])
+        bowl = lambda x: 1e-9 * jnp.sum((x - center) ** 6 + 0.5 * (x - center) ** 2)
+        result = gdjax.minimize(bowl, jnp.zeros(2), method=optax.adam(30.0), max_steps=2000)
+        start = jnp.abs(jax.grad(bowl)(jnp.zeros(2))).max()
+        assert not result.converged or result.grad_norm <= 1e-6 * start
+        assert result.progress.largest_norm <= 1.01 * start  # although the overshoot saw a million times that
+
+
+@pytest.mark.parametrize("method", [gdjax.LBFGS(), gdjax.TrustRegion()], ids=["LBFGS", "trust region"])
+def test_a_large_value_does_not_loosen_the_test(method):
+    def zakharov(x):
+        s = jnp.sum(0.5 * jnp.arange(1, 7, dtype=x.dtype) * x)
+        return jnp.sum(x**2) + s**2 + s**4
+
+    start = jnp.array([600.0, 700, 200, 100, 90, 1e4], jnp.float32)
+    result = gdjax.minimize(zakharov, start, method=method)
+    assert result.status == Status.CONVERGED
+    assert result.value < 1e-4  # of 1e18; the gradient test alone held at 5.7e7
+
+
+@pytest.mark.float64
+def test_a_loss_in_small_units_is_no_nearer_to_its_minimum():
+    with jax.enable_x64(True):
+        rosenbrock = lambda p: (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
+        for size in (1e-9, 1e-3):
+            result = gdjax.minimize(lambda p, s: s * rosenbrock(p), jnp.array([-1.2, 1.0]), size)
+            assert result.status == Status.CONVERGED
+            assert jnp.abs(result.params - 1).max() < 1e-4
+
+
+def test_the_decrease_that_is_still_promised_is_small_beside_the_value():
+    with jax.enable_x64(True):
+        t = jnp.arange(24.0) / 20  # Lanczos's sum of exponentials: residuals of 1e-5 at the minimum
+        y = 0.0951 * jnp.exp(-t) + 0.8607 * jnp.exp(-3 * t) + 1.5576 * jnp.exp(-5 * t)
+        y = jnp.round(y, 4)
+
+        def misfit(b):
+            return 0.5 * jnp.sum(
+                (b[0] * jnp.exp(-b[1] * t) + b[2] * jnp.exp(-b[3] * t) + b[4] * jnp.exp(-b[5] * t) - y) ** 2
+            )
+
+        result = gdjax.minimize(misfit, jnp.array([1.2, 0.3, 5.6, 5.5, 6.5, 7.6]))
+        assert result.status == Status.CONVERGED
+        assert result.progress.promise <= max(1e-6 * result.value, 1e-13)
+        assert result.value < 1e-7
+
+
+@pytest.mark.float64
+def test_an_absolute_gradient_norm_can_be_asked_for():
+    quadratic = lambda x: jnp.sum((x - 1) ** 2 * jnp.array([1.0, 10.0]))
+    loose = gdjax.minimize(quadratic, jnp.zeros(2), stop=Stop(tol=0, gradient=0.5), method=gdjax.GradientDescent(0.02))
+    tight = gdjax.minimize(quadratic, jnp.zeros(2), stop=Stop(tol=0, gradient=5e-3), method=gdjax.GradientDescent(0.02))
+    assert loose.status == tight.status == Status.CONVERGED
+    assert 5e-3 < loose.grad_norm <= 0.5
+    assert tight.grad_norm <= 5e-3
+    assert loose.num_evals < tight.num_evals
+    assert "at most 0.5" in str(loose)
+    with pytest.raises(ValueError, match="gradient must not be negative"):
+        Stop(gradient=-1.0)
+
+
+@pytest.mark.float64
+def test_adam_that_leaves_a_good_start_has_not_diverged():
+    with jax.enable_x64(True):
+        quadratic = lambda x: jnp.sum((x - 1) ** 2 * jnp.array([1.0, 10.0])) + 1
+        best = gdjax.minimize(quadratic, jnp.zeros(2)).params
+        result = gdjax.minimize(quadratic, best + 1e-7, method=optax.adam(1e-2), max_steps=2000)
+        assert result.status != Status.DIVERGED
+        assert result.value <= quadratic(best + 1e-7)
+
+
+@pytest.mark.float64
+def test_the_sentence_says_where_the_loss_is_not_finite():
+    result = gdjax.minimize(lambda x: (x - 2) ** 2 + 0 * jnp.log(1 - x), 0.0)
+    assert result.status == Status.LINE_SEARCH_FAILED
+    assert "the loss is not finite" in str(result)
+    assert "Box(lower, upper)" in str(result)
+    assert "check_gradient" not in str(result)
+
+
+@pytest.mark.float64
+def test_the_sentence_of_a_limit_before_the_first_step_says_so():
+    result = gdjax.minimize(lambda x: (x - 2) ** 2, 0.0, max_evals=1)
+    assert result.status == Status.MAX_EVALS
+    assert "No step was taken" in str(result)
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("method", [gdjax.AcceleratedGradient(), gdjax.BFGS()], ids=["accelerated", "BFGS"])
+def test_a_kink_is_no_precision_floor(method):
+    tent = lambda p: jnp.abs(p[0] - p[1]) + 0.1 * jnp.abs(p[0] + p[1] - 1)
+    for start in (3.0, 5.0, -7.0):  # on the kink, far from the minimum
+        result = gdjax.minimize(tent, jnp.array([start, start]), method=method, max_steps=2000)
+        assert result.status in (Status.MAX_STEPS, Status.STALLED, Status.LINE_SEARCH_FAILED), result
