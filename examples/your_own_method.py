@@ -51,7 +51,7 @@ class Adam(Stepping):
 
     def empty(self, x):
         """No averages, no steps."""
-        return zeros_like(x), apply(jnp.abs, zeros_like(x)), jnp.zeros((), jnp.int32)
+        return zeros_like(x), apply(jnp.abs, zeros_like(x)), jnp.zeros_like(self.b1)
 
     def advance(self, memory, point):
         """The averages, freed of their start, make the step."""
