@@ -48,9 +48,14 @@ def batched(many: bool = True) -> Iterator[None]:
         BATCHED.reset(token)
 
 
+def in_batch() -> bool:
+    """Whether what is traced now is for `jax.vmap`."""
+    return BATCHED.get()
+
+
 def is_batched(arrays: Any) -> bool:
-    """Whether this is inside `jax.vmap`, and the program another one for that (on a CPU it is the same)."""
-    return not in_loops() and any(type(x).__name__ == "BatchTracer" for x in jax.tree.leaves(arrays))
+    """Whether this is inside `jax.vmap`, and the program another one for that."""
+    return any(type(x).__name__ == "BatchTracer" for x in jax.tree.leaves(arrays))
 
 
 @contextlib.contextmanager

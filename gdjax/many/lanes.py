@@ -18,6 +18,7 @@ from gdjax.descent.stopping import Status
 from gdjax.jaxtools.packing import pack, with_keys, without_keys, zeros
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
+from gdjax.jaxtools.scalar_kernels import batched
 from gdjax.running.programs import make_loop
 
 NONE = -1  # number of the problem in an idle lane
@@ -92,7 +93,8 @@ class Program(NamedTuple):
     def trip(self, own: Sequence[Any], shared: Sequence[Any], carry: Any) -> Any:
         """The next carry of one problem."""
         loop = self.loop(own, shared)
-        return without_keys(loop.trip(with_keys(carry, jax.eval_shape(loop.start))))
+        with batched():
+            return without_keys(loop.trip(with_keys(carry, jax.eval_shape(loop.start))))
 
     def answer(self, own: Sequence[Any], shared: Sequence[Any], carry: Any) -> Any:
         """The result of one problem."""
