@@ -6,6 +6,7 @@ told, and returns with the carry the best point so far.
 """
 
 import dataclasses
+import functools
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ class Descent:
         self.run, self.show, self.glance = bound(programs.run), bound(programs.show), bound(programs.glance)
         self.jump, self.check, self.reopen = bound(programs.jump), bound(programs.check), bound(programs.reopen)
 
-    @property
+    @functools.cached_property
     def memory(self) -> Memory:
         """Of this program for arrays of these shapes."""
         shapes = tuple((np.shape(x), getattr(x, "dtype", type(x))) for x in self.arrays)
