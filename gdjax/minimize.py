@@ -89,22 +89,24 @@ def minimize(
     With a penalty they are those of the prox-gradient fixed point, by the penalty's numbers too: of a lasso on its
     nonzero entries, of a box off the bounds that hold, where params follow the bound. The prox must be
     differentiable; it may contain loops of variable length (but not for the reverse mode by more than eight of the
-    penalty's numbers). Just where an entry leaves its zero or bound there is none: what comes lies between both sides'.
+    penalty's numbers). At the exact point where an entry leaves zero or a bound the
+    derivative does not exist; a value between the one-sided derivatives is returned.
     With ``implicit=False`` the loop has a fixed length and is differentiated itself, as for a truncated inner
     problem: the start and the learning rate then have derivatives. Memory grows with the evaluations. Both modes, any
     method: it is the derivative of the numbers returned, as finite differences would find it, so the step sizes that a
-    search or a rule computes are differentiated too. What is decided (which trial is accepted, when to stop) has none:
-    where a decision changes, the result jumps.
+    search or a rule computes are differentiated too. Discrete decisions (accept a trial,
+    stop) are not differentiated; the result is discontinuous where one changes.
 
     Returns:
         The best point found, with a `Status` that says how the descent ended; ``print`` it.
 
     Raises:
         TypeError, ValueError: naming the argument and leaf, if params, loss, grad, method or a number is not
-            what it must be. How a descent ends never raises: that is the status. Called from Python
-            this holds for what the loss raises while it runs (in `jax.pure_callback`, `equinox.error_if`), too: the
-            status is RAISED, ``result.exception`` what JAX makes of the error; evaluations before it are made twice,
-            to keep all of them. At the very first evaluation there is nothing to keep, and the error is raised.
+            what it must be. Failure to converge never raises; read ``result.status``. Called from
+            Python, this also holds for errors that the loss raises while it runs (in `jax.pure_callback`,
+            `equinox.error_if`): the status is RAISED, ``result.exception`` what JAX makes of the error; evaluations
+            before it are made twice, to keep all of them. At the very first evaluation there is nothing to keep, and
+            the error is raised.
 
     >>> import jax, jax.numpy as jnp
     >>> rosenbrock = lambda p: (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2

@@ -31,8 +31,8 @@ def resume(
 
     To the bitwise same result as the descent that was never stopped, on the same machine with the same versions.
     Limits, tolerances and learning rates are those of this call, so that one which ended by a limit goes on with a
-    larger one; one that has ended otherwise is returned as it ended. A file is gone on with (``checkpoint=None``
-    to leave it as it is).
+    larger one; one that had finished is returned unchanged. Checkpoints continue to be written to the same
+    file; pass ``checkpoint=None`` to leave it untouched.
 
     Args:
         source: path given as ``checkpoint``, or a result made with ``keep_state=True``.

@@ -39,8 +39,9 @@ def solve(product: Product, b: jax.Array, trusted: jax.Array | bool = True) -> j
     (they only see those that b excites), or do not converge in min(10 n + 100, MOST_PRODUCTS) products.
 
     The reverse mode knows what is asked for, and there, and there alone, two more things have an answer. b = 0 gives 0
-    in any case: what nobody asks for shall not spoil the rest. And a flat minimum, where H is singular, gives the x of
-    least norm if b has no part along the flat directions: what is asked for does not depend on them.
+    in any case, so that an unused output does not turn the whole gradient into NaN. And a flat minimum, where H is
+    singular, gives the x of least norm if b has no part along the flat directions: what is asked for does not depend on
+    them.
     """
 
     def checked(matvec: Product, b: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Derivatives in reverse of a function of a few numbers that has none by transposition, or a wrong one.
+"""Reverse-mode derivatives, by way of the forward Jacobian, for small functions whose reverse rule is missing or NaN.
 
 Where ``jnp.where(c, a, b)`` chooses a, the reverse mode multiplies the slopes of b by zero, and that is NaN if they are
 infinite: of sqrt at 0, of a division by 0. Forward, `where` chooses between the tangents. So the Jacobian of a few

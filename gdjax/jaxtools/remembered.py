@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from gdjax.jaxtools.scalar_kernels import batched, is_batched
+from gdjax.jaxtools.small_programs import is_allowed, small_programs
 
 MOST = 64  # of each kind
 
@@ -22,9 +23,9 @@ class Remembered:
         self.static = static
 
         @functools.lru_cache(maxsize=MOST)
-        def program(many: bool, *selected: Any) -> Any:
+        def program(many: bool, allowed: bool, *selected: Any) -> Any:
             def of_arrays(*arrays: Any) -> Any:
-                with batched(many):
+                with batched(many), small_programs(allowed):
                     return function(*selected, *arrays)
 
             return jax.jit(of_arrays, donate_argnums=tuple(i - static for i in donate))
@@ -35,15 +36,15 @@ class Remembered:
     def __call__(self, *arguments: Any) -> Any:
         """The function."""
         arrays = arguments[self.static :]
-        return self.program(is_batched(arrays), *arguments[: self.static])(*arrays)
+        return self.program(is_batched(arrays), is_allowed(), *arguments[: self.static])(*arrays)
 
     def lower(self, *arguments: Any) -> Any:
         """As `jax.jit`'s."""
-        return self.program(False, *arguments[: self.static]).lower(*arguments[self.static :])
+        return self.program(False, is_allowed(), *arguments[: self.static]).lower(*arguments[self.static :])
 
     def eval_shape(self, *arguments: Any) -> Any:
         """As `jax.jit`'s."""
-        return self.program(False, *arguments[: self.static]).eval_shape(*arguments[self.static :])
+        return self.program(False, is_allowed(), *arguments[: self.static]).eval_shape(*arguments[self.static :])
 
 
 def remembered(static: int, donate: tuple[int, ...] = ()) -> Callable[[Callable[..., Any]], Remembered]:

@@ -3,15 +3,16 @@
 XLA's CPU backend makes a kernel of every fusion, and to launch one takes 50 to 100 ns: on Rosenbrock's function of 100
 variables a trip of L-BFGS took 7.6 us, of which 3 were arithmetic, a trip of gradient descent 2.4 instead of 0.3.
 Loops that touch less than 1024 bytes it compiles whole, as one function, and calls them with a mark that says so. The
-same mark, set here, does it for larger ones. What such a function cannot do XLA keeps out of its own; here, only
-operations and sizes are let in that the tests try, with the versions of jaxlib that they were run with. All else is
-compiled as ever, and so is everything on a GPU and on several devices.
+same mark, set here, does it for larger ones. XLA applies this only where it is safe. We do the same with an
+allow-list of operations and sizes that the tests cover, with the versions of jaxlib that they were run with; everything
+else is compiled normally, and so is everything on a GPU and on several devices.
 """
 
+import contextlib
 import contextvars
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -45,6 +46,20 @@ DTYPES = words("""bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16
     complex128""")
 
 INSIDE = contextvars.ContextVar("inside", default=False)
+ALLOWED = contextvars.ContextVar("allowed", default=True)
+
+
+@contextlib.contextmanager
+def small_programs(allowed: bool) -> Iterator[None]:
+    """Whether small descents may be compiled as one function, for the calls inside: ``with small_programs(False):``.
+
+    ``GDJAX_ONE_FUNCTION=0`` in the environment forbids it for good.
+    """
+    token = ALLOWED.set(allowed)
+    try:
+        yield
+    finally:
+        ALLOWED.reset(token)
 
 
 def one_function(function: Callable[[Any], Any], state: Any) -> Any:
@@ -71,9 +86,9 @@ def is_inside() -> bool:
 
 
 def is_allowed() -> bool:
-    """Whether this jaxlib is of a version that the tests were run with; ``GDJAX_ONE_FUNCTION=0`` forbids it always."""
+    """Whether this jaxlib is of a version that the tests were run with, and nobody has forbidden it."""
     version = tuple(int(part) for part in jaxlib.__version__.split(".")[:2])
-    return TRIED[0] <= version <= TRIED[1] and os.environ.get("GDJAX_ONE_FUNCTION") != "0"
+    return TRIED[0] <= version <= TRIED[1] and ALLOWED.get() and os.environ.get("GDJAX_ONE_FUNCTION") != "0"
 
 
 def of_bytes(array: Any) -> int:

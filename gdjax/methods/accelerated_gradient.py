@@ -86,7 +86,7 @@ class AcceleratedGradient(Method):
     def step(self, objective: Objective, state: AcceleratedState, point: Point) -> tuple[AcceleratedState, Outcome]:
         """Take the point and set the momentum; or make the step shorter."""
         finite, keep = usable(point, state.iterate)
-        first = state.iterate.value == jnp.inf
+        first = state.iterate.is_blank
         smoothness = lipschitz(objective, state.iterate, point) * state.rate
         accepted = finite & (first | ~(smoothness > 1))
         taken = keep & (accepted | first)

@@ -74,7 +74,7 @@ class AcceleratedProximalGradient(Method):
         """Accept the point, or shorten the step to it; then the next prox-gradient point and the momentum."""
         finite, keep = usable(point, state.iterate)
         dtype = objective.dtype
-        first = state.iterate.value == jnp.inf
+        first = state.iterate.is_blank
         curvature = steepness(objective, state.iterate, point)
         fits = state.rate * curvature <= 1.0 + 1e-6
         if self.learning_rate is not None:

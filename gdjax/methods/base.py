@@ -60,7 +60,7 @@ def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
     cannot begin has to show.
     """
     finite = jnp.isfinite(point.value) & jnp.isfinite(point.grad_norm)
-    return finite, finite | (iterate.value == jnp.inf)
+    return finite, finite | iterate.is_blank
 
 
 class Method(abc.ABC):

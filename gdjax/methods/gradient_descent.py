@@ -146,7 +146,7 @@ class GradientDescent(Method):
         uphill, velocity = None, None
         if state.velocity is not None:
             uphill, velocity = self.ahead(state.velocity, point.grad)
-        taken = keep & (rule.accepted | (state.iterate.value == jnp.inf))
+        taken = keep & (rule.accepted | state.iterate.is_blank)
         iterate = vector.where(taken, point, state.iterate)
         rate, state = state.rate, DescentState(iterate, uphill, velocity, rule.rate, rule.memory)
         return state, Outcome(finite & taken, rate, predicted=rule.left, settled=rule.settled)

@@ -94,7 +94,7 @@ class ProjectedLBFGS(Method):
         """Take the point and turn; or try a shorter step; or begin anew."""
         finite, keep = usable(point, state.iterate)
         before, alpha, dtype = state.iterate, state.step_size, objective.dtype
-        first = before.value == jnp.inf
+        first = before.is_blank
         s = point.x - before.x
         slope, slope_after = (v.astype(dtype) for v in vector.dots((s, before.grad), (s, point.grad)))
         noise = max(NOISE, 8 * objective.eps) * jnp.abs(before.value) + state.rounding
@@ -121,7 +121,7 @@ class ProjectedLBFGS(Method):
     def turn(self, objective: Objective, state: ProjectedState, point: Point, anew: jax.Array) -> ProjectedState:
         """From the new iterate (the old one, to begin anew): learn from the step, then a direction."""
         before, dtype = state.iterate, objective.dtype
-        first = before.value == jnp.inf
+        first = before.is_blank
         units = jnp.where(anew, units_of(objective, point.x), state.units)
         pairs, good = remember(state.pairs, (point.x - before.x) / units, (point.grad - before.grad) * units)
         pairs = vector.where(anew, forget(state.pairs), pairs)

@@ -140,7 +140,7 @@ class ProximalGradient(Method):
         """Backtracking: one trial."""
         finite, keep = usable(point, state.iterate)
         before, dtype = state.iterate, objective.dtype
-        first = before.value == jnp.inf
+        first = before.is_blank
         rise, slope, dd = change(objective, before, point)
         penalty = parts(before, point)[2]
         sure = dd / jnp.where(first, 1, state.rate)
@@ -210,7 +210,7 @@ def ahead(
     if objective.composite is None:
         return point, vector.add_scaled(point.x, -rate, point.grad)
     trial = objective.composite.descend(point.x, point.grad, rate)
-    first = state.iterate.value == jnp.inf
+    first = state.iterate.is_blank
     used = jnp.where(state.rate > 0, state.rate, 1)
     start = step_norm(point.x, point.grad, trial, rate)
     norm = jnp.where(first, start, stationarity(state.iterate, point, used))

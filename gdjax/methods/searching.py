@@ -237,11 +237,11 @@ class Searching(Method):
     ) -> tuple[Figures, None]:
         """A search along the new direction: nothing but scalars."""
         value, rounding, (slope, square) = move.after.value, trial.rounding, products
-        # A direction that does not descend, by rounding or overflow, is given up with what led to it.
+        # If rounding or overflow makes the direction ascend, drop it together with the memory.
         astray = ~(slope < 0) & self.has_learnt(memory)
         # Without a first alpha from the method the step is the gradient, but of length 1 at most, and not so short that
         # the rounding of x hides the change of the slope; where it was accepted, it grows.
-        unknown = old.anew | (move.before.value == jnp.inf)
+        unknown = old.anew | move.before.is_blank
         norm, eps = vector.root(square), float(jnp.finfo(square.dtype).eps)
         length = jnp.maximum(jnp.minimum(norm, 1), eps**0.5 * trial.size)
         per_norm = 1 / jnp.where(norm > 0, norm, 1)

@@ -76,7 +76,7 @@ class AdaptiveStep:
         s, y = vector.subtract(point.x, before.x), vector.subtract(point.grad, before.grad)
         ss, sy, yy, gg = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y), (point.grad, point.grad)))
         finite = jnp.isfinite(point.value) & jnp.isfinite(yy)
-        at_start, probing = before.value == jnp.inf, memory.before == 0
+        at_start, probing = before.is_blank, memory.before == 0
         initial = jax.lax.rsqrt(jnp.maximum(gg, 1)) if self.initial is None else jnp.asarray(self.initial).astype(dtype)
 
         moved = ss > 0

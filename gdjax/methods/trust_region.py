@@ -134,7 +134,7 @@ class TrustRegion(Method):
         before = state.iterate
         pairs = (z, z), (z, before.grad), (z, state.inner.r), (z, point.grad)
         zz, slope, zr, slope_new = (v.astype(dtype) for v in vector.dots(*pairs))
-        first = before.value == jnp.inf
+        first = before.is_blank
         length = jnp.sqrt(jnp.where(first, 1, state.inner.zz))
         promised = -0.5 * (slope - zr)  # -m(z), since Hz = -g - r
         # Values within their rounding tell nothing: then the slopes at both ends do (the trapezoid rule).

@@ -41,6 +41,11 @@ class Point(NamedTuple):
     smooth: Any = None  # the loss alone, a Scalar, if there is a penalty
     penalty: Any = None  # and the penalty, a Scalar
 
+    @property
+    def is_blank(self) -> jax.Array:
+        """Whether nothing has been evaluated yet: the iterate before the start is known."""
+        return self.value == jnp.inf
+
 
 @dataclasses.dataclass(frozen=True)
 class Objective:

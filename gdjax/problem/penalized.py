@@ -58,7 +58,7 @@ class Composite:
 def step_norm(x: Vector, grad: Vector, z: Vector, step: Scalar) -> Scalar:
     """``|x - z| / step``, infinity norm, for z the prox-gradient point of x: 0 where x is stationary.
 
-    The less the longer the step: to be trusted only for steps about as long as 1 / curvature. As for `stationarity`,
+    It shrinks as the step grows; trust it only for steps of about 1 / curvature. As for `stationarity`,
     what a short step cannot tell counts in full.
     """
     t = step.astype(x.dtype)

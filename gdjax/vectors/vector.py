@@ -1,7 +1,7 @@
 """The vector algebra: a vector is a pytree of float arrays, real or complex; a flat vector is one array.
 
 Methods are written against these few functions, so that the same lines serve one flat vector (the
-default), the user's own pytree (optax) and leaves that are spread over devices, of which sums alone are exchanged.
+default), the user's own pytree (optax) and sharded leaves, whose devices exchange only scalar sums.
 """
 
 import functools

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 import optax
 import pytest
@@ -172,6 +173,21 @@ def test_it_is_done_by_versions_that_were_tried_unless_forbidden(version, enviro
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert small_programs.is_allowed() == allowed
+
+
+def test_the_installed_jaxlib_is_one_that_was_tried():
+    """Otherwise the speed is gone without a word: try the new version, and move the bound in `small_programs.TRIED`."""
+    version = tuple(int(part) for part in jaxlib.__version__.split(".")[:2])
+    assert small_programs.TRIED[0] <= version <= small_programs.TRIED[1]
+
+
+def test_it_can_be_turned_off_from_python():
+    with small_programs.small_programs(False):
+        assert not small_programs.is_allowed()
+        result, marks = descent(rosenbrock, jnp.zeros(3), max_steps=3)
+        assert marks == 0
+    assert result.status == Status.MAX_STEPS
+    assert descent(rosenbrock, jnp.zeros(3), max_steps=3)[1] == 1
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
