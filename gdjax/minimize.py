@@ -179,7 +179,7 @@ def run(request: Request, services: Services, carry: Packed | None = None) -> Re
     problem = request.problem
     switches: Any = jax.config  # what is not known yet is infinite in a carry, which comes from the host at first
     strict = switches.jax_debug_nans or switches.jax_debug_infs or switches.jax_transfer_guard_host_to_device
-    whole = strict or problem.trips is not None or not on_one_device(arrays) or is_traced(arrays)
+    whole = strict or problem.unroll is not None or not on_one_device(arrays) or is_traced(arrays)
     if carry is None and are_idle(services) and whole:
         return descend(key, bool(services.get("keep_state")), arrays)
     header = dict(method=describe(request.method), maximize=problem.maximize, history=request.history)

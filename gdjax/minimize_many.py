@@ -14,7 +14,7 @@ from gdjax.jaxtools.packing import is_key, kind_of_key
 from gdjax.jaxtools.pytrees import Static, as_data, is_concrete, is_traceable, named_leaves, places
 from gdjax.jaxtools.scalar_kernels import in_loops
 from gdjax.many import chunks, one_by_one
-from gdjax.many.lanes import Program
+from gdjax.many.lanes import LaneProgram
 from gdjax.many.workers import Crew, plan
 from gdjax.methods.bfgs import BFGS
 from gdjax.request import Options, check_options, is_traced, prepare, require_concrete
@@ -103,7 +103,7 @@ def minimize_many(
         options["method"] = BFGS()
     key, arrays = prepare(loss, params, tuple(args_of_one), maximize=maximize, **options).split()
     kinds = tuple(kind_of_key(x) if is_key(x) else None for x in own)
-    program = Program(key, which_are_own(key, len(arrays), inputs), kinds)
+    program = LaneProgram(key, which_are_own(key, len(arrays), inputs), kinds)
     shared = [x for x, is_own in zip(arrays, program.batched, strict=True) if not is_own]
     given = [x for x in [*(x.leaf for x in inputs), *shared] if is_concrete(x) and isinstance(x, jax.Array)]
     devices = {device for x in given for device in x.devices()}
@@ -205,7 +205,7 @@ def which_are_own(key: Static, count: int, inputs: list[Input]) -> tuple[bool, .
     return tuple(i in own for i in range(count))
 
 
-def vmapped(program: Program, shared: list[Any], own: list[Any], batch_size: int) -> Result:
+def vmapped(program: LaneProgram, shared: list[Any], own: list[Any], batch_size: int) -> Result:
     """The same by JAX's transformations, ``batch_size`` at a time."""
     solve = lambda own: descend(program.key, False, program.arrays(own, shared))
     try:

@@ -91,7 +91,7 @@ def prepare(
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
     penalty = as_penalty(penalty, params)
     stop, method = dataclasses.replace(stop or Stop(), **given), as_method(method, penalty)
-    ways: Any = dict(spread=is_spread(params), trips=None if implicit else unrolled_trips(method, stop))
+    ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
     ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
     problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.

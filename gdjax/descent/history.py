@@ -89,7 +89,7 @@ class History:
         return int(self.size)
 
 
-class Record(NamedTuple):
+class HistoryBuffer(NamedTuple):
     """The history while it is written: row ``size`` is always the newest step, kept for good or not."""
 
     floats: jax.Array  # (capacity + 1, 3): value, gradient norm, step size
@@ -99,20 +99,20 @@ class Record(NamedTuple):
     newest: jax.Array  # whether row `size` holds a step beyond the kept ones
 
     @classmethod
-    def empty(cls, capacity: int, dtype: jnp.dtype) -> "Record":
+    def empty(cls, capacity: int, dtype: jnp.dtype) -> "HistoryBuffer":
         """No steps yet. ``capacity`` is even."""
         zero = jnp.asarray(0, jnp.int32)
         floats, counts = jnp.zeros((capacity + 1, 3), dtype), jnp.zeros((capacity + 1, 2), jnp.int32)
         return cls(floats, counts, zero, zero + 1, jnp.asarray(False))
 
-    def add(self, now: Progress, trip: Trip) -> "Record":
+    def add(self, now: Progress, trip: Trip) -> "HistoryBuffer":
         """Write the step of this trip, if it was accepted."""
         after, outcome = trip.after, trip.outcome
         row = jnp.stack([after.value, after.grad_norm, outcome.step_size.astype(after.value.dtype)])
         count = jnp.stack([now.steps, now.evals])
         return branch(outcome.accepted, lambda record: record.write(row, count), lambda record: record, self)
 
-    def write(self, row: jax.Array, count: jax.Array) -> "Record":
+    def write(self, row: jax.Array, count: jax.Array) -> "HistoryBuffer":
         """Write a row; keep it if its step is a multiple of the stride; thin out when all rows are kept."""
         floats, counts = with_row(self.floats, self.size, row), with_row(self.counts, self.size, count)
         keep = count[0] % self.stride == 0
@@ -127,7 +127,7 @@ class Record(NamedTuple):
         lost = full & (count[0] % stride != 0)
         floats = jnp.where(lost, with_row(floats, size, row), floats)
         counts = jnp.where(lost, with_row(counts, size, count), counts)
-        return Record(floats, counts, size, stride, ~keep | lost)
+        return HistoryBuffer(floats, counts, size, stride, ~keep | lost)
 
     @property
     def capacity(self) -> int:

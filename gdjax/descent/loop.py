@@ -9,7 +9,7 @@ import numpy as np
 
 from gdjax.descent import entrywise, progress, stopping, warm_start
 from gdjax.descent.given_gradient import review
-from gdjax.descent.history import Record
+from gdjax.descent.history import HistoryBuffer
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip
 from gdjax.descent.result import Result
@@ -32,7 +32,7 @@ class Carry(NamedTuple):
     best: Point  # the best point seen, if it is not the iterate
     first: Vector | None  # size of each entry of the gradient at first, for methods that end by themselves
     progress: Progress
-    record: Record | None  # the history, if wanted
+    record: HistoryBuffer | None  # the history, if wanted
     status: jax.Array
 
 
@@ -52,7 +52,7 @@ class Loop(NamedTuple):
     stop: Limits
     capacity: int  # of the history; 0 for none
     warm: Any = None  # state of the same method at the end of another descent, to begin with what it has learnt
-    trips: int | None = None  # see `run`
+    unroll: int | None = None  # see `run`
 
     def start(self) -> Carry:
         """Before the first evaluation, which happens in the loop as well."""
@@ -61,7 +61,7 @@ class Loop(NamedTuple):
             best=self.objective.blank,
             first=entrywise.begin(self.objective) if self.method.searches else None,
             progress=progress.begin(self.objective),
-            record=Record.empty(self.capacity, self.objective.dtype) if self.capacity else None,
+            record=HistoryBuffer.empty(self.capacity, self.objective.dtype) if self.capacity else None,
             status=jnp.asarray(Status.RUNNING, jnp.int32),
         )
         return vary(carry, self.objective.axes)
@@ -71,7 +71,7 @@ class Loop(NamedTuple):
         point = self.ask(carry.state)
         state, outcome = self.method.step(self.objective, carry.state, point)
         trip = Trip(carry.state.iterate, point, state.iterate, outcome)
-        if self.trips is not None:  # what only decides when to stop has no part in the derivative
+        if self.unroll is not None:  # what only decides when to stop has no part in the derivative
             trip = jax.lax.stop_gradient(trip)
         now = progress.advance(self.objective, self.stop.tol, carry.progress, trip)
         first, left = carry.first, None
@@ -107,12 +107,12 @@ class Loop(NamedTuple):
         return update_if(low | leaving, chosen, carry.best)
 
     def run(self, carry: Carry) -> Carry:
-        """Until a test fires; or at most ``trips``, in a loop of fixed length that has derivatives in reverse."""
-        if self.trips is None:
+        """Until a test fires; or at most ``unroll`` trips, in a loop of fixed length, which has reverse derivatives."""
+        if self.unroll is None:
             return self.compact(lambda c: while_loop(lambda c: c.status == Status.RUNNING, self.trip, c), carry)
         step = lambda c, _: (cond(c.status == Status.RUNNING, self.trip, lambda same: same, c), None)
         with as_written():
-            carry, _ = jax.lax.scan(step, carry, length=self.trips)
+            carry, _ = jax.lax.scan(step, carry, length=self.unroll)
         return carry._replace(status=jnp.where(carry.status == Status.RUNNING, Status.MAX_EVALS, carry.status))
 
     def compact(self, loop: Callable[[Any], Any], state: Any) -> Any:

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 
 from gdjax.jaxtools.pytrees import merge, pytree_dataclass, split
-from gdjax.jaxtools.traced_program import Program, intern_program
+from gdjax.jaxtools.traced_program import TracedProgram, intern_program
 
 
 @pytree_dataclass
 class Hoisted:
     """A traced function with the data that it closed over, and those it held as a pytree."""
 
-    program: Program  # a static leaf
+    program: TracedProgram  # a static leaf
     data: list[Any]  # traced
     own: list[Any]  # traced
 

@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, Literal, jaxpr_as_fun
 from gdjax.jaxtools.description import JIT, Same, but_for_numbers, by_bits, is_number, of_nested, sketch, takes_numbers
 
 
-class Program:
+class TracedProgram:
     """A traced function of arrays. Two of the same object are the same function of data and arguments."""
 
     def __init__(self, jaxpr: Jaxpr, out_tree: Any) -> None:
@@ -33,10 +33,10 @@ class Program:
         return self._rules
 
 
-_programs: weakref.WeakValueDictionary[Hashable, Program] = weakref.WeakValueDictionary()
+_programs: weakref.WeakValueDictionary[Hashable, TracedProgram] = weakref.WeakValueDictionary()
 
 
-def intern_program(function: Callable[..., Any], *arrays: Any) -> tuple[Program, list[Any]]:
+def intern_program(function: Callable[..., Any], *arrays: Any) -> tuple[TracedProgram, list[Any]]:
     """Trace ``function(*arrays)``: the program, shared with all that compute the same, and its data.
 
     The data are what it closes over: arrays, and those Python numbers that are operands like any other (not the
@@ -75,14 +75,16 @@ def count_variants(text: Hashable) -> None:
         _variants.popitem(last=False)
 
 
-def opened(closed: ClosedJaxpr, out_tree: Any, data: Sequence[Any], numbers: bool, arrays: Sequence[Any]) -> Program:
+def opened(
+    closed: ClosedJaxpr, out_tree: Any, data: Sequence[Any], numbers: bool, arrays: Sequence[Any]
+) -> TracedProgram:
     """The program with its data as arguments, in the order of its sketch."""
 
     def replay(data: Sequence[Any], *args: Any) -> list[Any]:
         rest = iter(data)
         return evaluate(closed, rest, numbers, args)
 
-    return Program(jax.make_jaxpr(replay)(list(data), *arrays).jaxpr, out_tree)
+    return TracedProgram(jax.make_jaxpr(replay)(list(data), *arrays).jaxpr, out_tree)
 
 
 def evaluate(closed: ClosedJaxpr, data: Iterator[Any], numbers: bool, args: Sequence[Any]) -> list[Any]:

@@ -19,7 +19,7 @@ from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import merge
 from gdjax.jaxtools.scalar_kernels import batched
-from gdjax.many.lanes import Program
+from gdjax.many.lanes import LaneProgram
 from gdjax.running.programs import make_loop
 
 # Ten variables by BFGS on an H100: 1.2 us a problem with 10 000 lanes, 0.74 with 100 000, 0.85 with a million.
@@ -30,7 +30,7 @@ TRIPS = 64  # of the first piece
 
 
 def solve(
-    program: Program, shared: list[Any], own: list[Any], ending: Callable[[], Status], batch_size: int | None
+    program: LaneProgram, shared: list[Any], own: list[Any], ending: Callable[[], Status], batch_size: int | None
 ) -> Result:
     """All results. ``own``: each problem's own arrays, along the first axis; ``ending``: a status that ends it all."""
     problems = own[0].shape[0]
@@ -69,7 +69,7 @@ def join(results: list[Result], problems: int) -> Result:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:problems], *results)
 
 
-def descend(program: Program, shared: list[Any], own: list[Any], ending: Callable[[], Status]) -> Result:
+def descend(program: LaneProgram, shared: list[Any], own: list[Any], ending: Callable[[], Status]) -> Result:
     """One chunk, piece by piece."""
     carry, trips, status = begin(program, shared, own), TRIPS, Status.RUNNING
     while status == Status.RUNNING:
@@ -83,20 +83,20 @@ def descend(program: Program, shared: list[Any], own: list[Any], ending: Callabl
     return answer(program, shared, own, carry, np.int32(status))
 
 
-def loop(program: Program, shared: list[Any], own: list[Any]) -> Loop:
+def loop(program: LaneProgram, shared: list[Any], own: list[Any]) -> Loop:
     """That of one problem, inside a trace."""
     return make_loop(merge(program.arrays(own, shared), program.key))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def begin(program: Program, shared: list[Any], own: list[Any]) -> Carry:
+def begin(program: LaneProgram, shared: list[Any], own: list[Any]) -> Carry:
     """Before the first evaluation."""
     return jax.vmap(lambda own: loop(program, shared, own).start())(own)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
 def advance(
-    program: Program, shared: list[Any], own: list[Any], carry: Carry, trips: Any
+    program: LaneProgram, shared: list[Any], own: list[Any], carry: Carry, trips: Any
 ) -> tuple[Carry, jax.Array, jax.Array]:
     """So many trips at most; how many were made, and whether a lane has not ended."""
     go_on = lambda own, carry: loop(program, shared, own).run_until(carry, Until(trips, NEVER, -jnp.inf))
@@ -106,7 +106,7 @@ def advance(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def answer(program: Program, shared: list[Any], own: list[Any], carry: Carry, status: Any) -> Result:
+def answer(program: LaneProgram, shared: list[Any], own: list[Any], carry: Carry, status: Any) -> Result:
     """The results; of descents that have not ended, with this status."""
     carry = carry._replace(status=jnp.where(carry.status == Status.RUNNING, status, carry.status))
     return jax.vmap(lambda own, carry: loop(program, shared, own).answer(carry))(own, carry)

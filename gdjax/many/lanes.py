@@ -66,7 +66,7 @@ class Report(NamedTuple):
     trips: jax.Array  # made in this call
 
 
-class Program(NamedTuple):
+class LaneProgram(NamedTuple):
     """A descent of one problem and which of its arrays are each problem's own; selects what is compiled."""
 
     key: Static  # of the request
@@ -116,7 +116,9 @@ def what_is_read(answer: Callable[..., Any], own: list[Any], carry: Any) -> Any:
 
 
 @remembered(static=1)
-def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders: Orders) -> tuple[Lanes, Log, Report]:
+def serve(
+    program: LaneProgram, shared: list[Any], lanes: Lanes, page: Page, orders: Orders
+) -> tuple[Lanes, Log, Report]:
     """Work on the lanes and the page until the orders say to come back."""
     start = jax.vmap(lambda own: program.start(own, shared))
     trip = jax.vmap(lambda own, carry: program.trip(own, shared, carry))
@@ -185,13 +187,13 @@ def serve(program: Program, shared: list[Any], lanes: Lanes, page: Page, orders:
 
 
 @remembered(static=1)
-def before(program: Program, shared: list[Any], own: list[Any]) -> tuple[Any, Any]:
+def before(program: LaneProgram, shared: list[Any], own: list[Any]) -> tuple[Any, Any]:
     """The carry and the result of one problem before its first evaluation: for their shapes."""
     carry = program.start(own, shared)
     return carry, program.answer(own, shared, carry)
 
 
-def shapes_of(program: Program, shared: list[Any], own: list[Any]) -> tuple[Any, Any]:
+def shapes_of(program: LaneProgram, shared: list[Any], own: list[Any]) -> tuple[Any, Any]:
     """Shapes and dtypes of what `before` returns, given the arrays of several problems."""
     one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in own]
     return before.eval_shape(program, shared, one)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
-from gdjax.many.lanes import Program
+from gdjax.many.lanes import LaneProgram
 from gdjax.running.driver import drive
 from gdjax.running.observers import Observer, Visit
 from gdjax.running.programs import WATCHED
@@ -27,7 +27,7 @@ class Ending(Observer):
         return None if status == Status.RUNNING else status
 
 
-def solve(program: Program, shared: list[Any], own: list[Any], ending: Callable[[], Status]) -> Result:
+def solve(program: LaneProgram, shared: list[Any], own: list[Any], ending: Callable[[], Status]) -> Result:
     """All results. ``own``: each problem's own arrays, along the first axis; ``ending``: a status that ends it all."""
     results = []
     for i in range(own[0].shape[0]):

@@ -15,7 +15,7 @@ from jax.dtypes import canonicalize_dtype
 from gdjax.descent.loop import NEVER
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.packing import Packed, unpack
-from gdjax.many.lanes import NONE, Lanes, Log, Orders, Page, Program, Report, idle, serve, shapes_of
+from gdjax.many.lanes import NONE, LaneProgram, Lanes, Log, Orders, Page, Report, idle, serve, shapes_of
 
 # What the lanes of a worker carry should stay well inside a core's cache of the second level (1 MB where this was
 # measured): Rosenbrock-10 by BFGS (1.4 kB a lane) or L-BFGS with 5 pairs costs a fifth more with 256 lanes than 128.
@@ -77,7 +77,7 @@ class Crew:
     """Workers on one set of problems; ``own`` are its arrays, the problems along their first axis."""
 
     def __init__(
-        self, program: Program, shared: list[Any], own: list[np.ndarray], ending: Callable[[], Status]
+        self, program: LaneProgram, shared: list[Any], own: list[np.ndarray], ending: Callable[[], Status]
     ) -> None:
         self.program, self.shared, self.own, self.ending = program, shared, own, ending
         self.problems = own[0].shape[0]

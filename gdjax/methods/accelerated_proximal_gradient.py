@@ -21,7 +21,7 @@ GROW = 1.2  # factor on the step after a restart, where the curvature may be ano
 MAX_TRIALS = 60  # rejected steps before the search has failed
 
 
-class AcceleratedState(NamedTuple):
+class AcceleratedProximalState(NamedTuple):
     """FISTA between two evaluations."""
 
     iterate: Point  # y, where the loss was evaluated
@@ -65,12 +65,14 @@ class AcceleratedProximalGradient(Method):
     def __post_init__(self) -> None:
         require("must be positive", self.learning_rate, lambda x: x > 0, "learning_rate")
 
-    def init(self, objective: Objective) -> AcceleratedState:
+    def init(self, objective: Objective) -> AcceleratedProximalState:
         """At the start."""
         zero, count, x = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32), objective.start
-        return AcceleratedState(objective.blank, x, x, x, zero, zero + 1, count, count)
+        return AcceleratedProximalState(objective.blank, x, x, x, zero, zero + 1, count, count)
 
-    def step(self, objective: Objective, state: AcceleratedState, point: Point) -> tuple[AcceleratedState, Outcome]:
+    def step(
+        self, objective: Objective, state: AcceleratedProximalState, point: Point
+    ) -> tuple[AcceleratedProximalState, Outcome]:
         """Accept the point, or shorten the step to it; then the next prox-gradient point and the momentum."""
         finite, keep = usable(point, state.iterate)
         dtype = objective.dtype
@@ -97,13 +99,13 @@ class AcceleratedProximalGradient(Method):
             base = base._replace(grad_norm=step_norm(base.x, base.grad, x_next, rate))
         trials = jnp.where(taken, 0, state.trials + 1)
         points = state.points + taken.astype(jnp.int32)
-        new = AcceleratedState(base, x, x_next, trial, rate, theta, points, trials)
+        new = AcceleratedProximalState(base, x, x_next, trial, rate, theta, points, trials)
         # A step that was shortened until rounding swallowed it leads nowhere.
         failed = ~taken & ((trials >= MAX_TRIALS) | jnp.all(pairs[0] == 0))
         return new, Outcome(taken & finite, state.rate, failed, 0.5 * gap / rate)
 
     def next_rate(
-        self, objective: Objective, state: AcceleratedState, point: Point, curvature: Scalar, taken: jax.Array
+        self, objective: Objective, state: AcceleratedProximalState, point: Point, curvature: Scalar, taken: jax.Array
     ) -> Scalar:
         """The step t: a probe, then what the probe found, then shortened when it must be."""
         if self.learning_rate is not None:

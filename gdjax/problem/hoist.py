@@ -9,7 +9,7 @@ import numpy as np
 
 from gdjax.jaxtools.hoisted import Hoisted, hoist_call
 from gdjax.jaxtools.pytrees import Static, as_data, merge, named_leaves, pytree_dataclass, split, static_field, widened
-from gdjax.jaxtools.traced_program import Program
+from gdjax.jaxtools.traced_program import TracedProgram
 from gdjax.penalties.base import has_value
 from gdjax.penalties.by_leaf import ByLeaf
 from gdjax.problem.problem import Problem, call_loss, check_grad, check_params
@@ -67,7 +67,7 @@ def note_numbers(error: Exception, problem: Problem) -> None:
 class HoistedPenalty:
     """A penalty of the user's, traced."""
 
-    programs: dict[str, Program]  # of prox, value and bounds, as far as it has them
+    programs: dict[str, TracedProgram]  # of prox, value and bounds, as far as it has them
     data: dict[str, list[Any]]  # of each; traced
     own: list[Any]  # the arrays of a penalty that is a pytree; traced
     structure: Static | None = static_field(None)  # the rest of one all of whose leaves are arrays

@@ -24,7 +24,7 @@ class Problem:
     maximize: bool
     penalty: Any = None
     spread: bool = static_field(False)  # whether params are in pieces on several devices
-    trips: int | None = static_field(None)  # unrolled: run so many and differentiate them; None: implicit
+    unroll: int | None = static_field(None)  # unrolled: run so many and differentiate them; None: implicit
     joint: bool = static_field(False)  # whether the loss gives its gradient, too: (value, (gradient, aux)), `Joint`
 
     @property

@@ -59,7 +59,7 @@ def make_loop(request: Request) -> Loop:
     if not isinstance(method, Optax):
         method = in_dtype(method, objective.dtype)
     limits = request.stop.resolve(objective, method.monotone, method.settles)
-    return Loop(objective, method, limits, request.history, request.warm, problem.trips)
+    return Loop(objective, method, limits, request.history, request.warm, problem.unroll)
 
 
 def in_dtype(method: Any, dtype: Any) -> Any:
@@ -85,7 +85,7 @@ def descend(key: Static, keep_state: bool, arrays: list[Any]) -> Result:
         return dataclasses.replace(loop.answer(carry), state=carry if keep_state else None)
 
     problem = lambda arrays: merge(arrays, key).problem
-    if problem(arrays).trips is not None:
+    if problem(arrays).unroll is not None:
         return solve(arrays)
     numbers = places(key, lambda request: request.problem.penalty)
     return differentiable(solve, lambda arrays: trace(problem(arrays), Flat.of), numbers)(arrays)
