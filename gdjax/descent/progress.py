@@ -61,6 +61,7 @@ class Progress(NamedTuple):
     stable_rate: Scalar  # step per gradient that this curvature allows, at most half the one measured
     predicted: Scalar  # decrease that is still to be had, as far as is known; inf if it is not
     promise: Scalar  # the same by the method's model, or the last secant, at the iterate; inf if it is not known
+    span: Scalar  # change of the value, to first order, if every parameter changed by its own size; 0 if not known
     stiffness: Scalar  # smallest |y| / |s| measured
     settled: jax.Array  # whether the step that would undo the gradient is within the rounding of x, as last measured
     nonfinite: jax.Array  # trials in a row, since the last accepted point, where the loss was not finite
@@ -93,6 +94,7 @@ def begin(objective: Objective) -> Progress:
         stable_rate=zero,
         predicted=inf,
         promise=inf,
+        span=zero,
         stiffness=inf,
         settled=jnp.asarray(False),
         nonfinite=count,
@@ -185,6 +187,7 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
         frozen=jnp.where(same, p.frozen + 1, jnp.where(accepted, 0, p.frozen)),
         predicted=jnp.minimum(predicted, jnp.where(product, jnp.inf, promise)),
         promise=jnp.full_like(f, jnp.inf) if silent else promise,
+        span=p.span if silent or outcome.span is None else jnp.where(accepted, outcome.span, p.span),
         settled=(p.settled & ~moved_on) | (False if outcome.settled is None else outcome.settled),
         nonfinite=jnp.where(accepted, 0, p.nonfinite + (refused & ~finite).astype(jnp.int32)),
     )

@@ -50,6 +50,7 @@ class Outcome(NamedTuple):
     extra_evals: jax.Array | int = 0  # evaluations that the method made by itself
     noise: Scalar | float = 0.0  # differences of the loss that the method took for noise
     secant: Secant | None = None  # of the step, if the method knows it; else the loop keeps vectors to find it
+    span: Scalar | None = None  # at the new iterate, sum |x_i g_i|: see `gdjax.descent.stopping`
     product: jax.Array | bool = False  # the trip was a Hessian product, not an evaluation
 
 

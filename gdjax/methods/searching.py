@@ -162,6 +162,7 @@ class Searching(Method):
             settled=figures.settled,
             noise=trial.noise,
             secant=secant,
+            span=figures.rounding / (8 * objective.eps),
         )
         return new, outcome
 

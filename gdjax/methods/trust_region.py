@@ -116,13 +116,14 @@ class TrustRegion(Method):
         )
 
     def inner_step(self, objective: Objective, state: TrustRegionState, hp: Vector) -> tuple[TrustRegionState, Outcome]:
-        """One conjugate gradient step; what the model promises so far is known then, if the radius does not end it."""
+        """One conjugate gradient step. What the model promises is known when the last is done, if within the radius."""
         inner, leaves, done = steihaug.advance(state.inner, state.diagonal, state.radius, hp)
         new = state._replace(inner=inner, wants_product=~done, at_boundary=leaves)
         no, zero = jnp.asarray(False), jnp.zeros((), objective.dtype)
-        promised = jnp.where(leaves & (inner.ry > 0), jnp.inf, inner.promised)
+        # (After the first it is the decrease along the gradient, which tells nothing of flat directions.)
+        promised = jnp.where(done & ~(leaves & (inner.ry > 0)), inner.promised, jnp.inf)
         return new, Outcome(
-            no, zero, no, predicted=promised, settled=state.settled, noise=zero, product=jnp.asarray(True)
+            no, zero, no, predicted=promised, settled=state.settled, noise=zero, span=zero, product=jnp.asarray(True)
         )
 
     def outer_step(
@@ -198,5 +199,6 @@ class TrustRegion(Method):
             predicted=left,
             settled=new.settled,
             noise=noise,
+            span=vector.abs_dot(iterate.x, iterate.grad).astype(dtype),
             product=jnp.asarray(False),
         )
