@@ -131,8 +131,8 @@ def step_too_small(f: Facts) -> str:
 def search_failed(f: Facts) -> str:
     """No step is acceptable."""
     why = (
-        "the gradient may be wrong (gdjax.check_gradient), the loss not smooth here, or its rounding too coarse"
-        f"{'' if f.double else ' (try float64)'}"
+        f"rounding hides what is left (scale parameters of very different sizes{'' if f.double else ', or try float64'}"
+        "), the loss is not smooth here, or the gradient is wrong (gdjax.check_gradient)"
     )
     return f"{f.after} no step lowers the loss as its gradient promises: {f.scale or f.domain or why}. {f.gradient}"
 

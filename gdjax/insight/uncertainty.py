@@ -35,6 +35,8 @@ from gdjax.vectors.layout import Flat
 
 MOST_DENSE = 2000  # unknowns up to which the whole covariance is formed: 2000^2 doubles are 32 MB
 ROWS = 40  # of the printed table
+# Standard errors between the point and the minimum: so few do not matter, and so many make it another estimate.
+NEAR, FAR = 0.1, 1.0
 
 
 @pytree_dataclass
@@ -45,6 +47,7 @@ class Uncertainty:
     standard_errors: Any  # like params (for a complex one se(real) + i se(imag)); with ``entries`` of shape (k,)
     estimates: jax.Array  # of the same entries, shape (k,)
     held: jax.Array  # which of them are at a bound, and were taken as known, shape (k,)
+    distance: jax.Array  # to the minimum as gradient and Hessian tell it, in standard errors, the largest of an entry
     names: tuple[str, ...] = static_field(())  # of the same entries
 
     @property
@@ -65,7 +68,12 @@ class Uncertainty:
         """Estimate, standard error and their ratio for each parameter."""
         if not is_concrete(self.covariance) or self.covariance.ndim != 2:
             return f"Uncertainty(covariance of shape {self.covariance.shape})"
-        held = np.asarray(self.held)
+        held, distance = np.asarray(self.held), float(self.distance)
+        if distance > FAR:
+            return (
+                f"No covariance: the minimum is {distance:.3g} standard errors away, as gradient and Hessian tell it. "
+                "Minimise with a smaller tol, or by TrustRegion(), which sees the curvature."
+            )
         if np.isnan(np.diagonal(self.covariance)[~held]).any():
             return (
                 "No covariance: the result is not a minimum (its gradient is more than ten times the tolerance), or "
@@ -80,6 +88,9 @@ class Uncertainty:
         rows += [f"and {len(self.names) - ROWS} more"] * (len(self.names) > ROWS)
         if held.any():
             rows.append("What is at its bound has no standard error; those of the others take it as known.")
+        if distance > NEAR:
+            remedy = "minimise with a smaller tol, or by TrustRegion()"
+            rows.append(f"The minimum is {distance:.2g} standard errors away: {remedy}.")
         return "\n".join(rows)
 
 
@@ -126,7 +137,9 @@ def uncertainty(
 
     Returns:
         An `Uncertainty`: covariance, standard errors like params, a table by ``print``. All NaN, as the table says,
-        where the result is no minimum: its gradient is beyond ten times the tolerance or H is not positive definite.
+        where the result is no minimum: its gradient is beyond ten times the tolerance, H is not positive definite, or
+        the Newton step, ``H^-1 g``, is longer than a standard error. (Gradients that are small in the units of a badly
+        scaled regression can be that far from the minimum.) From a tenth of one on the table says so.
 
     Raises:
         TypeError, ValueError: for arguments that are not what they must be, more than 2000 parameters without
@@ -163,7 +176,7 @@ def uncertainty(
     given: dict[str, Any] = dict(params=result.params, args=args, kwargs=kwargs or {}, grad=grad)
     problem = hoist(make_problem(loss, value_and_grad, bool(has_aux), maximize=result.maximized, **given))
     arrays, static = split((problem, is_stationary(result) & free_of_penalty, num_data, held))
-    covariance, estimates = _covariance(static, kind, chosen, arrays)
+    covariance, estimates, distance = _covariance(static, kind, chosen, arrays)
     errors = jnp.sqrt(jnp.diagonal(covariance))
     names = entry_names(result.params)
     return Uncertainty(
@@ -171,6 +184,7 @@ def uncertainty(
         layout.unravel(errors) if chosen is None else errors,
         estimates,
         held if chosen is None else held[jnp.asarray(chosen)],
+        distance,
         tuple(names) if chosen is None else tuple(names[i] for i in chosen),
     )
 
@@ -210,29 +224,36 @@ def constrained(result: Result, layout: Flat) -> tuple[jax.Array, jax.Array]:
 @remembered(static=3)
 def _covariance(
     static: Static, kind: str, chosen: tuple[int, ...] | None, arrays: list[Any]
-) -> tuple[jax.Array, jax.Array]:
-    """Covariance and values of the chosen entries."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Covariance and values of the chosen entries, and their distance from the minimum."""
     problem, stationary, num_data, held = merge(arrays, static)
     objective = trace(problem, Flat.of)
     x = objective.start
-    whole = products_at(objective, x)[1]
+    grad, whole = products_at(objective, x)
+    grad = jnp.where(held, 0, grad)
     product = lambda v: jnp.where(held, v, whole(jnp.where(held, 0, v)))  # as if what is held were apart
     free = jnp.sum(~held)
     if chosen is None:
         s, lower, definite = hessian_solve.cholesky(hessian_solve.matrix(product, x.size, x.dtype))
         inverse = jax.scipy.linalg.cho_solve((lower, True), jnp.diag(s)) * s[:, None]
         inverse = jnp.where(definite & stationary, (inverse + inverse.T) / 2, jnp.nan)
+        step = inverse @ grad
     else:
         index = jnp.asarray(chosen)
         unit = lambda i: (jnp.arange(x.size) == i).astype(x.dtype)
         inverse = jax.lax.map(lambda i: hessian_solve.solve(product, unit(i), stationary)[index], index)
+        step = hessian_solve.solve(product, grad, stationary)[index]
         inverse, x, held = (inverse + inverse.T) / 2, x[index], held[index]
     inverse = jnp.where(held[:, None] | held[None, :], jnp.nan, inverse)
     if kind == "least_squares":
         value = objective.evaluate(objective.start).value  # of what is minimised: a sum of squares, not its negative
         freedom = (jnp.asarray(num_data) - free).astype(x.dtype)
-        return inverse * (2 * value.astype(x.dtype) / freedom), x
-    return inverse if num_data is None else inverse / jnp.asarray(num_data).astype(x.dtype), x
+        covariance = inverse * (2 * value.astype(x.dtype) / freedom)
+    else:
+        covariance = inverse if num_data is None else inverse / jnp.asarray(num_data).astype(x.dtype)
+    errors = jnp.sqrt(jnp.diagonal(covariance))
+    distance = jnp.max(jnp.where(held | (step == 0), 0, jnp.abs(step) / errors), initial=0)
+    return jnp.where(distance > FAR, jnp.nan, covariance), x, distance
 
 
 def entry_names(params: Any) -> list[str]:

@@ -196,3 +196,27 @@ def test_a_penalty_that_draws_the_estimate_away_is_refused_with_the_reason(penal
     result = gdjax.minimize(squares, jnp.zeros(3), 1.0, penalty=penalty)
     with pytest.raises(ValueError, match="draws the estimate away from the minimum of the loss"):
         uncertainty(squares, result, 1.0)
+
+
+def test_a_point_far_from_the_minimum_in_standard_errors_has_none():
+    """Year and intercept of a raw regression: the gradient counts as zero where the loss is 1.75 of its minimum."""
+    rng = np.random.default_rng(5)
+    year, area = rng.integers(1990, 2024, 300).astype(float), rng.uniform(500, 4000, 300)
+    price = 1e5 + 150 * area + 2000 * (year - 2000) + 2e4 * rng.normal(size=300)
+    loss = lambda p, x, y: jnp.mean((p["b"] + x @ p["w"] - y) ** 2)
+    start, data = {"b": 0.0, "w": np.zeros(2)}, (np.column_stack([year, area]), price)
+    count = dict(kind="least_squares", num_data=300)
+    early = gdjax.minimize(loss, start, *data, tol=1e-3)
+    assert early.status == gdjax.Status.CONVERGED
+    found = gdjax.uncertainty(loss, early, *data, **count)
+    assert float(found.distance) > 1
+    assert np.isnan(found.covariance).all()
+    assert "standard errors away" in str(found)
+    right = gdjax.minimize(loss, start, *data, method=gdjax.TrustRegion())
+    assert right.status == gdjax.Status.CONVERGED
+    found = gdjax.uncertainty(loss, right, *data, **count)
+    assert float(found.distance) < 0.01
+    assert np.isfinite(found.covariance).all()
+    design = np.column_stack([np.ones(300), *data[0].T])
+    truth = np.linalg.lstsq(design, price)[0]
+    np.testing.assert_allclose([right.params["b"], *right.params["w"]], truth, rtol=1e-4)
