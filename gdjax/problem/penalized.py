@@ -30,11 +30,14 @@ class Composite:
     as_seen: Callable[[Vector], Vector] | None  # x as the loss sees it, if that is in half precision
 
     def into_domain(self, x: Vector, value: Scalar) -> Vector:
-        """x, or where g is infinite there (``value``) or not known the nearest point where it is finite."""
+        """x, or where g is infinite there (``value``) or not known the nearest point where it is finite.
+
+        Where g is 0, its least value, x is its own prox; a set's value allows for rounding, of which its prox is free.
+        """
         tiny = jnp.asarray(self.eps, vector.real_dtype(x))
         if not self.value_is_known:
             return self.prox(x, tiny)
-        return cond(jnp.isfinite(value), lambda: x, lambda: self.prox(x, tiny))
+        return cond(jnp.isfinite(value) & (value != 0), lambda: x, lambda: self.prox(x, tiny))
 
     def value_seen(self, x: Vector) -> Scalar:
         """g where the loss sees x, which is what the user gets; at x if rounding leads out of a set."""

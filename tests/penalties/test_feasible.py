@@ -7,7 +7,7 @@ import pytest
 
 import gdjax
 from gdjax import PANOC, AcceleratedProximalGradient, Backtracking, ProximalGradient
-from gdjax.penalties import L1, Box, BoxSection, Simplex, by_leaf
+from gdjax.penalties import L1, Box, BoxSection, Halfspace, L1Ball, L2Ball, Simplex, by_leaf
 
 CASES = [
     pytest.param(None, None, jnp.bfloat16, id="LBFGS"),
@@ -61,3 +61,20 @@ def test_the_bounds_of_slanted_sets_hold_in_half_precision(penalty):
     result = gdjax.minimize(plain, {"a": jnp.array([3, 0, 0], jnp.bfloat16)}, penalty=penalty, max_evals=60)
     assert (np.asarray(result.params["a"], np.float32) >= 0.1).all()
     np.testing.assert_allclose(np.sum(np.asarray(result.params["a"], np.float32)), 1, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "penalty", [L2Ball(1.0), L1Ball(1.0), Halfspace(np.ones(6), 0.1)], ids=["L2", "L1", "halfspace"]
+)
+def test_extrapolated_points_lie_in_the_set_too(penalty, x64):
+    """A set allows for rounding: points that far outside were lower than the answer, which never counted then."""
+    rng = np.random.default_rng(3)
+    features, dtype = rng.normal(size=(80, 6)), np.float64 if x64 else np.float32
+    target = features @ np.array([1, -2, 0, 0, 0.5, 0]) + 0.3 * rng.normal(size=80)
+    loss = lambda w, x, y: 0.5 * jnp.mean((x @ w - y) ** 2)
+    data = features.astype(dtype), target.astype(dtype)
+    method = AcceleratedProximalGradient()
+    result = gdjax.minimize(loss, np.zeros(6, dtype), *data, penalty=penalty, method=method, max_steps=60)
+    assert result.status == gdjax.Status.CONVERGED
+    outside = np.abs(np.asarray(penalty.prox(result.params, 1.0)) - np.asarray(result.params)).max()
+    assert outside <= 4 * np.finfo(dtype).eps
