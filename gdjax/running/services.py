@@ -28,17 +28,28 @@ class Services(TypedDict, total=False):
     A second Ctrl-C raises KeyboardInterrupt, and so does one that came too late for a descent of less than a second.
     Inside a trace, on arrays that several devices share, under `jax.debug_nans` and under `jax.transfer_guard`, a
     descent without services is one compiled call.
+
+    Args:
+        progress: show a live line (needs tqdm).
+        callback: a function that is called with the iterate, as `gdjax.iterate` yields it; True stops.
+        callback_every: call it at steps 0, n, 2 n, ... (default 1), or "best": with each new best point.
+        checkpoint: file to write, now and then and at the end, for `gdjax.resume`. A call that begins a descent writes
+            over what is there: where a script may be run again, resume if the file exists. A disk that refuses is
+            warned of (RuntimeWarning), tried again when it is time, and ends nothing.
+        checkpoint_seconds: between two writes (default 30), or 20 times what a write takes, if that is longer.
+        max_seconds: wall clock from the call on, compiling included.
+        escape_saddles: at rest, go on where the curvature is negative (see ``result.certificate``); no penalty.
+        keep_state: keep ``result.state``, for `gdjax.resume` and for a warm start, ``gdjax.minimize(loss, result)``.
     """
 
-    progress: bool  # show a live line (needs tqdm)
-    callback: Callable[[Result], Any] | None  # called with the iterate, as `gdjax.iterate` yields it; True stops
-    callback_every: int | str  # at steps 0, n, 2 n, ... (default 1), or "best": with each new best point
-    checkpoint: str | os.PathLike[str] | None  # file to write, now and then and at the end, for `gdjax.resume`; a
-    # disk that refuses is warned of (RuntimeWarning), tried again when it is time, and ends nothing
-    checkpoint_seconds: float  # between two writes (default 30), or 20 times what a write takes, if that is longer
-    max_seconds: float | None  # wall clock from the call on, compiling included
-    escape_saddles: bool  # at rest, go on where the curvature is negative (see `result.certificate`); no penalty
-    keep_state: bool  # result.state, for `gdjax.resume(result, ...)` and `gdjax.minimize(loss, result, ...)`
+    progress: bool
+    callback: Callable[[Result], Any] | None
+    callback_every: int | str
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_seconds: float
+    max_seconds: float | None
+    escape_saddles: bool
+    keep_state: bool
 
 
 def check(services: Services) -> None:
