@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
+from sklearn.datasets import load_diabetes, load_wine
 
 import gdjax
 from gdjax import Status, Stop
@@ -105,3 +107,48 @@ def test_a_kink_is_no_precision_floor(method):
     for start in (3.0, 5.0, -7.0):  # on the kink, far from the minimum
         result = gdjax.minimize(tent, jnp.array([start, start]), method=method, max_steps=2000)
         assert result.status in (Status.MAX_STEPS, Status.STALLED, Status.LINE_SEARCH_FAILED), result
+
+
+def standard_errors_off(result, features, target):
+    """How far a regression's coefficients are from the least-squares answer, in standard errors."""
+    design = np.column_stack([np.ones(len(target)), features])
+    answer, rss, _, _ = np.linalg.lstsq(design, target)
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * rss[0] / (len(target) - design.shape[1]))
+    found = np.concatenate([np.atleast_1d(result.params["b"]), result.params["w"]]).astype(float)
+    return np.abs((found - answer) / errors).max()
+
+
+def regression(features, target, **options):
+    loss = lambda p, x, y: jnp.mean((p["b"] + x @ p["w"] - y) ** 2)
+    start = {"b": np.zeros((), np.float32), "w": np.zeros(features.shape[1], np.float32)}
+    return gdjax.minimize(loss, start, features.astype(np.float32), target.astype(np.float32), **options)
+
+
+@pytest.mark.parametrize("data", ["diabetes", "wine"])
+def test_raw_columns_end_within_a_tenth_of_a_standard_error(data):
+    """The norm of the gradient was small 5 and 3 standard errors away: it hangs on the units of each parameter."""
+    if data == "diabetes":
+        features, target = load_diabetes(return_X_y=True, scaled=False)
+    else:
+        features, target = load_wine().data[:, :12], load_wine().data[:, 12]
+    for method in (gdjax.LBFGS(), gdjax.TrustRegion()):
+        result = regression(features, target, method=method)
+        assert result.converged, result
+        assert standard_errors_off(result, features, target) < 0.1, method
+
+
+def test_the_trust_region_knows_all_that_its_model_promises():
+    """Year and intercept nearly cancel each other: the first direction of the inner solve sees no valley."""
+    rng = np.random.default_rng(5)
+    year, area = rng.integers(1990, 2024, 300).astype(float), rng.uniform(500, 4000, 300)
+    price = 1e5 + 150 * area + 2000 * (year - 2000) + 2e4 * rng.normal(size=300)
+    features = np.column_stack([year, area])
+    result = regression(features, price, method=gdjax.TrustRegion())
+    assert result.converged, result
+    assert standard_errors_off(result, features, price) < 0.1
+
+
+@pytest.mark.float64
+def test_a_loss_that_falls_for_ever_is_not_converged_where_its_slope_is_small():
+    result = gdjax.minimize(lambda p: -jnp.log(p), 1.0, max_evals=800)
+    assert not result.converged, result
