@@ -31,8 +31,8 @@ class Stop:
             start, G the largest gradient norm seen at points no higher than that. As far as a model or the last step
             tells of the curvature, the decrease still promised, ``g'Hg / 2``, must not be above a tenth of
             ``tol max(|f|, tol min(1, f_0 - f))`` either. Nor the relative gradient,
-            ``sum |x_i g_i|``, above ``10 tol (|f| + min(1, |f_0|))``, which is free of the units of the parameters (for
-            methods with a line search or trust region). With a penalty |g| is the norm of a subgradient of the sum,
+            ``sum |x_i g_i|``, above ``3 sqrt(n) tol (|f| + min(1, |f_0|))``, which is free of the units of the n
+            parameters (for methods with a line search or trust region). With a penalty |g| is the norm of a subgradient of the sum,
             made of the last prox-gradient step (`gdjax.problem.penalized.stationarity`), the gradient itself where the
             penalty is 0; in a box that of (x - clip(x - t g)) / t; f is the sum. Default: max(1e-6, sqrt(eps)) with
             eps of the coarsest dtype among parameters and value: 1e-6 in float64, 3.5e-4 in float32, 0.09 in bfloat16.

@@ -22,9 +22,9 @@ from gdjax.vectors.vector import Scalar, Vector
 # The inner iteration's residual, in units of the gradient's norm, is at most this. On long valleys (FLETCHCR,
 # CHAINWOO, GENHUMPS) 0.3 takes a sixth fewer products than 0.1; from 0.5 the steps are too rough again.
 FORCING = 0.3
-# Products after which the model's promise is believed. The first shows the decrease along the gradient alone, nothing of
-# flat valleys: a regression on raw columns was called converged at 1.75 times its minimum. More cost evaluations where
-# the descent was done (waiting for the whole inner solve 25% on the development problems).
+# Products after which the model's promise is believed. The first shows the decrease along the gradient alone, nothing
+# of flat valleys: a regression on raw columns was called converged at 1.75 times its minimum. More cost evaluations
+# where the descent was done (waiting for the whole inner solve 25% on the development problems).
 TELLING = 10
 LONGER = 1000.0  # factor on a first radius whose step is lost in the rounding of the loss
 
