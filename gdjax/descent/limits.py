@@ -32,10 +32,11 @@ class Stop:
             tells of the curvature, the decrease still promised, ``g'Hg / 2``, must not be above a tenth of
             ``tol max(|f|, tol min(1, f_0 - f))`` either. Nor the relative gradient,
             ``sum |x_i g_i|``, above ``3 sqrt(n) tol (|f| + min(1, |f_0|))``, which is free of the units of the n
-            parameters (for methods with a line search or trust region). With a penalty |g| is the norm of a subgradient of the sum,
-            made of the last prox-gradient step (`gdjax.problem.penalized.stationarity`), the gradient itself where the
-            penalty is 0; in a box that of (x - clip(x - t g)) / t; f is the sum. Default: max(1e-6, sqrt(eps)) with
-            eps of the coarsest dtype among parameters and value: 1e-6 in float64, 3.5e-4 in float32, 0.09 in bfloat16.
+            parameters (for methods with a line search or trust region). With a penalty |g| is the norm of a subgradient
+            of the sum, made of the last prox-gradient step (`gdjax.problem.penalized.stationarity`), the gradient
+            itself where the penalty is 0; in a box that of (x - clip(x - t g)) / t; f is the sum. Default: max(1e-6,
+            sqrt(eps)) with eps of the coarsest dtype among parameters and value: 1e-6 in float64, 3.5e-4 in float32,
+            0.09 in bfloat16.
         decrease: stop when the value changes by no more than this share of itself in one step (SMALL_DECREASE).
         step: stop when the parameters change by no more than this share of their largest entry (SMALL_STEP).
         target: stop as soon as the value is at or beyond this (TARGET_REACHED). The gradient test stays on
