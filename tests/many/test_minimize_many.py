@@ -15,8 +15,9 @@ import pytest
 from problems import CompileCounter, rosenbrock
 
 import gdjax
-from gdjax import BFGS, LBFGS, GradientDescent, Status, Stop, minimize_many
+from gdjax import BFGS, LBFGS, GradientDescent, Status, Stop
 from gdjax.many import workers
+from gdjax.minimize_many import DENSE
 
 MODES = [True]  # the numbers of a lane are compared to rounding
 
@@ -113,7 +114,7 @@ def test_in_axes_as_in_vmap(starts, centers, in_axes):
 
 
 def test_the_default_method_is_bfgs_for_few_parameters_and_that_of_minimize_for_many():
-    for count, method in ((5, BFGS()), (minimize_many.DENSE + 8, LBFGS())):
+    for count, method in ((5, BFGS()), (DENSE + 8, LBFGS())):
         starts = np.linspace(-1, 1, 2 * count).reshape(2, count)
         result = gdjax.minimize_many(rosenbrock, starts, max_evals=12)
         want = gdjax.minimize(rosenbrock, starts[0], method=method, max_evals=12)

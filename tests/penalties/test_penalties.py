@@ -157,7 +157,7 @@ def test_entries_left_out_have_no_penalty_and_unknown_ones_are_named():
     z = penalty.prox(x, 1.0)
     assert [float(leaf[0]) for leaf in (z["w"], z["b"]["c"], z["b"]["d"])] == [3, 2, 0]
     assert float(penalty.bounds(x)[0]["w"][0]) == -np.inf
-    with pytest.raises(ValueError, match="params has no entry 'v'"):
+    with pytest.raises(ValueError, match="penalty has an entry 'v', params has not"):
         by_leaf({"v": NonNegative()}).prox(x, 1.0)
 
 
@@ -207,7 +207,7 @@ def test_large_equal_numbers_keep_the_scale_of_the_simplex():
         (lambda: L2Ball(-1.0), ValueError, "radius must be positive"),
         (lambda: AffineSet(np.ones((2, 3)), np.array([1.0, 2.0])), ValueError, "no x satisfies"),
         (lambda: AffineSet(np.ones(3), np.ones(1)), ValueError, "must have shapes"),
-        (lambda: by_leaf({"w": L1}), TypeError, "pytree of penalties and None"),
+        (lambda: by_leaf({"w": L1}), TypeError, "pytree of penalties holds penalties and None"),
         (lambda: Box(np.zeros(3)).prox(jnp.zeros(2), 1.0), ValueError, "lower has shape"),
         (lambda: L1({"a": 1.0}).prox({"b": jnp.zeros(2)}, 1.0), ValueError, "strength must be a number, an array or"),
         (lambda: NuclearNorm(1.0).prox(jnp.zeros(3), 1.0), ValueError, "needs matrices"),

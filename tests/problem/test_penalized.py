@@ -132,7 +132,7 @@ def test_a_step_that_is_far_too_long_does_not_look_like_a_minimum(method, x64):
 def test_maximize_subtracts_the_penalty(x64):
     top = gdjax.maximize(lambda x, goal: -bowl(x, goal), start(x64), data(x64), penalty=L1(2.0))
     assert top.status == Status.CONVERGED
-    np.testing.assert_allclose(top.params, solution(2.0), atol=2e-3)
+    np.testing.assert_allclose(top.params, solution(2.0), atol=1e-5 if x64 else 3e-3)  # as above
     np.testing.assert_allclose(top.value, top.loss_value - top.penalty_value, rtol=1e-6)
 
 
@@ -151,7 +151,7 @@ def test_penalties_of_other_classes_are_other_programs():
     ridge = gdjax.minimize(bowl, start(False), data(False), penalty=SquaredL2(2.0))
     lasso = gdjax.minimize(bowl, start(False), data(False), penalty=L1(2.0))
     np.testing.assert_allclose(ridge.params, [1.0, 0.12, -10 / 12], atol=2e-3)
-    np.testing.assert_allclose(lasso.params, solution(2.0), atol=2e-3)
+    np.testing.assert_allclose(lasso.params, solution(2.0), atol=3e-3)  # the slope's tolerance is 2.4e-3, as above
 
 
 class Own:
