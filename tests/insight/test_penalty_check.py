@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_penalties import FUNCTIONS, SETS
+from penalty_cases import FUNCTIONS, SETS
 
 import gdjax
 from gdjax import Status
