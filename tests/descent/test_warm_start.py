@@ -65,7 +65,7 @@ def test_inside_jit_and_vmap():
     ("method", "start", "message"),
     [
         (LBFGS(memory=4), START, r"pairs has shape \(6, 12\) and dtype float\d\d there, \(8, 12\)"),
-        (BFGS(), START, "it has .*pairs where .*h is needed"),
+        (BFGS(), START, "it has .*pairs where .*j is needed"),
         (optax.adam(0.1), START, "its state is a SearchState, that of the method a OptaxState"),
     ],
     ids=["memory", "method", "kind"],
