@@ -3,6 +3,7 @@
 A method of this kind says how it learns from a step and what direction follows; nothing else.
 """
 
+import abc
 import functools
 from typing import Any, ClassVar, NamedTuple
 
@@ -107,21 +108,21 @@ class Searching(Method):
     leafwise: ClassVar[bool] = True
     models: ClassVar[bool] = False  # whether d = -H g, so that -d'g / 2 is the decrease that a model H promises
 
+    @abc.abstractmethod
     def empty(self, objective: Objective) -> Any:
         """What is remembered before the first step."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def learn(self, memory: Any, move: Move) -> tuple[Any, Vector, Scalar]:
         """From a step: the new memory, the new direction, and the first alpha (NaN: nothing is known)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def forget(self, memory: Any) -> Any:
         """The memory with which to begin anew."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def has_learnt(self, memory: Any) -> jax.Array:
         """Whether the direction is another than after `forget`."""
-        raise NotImplementedError
 
     def reference(self, memory: Any, lowest: Scalar) -> Scalar:
         """The value that a search compares with, given the lowest seen: more, to let the loss rise for a while."""

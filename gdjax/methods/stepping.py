@@ -3,6 +3,7 @@
 A method of this kind says what it remembers and what displacement follows from a point; nothing else.
 """
 
+import abc
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -40,9 +41,9 @@ class Stepping(Method):
         """What is remembered before the start, x, is evaluated: a pytree of arrays, or None."""
         return None
 
+    @abc.abstractmethod
     def advance(self, memory: Any, point: Point) -> tuple[Any, Vector]:
         """From the point just evaluated (``point.x``, ``value``, ``grad``): the new memory, and the displacement s."""
-        raise NotImplementedError
 
     def learnt(self, old: SteppingState) -> dict[str, Any]:
         """The memory."""
