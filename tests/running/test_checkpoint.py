@@ -76,13 +76,14 @@ def test_killed_again_and_again_it_comes_to_the_bitwise_same_result(tmp_path):
 def test_a_kill_while_writing_leaves_a_whole_file(tmp_path):
     path, script = tmp_path / "big.npz", tmp_path / "script.py"
     script.write_text(
-        "import sys, pathlib, numpy as np\nfrom gdjax import checkpoint\npath = pathlib.Path(sys.argv[1])\n"
+        "import sys, pathlib, numpy as np\nfrom gdjax.running import checkpoint\npath = pathlib.Path(sys.argv[1])\n"
         "for i in range(10**9): checkpoint.write(path, dict(i=i), [np.full(300_000, i)])\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(gdjax.__file__).parent.parent)}
     for seed in range(4):
         process = subprocess.Popen([sys.executable, script, path], env=environment)
         while not path.exists():
+            assert process.poll() is None
             time.sleep(0.01)
         time.sleep(0.05 + 0.1 * random.Random(seed).random())
         process.kill()
