@@ -175,7 +175,10 @@ def test_many_fits_are_those_of_vmap(double):
     result, same = example.fit_all(responses), example.fit_all_by_vmap(responses)
     assert np.mean(result.status == same.status) > 0.99  # near the limit rounding decides
     np.testing.assert_allclose(result.value, same.value, atol=1e-4)
-    assert np.mean(result.status == Status.CONVERGED) > 0.98
+    # The others have no minimum: they flatten for ever, and are on their way to a straight line.
+    done = np.asarray(result.status == Status.CONVERGED)
+    assert np.mean(done) > 0.97
+    assert (np.abs(result.params["low"])[~done] > 10).all()
     assert set(np.unique(result.status)) <= {Status.CONVERGED, Status.MAX_EVALS}
     assert int(result.num_evals.max()) > 10 * np.median(result.num_evals)
 
