@@ -18,6 +18,7 @@ from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.methods.base import Method
 from gdjax.methods.choice import with_penalty
 from gdjax.methods.closures import hoist_method
+from gdjax.methods.hyperparameters import with_floats
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.optax import Optax
 from gdjax.problem.hoist import hoist
@@ -90,7 +91,7 @@ def prepare(
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
     penalty = as_penalty(penalty, params)
-    stop, method = dataclasses.replace(stop or Stop(), **given), as_method(method, penalty)
+    stop, method = dataclasses.replace(stop or Stop(), **given), with_floats(as_method(method, penalty))
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
     ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
     problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)

@@ -14,8 +14,8 @@ from gdjax.descent.stopping import at_rest
 from gdjax.insight.curvature import PRODUCTS, Curvature, Eigenpair, along, measure, unravel
 from gdjax.jaxtools.pytrees import split
 from gdjax.problem.hoist import hoist
-from gdjax.problem.objective import NOISE
 from gdjax.problem.problem import Problem, make_problem
+from gdjax.problem.scalars import NOISE
 
 SLACK = 10.0  # a gradient within this factor of the tolerance counts as zero here, as at the precision floor
 TRIALS = 17  # points to each side on which the loss is followed, over four decades

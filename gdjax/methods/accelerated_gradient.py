@@ -92,11 +92,10 @@ class AcceleratedGradient(Method):
         taken = keep & (accepted | first)
         iterate, x = vector.where(taken, (point, state.descended), (state.iterate, state.x))
 
-        dtype = objective.dtype
-        gg = vector.dot(iterate.grad, iterate.grad).astype(dtype)
-        initial = jax.lax.rsqrt(jnp.maximum(gg, 1)) if self.initial is None else jnp.asarray(self.initial).astype(dtype)
+        gg = objective.dot(iterate.grad, iterate.grad)
+        initial = jax.lax.rsqrt(jnp.maximum(gg, 1)) if self.initial is None else self.initial
         probing = state.probing & (first | (finite & (smoothness < FAR_TOO_SHORT)))
-        longer = jnp.where(probing & ~first, 10, jnp.asarray(self.grow).astype(dtype))
+        longer = jnp.where(probing & ~first, 10, self.grow)
         factor = jnp.where(taken, longer, jnp.where(finite, CUT / jnp.clip(smoothness, CUT, 10 * CUT), 0.1))
         rate = jnp.where(first, initial, state.rate * factor)
 
@@ -115,8 +114,8 @@ def lipschitz(objective: Objective, before: Point, after: Point) -> Scalar:
     """Curvature L between two points: the co-coercivity of convex losses, |y| / |s| where it says nothing."""
     s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
     pairs = (s, before.grad), (s, after.grad), (s, s), (y, y)
-    slope, slope_after, ss, yy = (z.astype(objective.dtype) for z in vector.dots(*pairs))
-    noise = 10 * objective.noise(before.value)
+    slope, slope_after, ss, yy = objective.dots(*pairs)
+    noise = objective.blur(before.value)
     value = denoise(before.value, slope, jnp.ones_like(slope), after.value, slope_after, noise)
     bregman = before.value - value + slope_after
     convex, known = bregman > 0, (ss > 0) & (yy > 0)

@@ -75,7 +75,6 @@ class AcceleratedProximalGradient(Method):
     ) -> tuple[AcceleratedProximalState, Outcome]:
         """Accept the point, or shorten the step to it; then the next prox-gradient point and the momentum."""
         finite, keep = usable(point, state.iterate)
-        dtype = objective.dtype
         first = state.iterate.is_blank
         curvature = steepness(objective, state.iterate, point)
         fits = state.rate * curvature <= 1.0 + 1e-6
@@ -89,7 +88,7 @@ class AcceleratedProximalGradient(Method):
 
         x_next = prox_gradient(objective, base, rate)
         pairs = (vector.subtract(base.x, x_next), vector.subtract(x_next, x))
-        gap, turn = (v.astype(dtype) for v in vector.dots((pairs[0], pairs[0]), pairs))
+        gap, turn = objective.dots((pairs[0], pairs[0]), pairs)
         # Momentum would carry a shortened step out of the domain of the loss again.
         theta = jnp.where((turn > 0) | (state.points == 0) | ~finite, 1, theta)
         beta = (theta - 1) / momentum(theta)
@@ -109,8 +108,8 @@ class AcceleratedProximalGradient(Method):
     ) -> Scalar:
         """The step t: a probe, then what the probe found, then shortened when it must be."""
         if self.learning_rate is not None:
-            return jnp.asarray(self.learning_rate).astype(objective.dtype)
-        gg, xx = (v.astype(objective.dtype) for v in vector.dots((point.grad, point.grad), (point.x, point.x)))
+            return jnp.asarray(self.learning_rate)
+        gg, xx = objective.dots((point.grad, point.grad), (point.x, point.x))
         found = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), jnp.inf)
         found = jnp.clip(found, 0.1 * state.rate, LEAP * state.rate)
         # Where the loss shows less than a tenth of the curvature that the step allows for. No more than tenfold at

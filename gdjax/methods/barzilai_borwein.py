@@ -74,10 +74,10 @@ class SecantDescent(Searching):
 
     def learn(self, memory: Steps, move: Move) -> tuple[Steps, Vector, Scalar]:
         """The next step from the last two gradients."""
-        dtype, (ss, sy, yy) = move.slope.dtype, (move.secant.ss, move.secant.sy, move.secant.yy)
+        ss, sy, yy = move.secant.ss, move.secant.sy, move.secant.yy
         shorts, first = piecewise(first_trial)(memory.short, memory.steps, move.step_size, ss, sy, yy)
 
-        eta, value = jnp.asarray(self.rule.memory).astype(dtype), move.after.value
+        eta, value = self.rule.memory, move.after.value
         weight = jnp.where(memory.steps > 0, eta * memory.weight + 1, 1)
         mean = jnp.where(memory.steps > 0, (eta * memory.weight * memory.reference + value) / weight, value)
         return Steps(shorts, mean, weight, memory.steps + 1), vector.negative(move.after.grad), first

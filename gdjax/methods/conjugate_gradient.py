@@ -63,8 +63,8 @@ class ConjugateGradient(Searching):
         y = vector.subtract(g, move.before.grad)
         dy, yg, yy, gd, dd, gg = (z.astype(dtype) for z in vector.dots((d, y), (y, g), (y, y), (g, d), (d, d), (g, g)))
         conjugate = (move.step_size > 0) & (dy > 0) & (memory.steps < self.restart * vector.size(g))
-        theta, (dy, dd) = jnp.asarray(self.theta).astype(dtype), vector.where(conjugate, (dy, dd), (1, 1))
-        beta = (yg - theta * (yy / dy) * gd) / dy
+        dy, dd = vector.where(conjugate, (dy, dd), (1, 1))
+        beta = (yg - self.theta * (yy / dy) * gd) / dy
         beta = jnp.where(conjugate, jnp.maximum(beta, LOWER_BOUND * move.slope / dd), 0)
         direction = vector.add_scaled(vector.negative(g), beta, d)
         slope = -gg + beta * gd

@@ -155,9 +155,8 @@ class GradientDescent(Method):
         """The uphill vector of the coming step, and the velocity m."""
         if self.momentum is None:
             return grad, grad
-        momentum = jnp.asarray(self.momentum)
-        velocity = vector.add_scaled(grad, momentum, velocity)
-        return (vector.add_scaled(grad, momentum, velocity) if self.nesterov else velocity), velocity
+        velocity = vector.add_scaled(grad, self.momentum, velocity)
+        return (vector.add_scaled(grad, self.momentum, velocity) if self.nesterov else velocity), velocity
 
 
 class SearchingDescent(Searching):
@@ -176,8 +175,7 @@ class SearchingDescent(Searching):
         uphill, velocity = self.method.ahead(velocity, move.after.grad)
         descends = vector.dot(uphill, move.after.grad) > 0
         uphill, velocity = vector.where(descends, (uphill, velocity), (move.after.grad, move.after.grad))
-        initial, grow = (jnp.asarray(x).astype(move.slope.dtype) for x in (self.rule.initial, self.rule.grow))
-        first = jnp.where(move.step_size > 0, grow * move.step_size, initial)
+        first = jnp.where(move.step_size > 0, self.rule.grow * move.step_size, self.rule.initial)
         return (velocity, steps + 1), vector.negative(uphill), first
 
     def forget(self, memory: tuple[Vector, jax.Array]) -> tuple[Vector, jax.Array]:

@@ -106,16 +106,14 @@ class PANOC(Method):
 
     def at_candidate(self, objective: Objective, state: PANOCState, w: Point) -> tuple[PANOCState, Outcome]:
         """Take the candidate if the envelope falls; else one nearer to z; in the end z."""
-        dtype = objective.dtype
         first = state.gamma == 0
         finite, _ = usable(w, state.base.point)
-        gg, xx = (v.astype(dtype) for v in vector.dots((w.grad, w.grad), (w.x, w.x)))
+        gg, xx = objective.dots((w.grad, w.grad), (w.x, w.x))
         gamma = jnp.where(first, probe(gg, xx, w.smooth), state.gamma)
         candidate = envelope(objective, w, gamma)
         base, x = state.base, state.base.point
         rise, slope, ss = change(objective, x, w)
-        squares = vector.dots((base.slope, base.slope), (candidate.slope, candidate.slope))
-        before, after = (v.astype(dtype) for v in squares)
+        before, after = objective.dots((base.slope, base.slope), (candidate.slope, candidate.slope))
         sure = 0.5 * BETA * (1 - ALPHA) * gamma * before
         fall = (base.envelope - x.smooth) - (candidate.envelope - w.smooth) - rise - sure
         # Where penalties differ by rounding, the residual must fall.
@@ -137,7 +135,7 @@ class PANOC(Method):
             gamma=gamma,
             tau=tau,
         )
-        return new, Outcome(first & finite, gamma, jnp.asarray(False), promise(new))
+        return new, Outcome(first & finite, gamma, jnp.asarray(False), promise(objective, new))
 
     def at_z(self, objective: Objective, state: PANOCState, z: Point) -> tuple[PANOCState, Outcome]:
         """Take z as the new iterate if the step gamma was short enough, and turn; else shorten it."""
@@ -166,7 +164,7 @@ class PANOC(Method):
         new = branch(taken, lambda state: self.turn(objective, state, z, other, gamma), lambda _: again, state)
         # A step so short that rounding swallows it leads nowhere, if no candidate does.
         failed = (~taken & (new.trials >= MAX_TRIALS)) | ((dd == 0) & ~probe & (state.tau == 0))
-        return new, Outcome(taken, state.gamma, failed, promise(new))
+        return new, Outcome(taken, state.gamma, failed, promise(objective, new))
 
     def turn(self, objective: Objective, state: PANOCState, z: Point, ahead: Base, gamma: Scalar) -> PANOCState:
         """From x to z, which is the next x unless a candidate is better: learn from both steps, then a candidate."""
@@ -198,7 +196,7 @@ def envelope(objective: Objective, point: Point, gamma: Scalar) -> Base:
     assert composite is not None
     z = composite.descend(point.x, point.grad, gamma)
     d = vector.subtract(z, point.x)
-    slope, dd = (v.astype(objective.dtype) for v in vector.dots((d, point.grad), (d, d)))
+    slope, dd = objective.dots((d, point.grad), (d, d))
     slopes = slope_of(point.x, point.grad, z, gamma)
     return Base(point, z, point.smooth + slope + 0.5 * dd / gamma + composite.value(z), slopes)
 
@@ -211,8 +209,8 @@ def candidate_at(objective: Objective, base: Base, direction: jax.Array, tau: Sc
     return composite.into_domain(candidate, composite.value(candidate))
 
 
-def promise(state: PANOCState) -> Scalar:
+def promise(objective: Objective, state: PANOCState) -> Scalar:
     """Decrease that the model promises: at least that of a proximal gradient step, if gamma is short enough."""
     slope, gamma = state.base.slope, state.gamma
-    along, square = (v.astype(gamma.dtype) for v in vector.dots((slope, state.direction), (slope, slope)))
+    along, square = objective.dots((slope, state.direction), (slope, slope))
     return 0.5 * jnp.maximum(-along, gamma * square)

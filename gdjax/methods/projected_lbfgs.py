@@ -22,7 +22,6 @@ from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar
 
-NOISE = 1e-10  # share of the value that the search takes for noise, as in `searching`
 DECREASE = 1e-4  # Armijo's constant (Nocedal & Wright)
 GROW = 10.0  # factor on the step where the loss has shown no curvature, as in `searching`
 SLACK = 32.0  # roundings of the parameters within which the minimum is found, as in `progress`
@@ -93,12 +92,12 @@ class ProjectedLBFGS(Method):
     def step(self, objective: Objective, state: ProjectedState, point: Point) -> tuple[ProjectedState, Outcome]:
         """Take the point and turn; or try a shorter step; or begin anew."""
         finite, keep = usable(point, state.iterate)
-        before, alpha, dtype = state.iterate, state.step_size, objective.dtype
+        before, alpha = state.iterate, state.step_size
         first = before.is_blank
         s = point.x - before.x
-        slope, slope_after = (v.astype(dtype) for v in vector.dots((s, before.grad), (s, point.grad)))
-        noise = max(NOISE, 8 * objective.eps) * jnp.abs(before.value) + state.rounding
-        one = jnp.ones((), dtype)
+        slope, slope_after = objective.dots((s, before.grad), (s, point.grad))
+        noise = objective.search_noise(before.value) + state.rounding
+        one = jnp.ones_like(slope)
         value = denoise(before.value, slope, one, jnp.where(finite, point.value, jnp.inf), slope_after, noise)
         falls = (slope < 0) & (value <= before.value + DECREASE * slope)
         taken = keep & (first | falls)
@@ -109,14 +108,14 @@ class ProjectedLBFGS(Method):
         failed = ~taken & spent & ~anew
         state = state._replace(blocked=state.blocked | ~finite)
         again = state._replace(step_size=shorter, trials=state.trials + 1)
-        again = again._replace(trial=clip(objective, before.x + shorter.astype(s.dtype) * state.direction))
+        again = again._replace(trial=clip(objective, vector.add_scaled(before.x, shorter, state.direction)))
         new = branch(
             taken | anew,
             lambda state: self.turn(objective, state, vector.where(anew, before, point), anew),
             lambda _: again,
             state,
         )
-        return new, Outcome(finite & taken, alpha, failed, promise(new), settled=settled(objective, new))
+        return new, Outcome(finite & taken, alpha, failed, promise(objective, new), settled=settled(objective, new))
 
     def turn(self, objective: Objective, state: ProjectedState, point: Point, anew: jax.Array) -> ProjectedState:
         """From the new iterate (the old one, to begin anew): learn from the step, then a direction."""
@@ -131,9 +130,9 @@ class ProjectedLBFGS(Method):
         pairs = pairs._replace(theta=scale)
         direction, norm = descend(objective, pairs, units, point, state.blocked & ~anew)
         grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
-        alpha = jnp.where(good | first | anew, 1, grown).astype(dtype)
-        rounding = 8 * objective.eps * vector.abs_dot(point.x, point.grad).astype(dtype)
-        trial = clip(objective, point.x + alpha.astype(direction.dtype) * direction)
+        alpha = jnp.where(good | first | anew, 1, grown)
+        rounding = objective.rounding(point.x, point.grad)
+        trial = clip(objective, vector.add_scaled(point.x, alpha, direction))
         point = point._replace(grad_norm=norm)
         count = jnp.zeros_like(state.trials)
         scaled = state.scaled | anew
@@ -171,9 +170,9 @@ def length_of(g: jax.Array) -> jax.Array:
     return jnp.where(largest > 0, unit * vector.root(vector.dot(g / unit, g / unit)), 1)
 
 
-def promise(state: ProjectedState) -> Scalar:
+def promise(objective: Objective, state: ProjectedState) -> Scalar:
     """Decrease that a quadratic model promises along d; 0 if the rounding of x alone changes the loss by more."""
-    decrease = -0.5 * vector.dot(state.iterate.grad, state.direction).astype(state.rounding.dtype)
+    decrease = -0.5 * objective.dot(state.iterate.grad, state.direction)
     return jnp.where(decrease <= state.rounding, 0, decrease)
 
 

@@ -24,7 +24,6 @@ from gdjax.vectors.vector import Scalar, Vector
 
 Q, R = 1.5, 0.75  # the authors' recommendation: steps never shorter than Malitsky and Mishchenko's
 PROBE = 1e-2  # length of the first trial step in units of 1 + |x|, or |f| / |g|: it only measures the curvature
-NOISE = 1e-10  # share of the value that is taken for noise, as in `searching`
 LEAP = 10.0  # factor on a step so short that the loss shows no curvature
 ROUNDED = 0.05  # a change of the gradient by so large a share is no rounding, in half precision neither
 BLURRED = 10.0  # noises by which the loss may seem to change in a step too short to change it
@@ -120,7 +119,7 @@ class ProximalGradient(Method):
         count = state.points + ((keep & ~blind).astype(jnp.int32) if adaptive else 1)
         new = ProximalState(iterate, trial, rate, jnp.where(keep, before, state.rate_before), count)
         d = vector.subtract(iterate.x, trial)
-        left = jnp.where(blind, jnp.inf, 0.5 * vector.dot(d, d).astype(objective.dtype) / rate)
+        left = jnp.where(blind, jnp.inf, 0.5 * objective.dot(d, d) / rate)
         # A second step that moves nothing leads nowhere: at a corner the first has told that the point is stationary.
         again = jnp.all(d == 0) & jnp.all(point.x == state.iterate.x)
         return new, Outcome(finite, state.rate, adaptive & again, left)
@@ -139,24 +138,23 @@ class ProximalGradient(Method):
     ) -> tuple[ProximalState, Outcome]:
         """Backtracking: one trial."""
         finite, keep = usable(point, state.iterate)
-        before, dtype = state.iterate, objective.dtype
+        before = state.iterate
         first = before.is_blank
         rise, slope, dd = change(objective, before, point)
         penalty = parts(before, point)[2]
         sure = dd / jnp.where(first, 1, state.rate)
         promised = jnp.minimum(slope + penalty, -sure)  # the prox says so; the difference of two penalties is rounded
         gain = rise + penalty
-        decrease, initial, grow = (jnp.asarray(v).astype(dtype) for v in (rule.decrease, rule.initial, rule.grow))
         # Where the gain is rounding, that the loss bends as little as the step asks for: this knows no penalty.
         blurred = jnp.abs(gain) <= objective.noise(before.value)
-        descends = jnp.where(blurred, rise - slope <= 0.5 * sure, gain <= decrease * promised)
+        descends = jnp.where(blurred, rise - slope <= 0.5 * sure, gain <= rule.decrease * promised)
         taken = keep & (first | (finite & descends))
         trials = jnp.where(taken, 0, state.points + 1)
         shorter = state.rate * piecewise(parabola)(slope, rise, finite)
         # Where the loss shows no curvature the step is far too short, and what it promises says nothing.
         blind = steepness(objective, before, point) == 0
-        longer = jnp.where(blind, jnp.maximum(grow, LEAP), grow) * state.rate
-        rate = jnp.where(first, initial, jnp.where(taken, longer, shorter))
+        longer = jnp.where(blind, jnp.maximum(rule.grow, LEAP), rule.grow) * state.rate
+        rate = jnp.where(first, rule.initial, jnp.where(taken, longer, shorter))
         iterate, trial = ahead(objective, state, vector.where(taken, point, before), rate, taken)
         # A step that was shortened until rounding swallowed it has led nowhere.
         failed = (~taken & (trials >= rule.max_trials)) | ((dd == 0) & (state.points > 0))
@@ -193,11 +191,10 @@ def change(objective: Objective, before: Point, point: Point) -> tuple[Scalar, S
     """
     s = vector.subtract(point.x, before.x)
     pairs = (s, before.grad), (s, point.grad), (s, s)
-    slope, slope_after, ss = (v.astype(objective.dtype) for v in vector.dots(*pairs))
+    slope, slope_after, ss = objective.dots(*pairs)
     old, new, _ = parts(before, point)
-    noise = max(NOISE, 8 * objective.eps) * jnp.abs(old)
-    rounding = 8 * objective.eps * vector.abs_dot(before.x, before.grad).astype(objective.dtype)
-    noise += jnp.minimum(rounding, objective.eps**0.5 * jnp.abs(old))
+    rounding = objective.rounding(before.x, before.grad)
+    noise = objective.search_noise(old) + jnp.minimum(rounding, objective.eps**0.5 * jnp.abs(old))
     noise = jnp.where(jnp.abs(slope) + jnp.abs(slope_after) <= noise, BLURRED * noise, noise)
     rise = new - old
     return jnp.where(jnp.abs(rise) <= noise, 0.5 * (slope + slope_after), rise), slope, ss
@@ -219,11 +216,9 @@ def ahead(
 
 def adapt(objective: Objective, state: ProximalState, point: Point) -> Scalar:
     """adaPGM's step; the first is a probe, the second the inverse of the curvature that the probe found."""
-    dtype = objective.dtype
     s, y = vector.subtract(point.x, state.iterate.x), vector.subtract(point.grad, state.iterate.grad)
-    ss, sy, yy, gg, xx = (
-        v.astype(dtype) for v in vector.dots((s, s), (s, y), (y, y), (point.grad, point.grad), (point.x, point.x))
-    )
+    pairs = (s, s), (s, y), (y, y), (point.grad, point.grad), (point.x, point.x)
+    ss, sy, yy, gg, xx = objective.dots(*pairs)
     t, before = state.rate, state.rate_before
     moved = ss > 0
     ss = jnp.where(moved, ss, 1)
@@ -244,7 +239,7 @@ def steepness(objective: Objective, before: Point, point: Point) -> Scalar:
     """``|y|^2 / s'y`` between two points (|y| / |s| where the loss is not convex); 0 where y is rounding."""
     s, y = vector.subtract(point.x, before.x), vector.subtract(point.grad, before.grad)
     pairs = (s, s), (s, y), (y, y), (point.grad, point.grad)
-    ss, sy, yy, gg = (v.astype(objective.dtype) for v in vector.dots(*pairs))
+    ss, sy, yy, gg = objective.dots(*pairs)
     known = (ss > 0) & (yy > min(100 * objective.eps, ROUNDED) ** 2 * gg)
 
     def steep(ss: Scalar, sy: Scalar, yy: Scalar, known: jax.Array) -> Scalar:

@@ -72,12 +72,11 @@ class AdaptiveStep:
 
     def next(self, objective: Objective, memory: Growth, before: Point, point: Point, rate: Scalar) -> Next:
         """The rate after a step of ``rate`` from ``before`` to ``point``."""
-        dtype = rate.dtype
         s, y = vector.subtract(point.x, before.x), vector.subtract(point.grad, before.grad)
-        ss, sy, yy, gg = (z.astype(dtype) for z in vector.dots((s, s), (s, y), (y, y), (point.grad, point.grad)))
+        ss, sy, yy, gg = objective.dots((s, s), (s, y), (y, y), (point.grad, point.grad))
         finite = jnp.isfinite(point.value) & jnp.isfinite(yy)
         at_start, probing = before.is_blank, memory.before == 0
-        initial = jax.lax.rsqrt(jnp.maximum(gg, 1)) if self.initial is None else jnp.asarray(self.initial).astype(dtype)
+        initial = jax.lax.rsqrt(jnp.maximum(gg, 1)) if self.initial is None else self.initial
 
         moved = ss > 0
         ss = jnp.where(moved, ss, 1)
@@ -129,9 +128,8 @@ class PolyakStep:
 
     def next(self, objective: Objective, memory: None, before: Point, point: Point, rate: Scalar) -> Next:
         """The rate at ``point``; 0 at the target and where the gradient is zero."""
-        gg = vector.dot(point.grad, point.grad).astype(rate.dtype)
-        above = point.value - objective.sign * jnp.asarray(self.target).astype(rate.dtype)
-        left = jnp.maximum(above, 0)
+        gg = objective.dot(point.grad, point.grad)
+        left = jnp.maximum(point.value - objective.sign * self.target, 0)
         settled = left <= objective.noise(point.value)
         return Next(None, jnp.isfinite(point.value), jnp.where(gg > 0, left / gg, 0), left, settled)
 
@@ -149,7 +147,7 @@ class Constant:
 
     def next(self, objective: Objective, memory: None, before: Point, point: Point, rate: Scalar) -> Next:
         """The rate."""
-        return Next(None, jnp.asarray(True), jnp.asarray(self.rate).astype(rate.dtype))
+        return Next(None, jnp.asarray(True), jnp.asarray(self.rate))
 
 
 @pytree_dataclass

@@ -64,7 +64,7 @@ class Stepping(Method):
         """Accept the point and choose the next displacement."""
         finite, keep = usable(point, state.iterate)
         memory, displacement = self.advance(state.memory, point)
-        ss, gg = vector.dots((state.displacement, state.displacement), (state.iterate.grad, state.iterate.grad))
-        size = jnp.where(gg > 0, vector.root(ss / jnp.where(gg > 0, gg, 1)), 0).astype(objective.dtype)
+        ss, gg = objective.dots((state.displacement, state.displacement), (state.iterate.grad, state.iterate.grad))
+        size = jnp.where(gg > 0, vector.root(ss / jnp.where(gg > 0, gg, 1)), 0)
         iterate = vector.where(keep, point, state.iterate)
         return SteppingState(iterate, displacement, memory), Outcome(finite, size)

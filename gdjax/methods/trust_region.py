@@ -49,7 +49,7 @@ class TrustRegionState(NamedTuple):
     @property
     def trial(self) -> Vector:
         """The next point to evaluate."""
-        return vector.add_scaled(self.iterate.x, jnp.ones_like(self.radius), self.inner.z)
+        return vector.add(self.iterate.x, self.inner.z)
 
     @property
     def tangent(self) -> Vector:
@@ -121,7 +121,7 @@ class TrustRegion(Method):
 
     def inner_step(self, objective: Objective, state: TrustRegionState, hp: Vector) -> tuple[TrustRegionState, Outcome]:
         """One conjugate gradient step; what the model promises is known after enough of them, if within the radius."""
-        inner, leaves, done = steihaug.advance(state.inner, state.diagonal, state.radius, hp)
+        inner, leaves, done = steihaug.advance(objective, state.inner, state.diagonal, state.radius, hp)
         new = state._replace(inner=inner, wants_product=~done, at_boundary=leaves)
         no, zero = jnp.asarray(False), jnp.zeros((), objective.dtype)
         known = (done | (inner.products >= TELLING)) & ~(leaves & (inner.ry > 0))
@@ -135,48 +135,46 @@ class TrustRegion(Method):
     ) -> tuple[TrustRegionState, Outcome]:
         """Take the step or not, set the radius, and begin the next subproblem."""
         finite, keep = usable(point, state.iterate)
-        z, dtype = state.inner.z, objective.dtype
-        before = state.iterate
+        z, before = state.inner.z, state.iterate
         pairs = (z, z), (z, before.grad), (z, state.inner.r), (z, point.grad)
-        zz, slope, zr, slope_new = (v.astype(dtype) for v in vector.dots(*pairs))
+        zz, slope, zr, slope_new = objective.dots(*pairs)
         first = before.is_blank
         length = jnp.sqrt(jnp.where(first, 1, state.inner.zz))
         promised = -0.5 * (slope - zr)  # -m(z), since Hz = -g - r
         # Values within their rounding tell nothing: then the slopes at both ends do (the trapezoid rule).
         # (The rounding of x counts as at the accepted point: an enormous gradient at the trial excuses no rise.)
-        rounding = 8 * objective.eps * vector.abs_dot(before.x, before.grad).astype(dtype)
-        noise = 10 * objective.noise(state.lowest) + rounding + state.noise
+        rounding = objective.rounding(before.x, before.grad)
+        noise = objective.blur(state.lowest) + rounding + state.noise
         gained = state.lowest - point.value  # from the lowest value: noise that was accepted must not add up
         gained = jnp.where(jnp.abs(gained) <= noise, -0.5 * (slope + slope_new), gained)
         ratio = jnp.where(finite, gained / promised, -jnp.inf)
         # A step that is lost in the rounding of x is none; one that brings less than it should is taken all the same.
         lost = ~first & (point.value == before.value) & (slope_new == slope)
-        enough = ratio >= jnp.asarray(self.accept).astype(dtype)
+        enough = ratio >= self.accept
         taken = keep & (first | (enough & ~lost))
         longer = lost & state.guessed & state.at_boundary  # the first radius was too short for the scale of x
 
-        grow, shrink, good = (jnp.asarray(v).astype(dtype) for v in (self.grow, self.shrink, self.good))
-        radius = jnp.where(ratio >= good, jnp.maximum(state.radius, grow * length), state.radius)
-        radius = jnp.where(taken, radius, jnp.where(longer, LONGER, shrink) * length)
+        radius = jnp.where(ratio >= self.good, jnp.maximum(state.radius, self.grow * length), state.radius)
+        radius = jnp.where(taken, radius, jnp.where(longer, LONGER, self.shrink) * length)
         iterate = vector.where(taken, point, before)
-        gg = vector.dot(iterate.grad, iterate.grad).astype(dtype)
+        gg = objective.dot(iterate.grad, iterate.grad)
         g_norm = jnp.sqrt(jax.lax.stop_gradient(gg))  # compared with, no more
         start_norm = jnp.where(first, g_norm, state.start_norm)
         # A step that vanishes has met noise that is larger than that, or there is no decrease to be had.
-        one = jnp.ones((), dtype)
+        one = jnp.ones_like(noise)
         shown = noise_shown(before.value, slope, one, point.value, slope_new, state.shown)
-        size = jnp.sqrt(vector.dot(iterate.x, iterate.x)).astype(dtype)
-        vanished = ~taken & ~longer & (lost | (shrink * jnp.sqrt(zz) <= objective.eps * size))
+        size = jnp.sqrt(objective.dot(iterate.x, iterate.x))
+        vanished = ~taken & ~longer & (lost | (self.shrink * jnp.sqrt(zz) <= objective.eps * size))
         noisier = vanished & believable(shown, noise, state.largest)
         again = taken | noisier | longer
         forcing = jnp.minimum(FORCING, jnp.sqrt(g_norm / jnp.where(start_norm > 0, start_norm, 1)))
         diagonal = vector.where(again, state.inner.learnt, state.diagonal)
-        afresh = steihaug.begin(state.inner, diagonal, iterate.grad, forcing)
-        turned = vector.dot(z, vector.multiply(diagonal, z)).astype(dtype)  # the step in the new norm
+        afresh = steihaug.begin(objective, state.inner, diagonal, iterate.grad, forcing)
+        turned = objective.dot(z, vector.multiply(diagonal, z))  # the step in the new norm
         radius = radius * jnp.where(taken & ~first, vector.root(turned / jnp.where(first, 1, state.inner.zz)), 1)
         radius = jnp.where(first, jnp.sqrt(jnp.clip(gg, 1e2, 1e6)) / 10, radius)
         radius = jnp.where(noisier | (first & state.inner.scaled), vector.root(afresh.ry), radius)
-        shorter = steihaug.shorten(state.inner, iterate.grad, shrink)
+        shorter = steihaug.shorten(state.inner, iterate.grad, self.shrink)
         new = TrustRegionState(
             iterate=iterate,
             inner=vector.where(again, afresh, shorter),
@@ -203,6 +201,6 @@ class TrustRegion(Method):
             predicted=left,
             settled=new.settled,
             noise=noise,
-            span=vector.abs_dot(iterate.x, iterate.grad).astype(dtype),
+            span=objective.span(iterate.x, iterate.grad),
             product=jnp.asarray(False),
         )

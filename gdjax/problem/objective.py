@@ -13,15 +13,10 @@ from gdjax.jaxtools.small_programs import is_small, programs_in
 from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.problem.penalized import Composite, compose, step_norm
 from gdjax.problem.problem import Problem, call_loss, check_params
+from gdjax.problem.scalars import Scalars
 from gdjax.vectors import vector
 from gdjax.vectors.layout import Flat, Layout
 from gdjax.vectors.vector import Scalar, Vector
-
-# The rounding error of a computed value f is taken as NOISE * eps * |f|. Eight roundings: a loss that is
-# itself a sum of n terms errs by about sqrt(n) * eps / 2, and eight covers the means over 10 to 1000 terms
-# of the tutorials' losses; too small a constant makes rounding look like progress, never a false success.
-NOISE = 8.0
-
 
 NO_PRODUCTS = (
     "Hessian-vector products are needed (by TrustRegion, for curvature, or for derivatives of the solution), and JAX "
@@ -48,7 +43,7 @@ class Point(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
+class Objective(Scalars):
     """A `Problem` ready to be evaluated inside one trace. Build it with `trace`."""
 
     layout: Layout
@@ -65,10 +60,6 @@ class Objective:
     compared_with: str | None = None  # what the gradient is compared with at the answer, see `witness`
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
     axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
-
-    def noise(self, value: Scalar) -> Scalar:
-        """Rounding error to be expected in ``value``."""
-        return NOISE * self.eps * jnp.abs(value)
 
     def grad_to_user(self, grad: Vector) -> Any:
         """A gradient of the user's own function like params, in `jax.grad`'s convention."""

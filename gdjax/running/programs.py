@@ -22,6 +22,7 @@ from gdjax.jaxtools.pytrees import (
     static_field,
 )
 from gdjax.jaxtools.remembered import remembered
+from gdjax.methods.hyperparameters import in_dtype
 from gdjax.methods.optax import Optax
 from gdjax.problem.objective import trace
 from gdjax.problem.problem import Problem
@@ -60,16 +61,6 @@ def make_loop(request: Request) -> Loop:
         method = in_dtype(method, objective.dtype)
     limits = request.stop.resolve(objective, method.monotone, method.settles)
     return Loop(objective, method, limits, request.history, request.warm, problem.unroll)
-
-
-def in_dtype(method: Any, dtype: Any) -> Any:
-    """The method with its floats as scalars of this dtype; what was traced stays as it is."""
-
-    def convert(x: Any) -> Any:
-        is_float = is_traceable(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating)
-        return jnp.asarray(x).astype(dtype) if is_float else x
-
-    return jax.tree.map(convert, method, is_leaf=lambda x: isinstance(x, Hoisted))
 
 
 WATCHED = compiled(make_loop)

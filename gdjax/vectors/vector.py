@@ -159,9 +159,9 @@ def max_abs(a: Vector) -> Scalar:
     return functools.reduce(jnp.maximum, norms)
 
 
-def add_scaled(a: Vector, scale: Scalar, b: Vector) -> Vector:
+def add_scaled(a: Vector, scale: Scalar | float, b: Vector) -> Vector:
     """``a + scale * b``, each leaf in its own dtype."""
-    return jax.tree.map(lambda x, y: x + scale.astype(x.dtype) * y, a, b)
+    return jax.tree.map(lambda x, y: x + jnp.asarray(scale, x.dtype) * y, a, b)
 
 
 def add(a: Vector, b: Vector) -> Vector:
@@ -169,9 +169,9 @@ def add(a: Vector, b: Vector) -> Vector:
     return jax.tree.map(operator.add, a, b)
 
 
-def scale(scale: Scalar, a: Vector) -> Vector:
+def scale(scale: Scalar | float, a: Vector) -> Vector:
     """``scale * a``, each leaf in its own dtype."""
-    return jax.tree.map(lambda x: scale.astype(x.dtype) * x, a)
+    return jax.tree.map(lambda x: jnp.asarray(scale, x.dtype) * x, a)
 
 
 def apply(function: Callable[..., jax.Array], *vectors: Vector) -> Vector:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdjax.problem.objective import Objective
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
 
@@ -42,20 +43,22 @@ def nothing(zeros: Vector, zero: Scalar) -> Inner:
     return Inner(zeros, zeros, zeros, zero, zero, zero, zero, zero, zero, count, one, no)
 
 
-def begin(old: Inner, diagonal: Vector, grad: Vector, forcing: Scalar) -> Inner:
+def begin(objective: Objective, old: Inner, diagonal: Vector, grad: Vector, forcing: Scalar) -> Inner:
     """A new subproblem: z = 0, and the first direction."""
     r = vector.negative(grad)
     y, zero = vector.divide(r, diagonal), jnp.zeros_like(old.ry)
-    ry = vector.dot(r, y).astype(zero.dtype)
+    ry = objective.dot(r, y)
     none, count, unit = vector.zeros_like(r), jnp.zeros_like(old.products), reciprocal_root(ry)
-    p = vector.add_scaled(none, unit, y)
+    p = vector.scale(unit, y)
     return Inner(none, r, p, unit, ry, forcing**2 * ry, zero, zero, zero, count, diagonal, old.scaled)
 
 
-def advance(inner: Inner, diagonal: Vector, radius: Scalar, hp: Vector) -> tuple[Inner, jax.Array, jax.Array]:
+def advance(
+    objective: Objective, inner: Inner, diagonal: Vector, radius: Scalar, hp: Vector
+) -> tuple[Inner, jax.Array, jax.Array]:
     """One step, from Hp: the next state, whether z ends at the boundary, and whether it is good enough."""
     z, r, p, unit, ry, enough, zz, zp, promised, products, learnt, scaled = inner
-    php, pdp = (v.astype(ry.dtype) for v in vector.dots((p, hp), (p, vector.multiply(learnt, p))))
+    php, pdp = objective.dots((p, hp), (p, vector.multiply(learnt, p)))
     rp = ry * unit
     alpha = rp / jnp.where(php > 0, php, 1)
     leaves = ~(php > 0) | ~(zz + 2 * alpha * zp + alpha**2 < radius**2)
@@ -70,11 +73,11 @@ def advance(inner: Inner, diagonal: Vector, radius: Scalar, hp: Vector) -> tuple
     learnt = vector.where(php > 0, update(learnt, p, hp, php, pdp, rescale), learnt)
     z, r = vector.add_scaled(z, step, p), vector.add_scaled(r, -step, hp)
     y = vector.divide(r, diagonal)
-    ry_new = vector.dot(r, y).astype(ry.dtype)
+    ry_new = objective.dot(r, y)
     done = leaves | (ry_new <= enough) | (products >= 2 * vector.size(z) + 10)
     beta = ry_new / rp  # of the direction of length 1
     next_unit = reciprocal_root(ry_new + beta**2)
-    p = vector.add_scaled(vector.zeros_like(y), next_unit, vector.add_scaled(y, beta, p))
+    p = vector.scale(next_unit, vector.add_scaled(y, beta, p))
     zz, zp = zz + 2 * step * zp + step**2, next_unit * beta * (zp + step)
     promised = promised + step * (rp - 0.5 * step * php)
     new = Inner(z, r, p, next_unit, ry_new, enough, zz, zp, promised, products + 1, learnt, scaled | rescale)
@@ -100,8 +103,7 @@ def update(d: Vector, p: Vector, hp: Vector, php: Scalar, pdp: Scalar, rescale: 
     return jax.tree.map(of_leaf, d, p, hp)
 
 
-def shorten(inner: Inner, grad: Vector, share: Scalar) -> Inner:
+def shorten(inner: Inner, grad: Vector, share: Scalar | float) -> Inner:
     """The step scaled by a share, with its residual -g - share Hz."""
-    z = vector.add_scaled(vector.zeros_like(inner.z), share, inner.z)
-    r = vector.add_scaled(vector.add_scaled(vector.zeros_like(grad), share - 1, grad), share, inner.r)
-    return inner._replace(z=z, r=r, zz=share**2 * inner.zz)
+    r = vector.add_scaled(vector.scale(share - 1, grad), share, inner.r)
+    return inner._replace(z=vector.scale(share, inner.z), r=r, zz=share**2 * inner.zz)
