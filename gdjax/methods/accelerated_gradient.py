@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Method, Outcome, usable
+from gdjax.methods.parts import nesterov
+from gdjax.methods.parts.rates import first_rate
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
@@ -93,21 +95,18 @@ class AcceleratedGradient(Method):
         iterate, x = vector.where(taken, (point, state.descended), (state.iterate, state.x))
 
         gg = objective.dot(iterate.grad, iterate.grad)
-        initial = jax.lax.rsqrt(jnp.maximum(gg, 1)) if self.initial is None else self.initial
         probing = state.probing & (first | (finite & (smoothness < FAR_TOO_SHORT)))
         longer = jnp.where(probing & ~first, 10, self.grow)
         factor = jnp.where(taken, longer, jnp.where(finite, CUT / jnp.clip(smoothness, CUT, 10 * CUT), 0.1))
-        rate = jnp.where(first, initial, state.rate * factor)
+        rate = jnp.where(first, first_rate(self.initial, gg), state.rate * factor)
 
         # The sequence for the coming step; a step made again keeps its momentum.
-        ratio = state.rate / rate
-        t = 0.5 * (1 + jnp.sqrt(1 + 4 * ratio * state.t**2))
-        new = AcceleratedState(iterate, x, t, (state.t - 1) / t, rate, probing)
-        uphill = vector.dot(iterate.grad, vector.subtract(new.descended, x)) > 0
-        restart = first | uphill | probing
-        t, momentum = jnp.where(restart, 1, t), jnp.where(restart, 0, new.momentum)
-        new = new._replace(t=jnp.where(taken, t, state.t), momentum=jnp.where(taken, momentum, state.momentum))
-        return new, Outcome(accepted, state.rate)
+        t, momentum = nesterov.advance(state.t, state.rate / rate)
+        descended = vector.add_scaled(iterate.x, -rate, iterate.grad)
+        uphill = vector.dot(iterate.grad, vector.subtract(descended, x)) > 0
+        t, momentum = vector.where(first | uphill | probing, (1, 0), (t, momentum))
+        t, momentum = vector.where(taken, (t, momentum), (state.t, state.momentum))
+        return AcceleratedState(iterate, x, t, momentum, rate, probing), Outcome(accepted, state.rate)
 
 
 def lipschitz(objective: Objective, before: Point, after: Point) -> Scalar:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.methods.base import Method, Outcome, usable
-from gdjax.methods.proximal_gradient import LEAP, parts, probe, steepness
+from gdjax.methods.parts import nesterov
+from gdjax.methods.parts.curvature import LEAP, probe, steepness
 from gdjax.problem.objective import Objective, Point
 from gdjax.problem.penalized import step_norm
 from gdjax.vectors import vector
@@ -83,15 +84,15 @@ class AcceleratedProximalGradient(Method):
         taken = keep & (first | (state.points == 1) | (finite & fits))
         base = vector.where(taken, point, state.iterate)
         x = vector.where(taken, state.x_next, state.x)
-        theta = jnp.where(taken, momentum(state.theta), state.theta)
+        theta = jnp.where(taken, nesterov.advance(state.theta)[0], state.theta)
         rate = self.next_rate(objective, state, point, curvature, taken)
 
-        x_next = prox_gradient(objective, base, rate)
+        x_next = objective.descend(base, rate)
         pairs = (vector.subtract(base.x, x_next), vector.subtract(x_next, x))
         gap, turn = objective.dots((pairs[0], pairs[0]), pairs)
         # Momentum would carry a shortened step out of the domain of the loss again.
         theta = jnp.where((turn > 0) | (state.points == 0) | ~finite, 1, theta)
-        beta = (theta - 1) / momentum(theta)
+        _, beta = nesterov.advance(theta)
         trial = vector.add_scaled(x_next, beta, pairs[1])
         if objective.composite is not None:
             trial = objective.composite.into_domain(trial, objective.composite.value(trial))
@@ -119,16 +120,4 @@ class AcceleratedProximalGradient(Method):
         kept = jnp.where(state.theta == 1, GROW, 1) * state.rate
         longer = jnp.where(flat, found, kept)
         shorter = jnp.where(jnp.isfinite(curvature), jnp.minimum(found, 0.5 * state.rate), 0.1 * state.rate)
-        return jnp.where(state.points == 0, probe(gg, xx, parts(point, point)[0]), jnp.where(taken, longer, shorter))
-
-
-def momentum(theta: Scalar) -> Scalar:
-    """The next theta."""
-    return 0.5 * (1 + jnp.sqrt(1 + 4 * theta**2))
-
-
-def prox_gradient(objective: Objective, point: Point, rate: Scalar) -> Vector:
-    """``prox(x - rate g, rate)``."""
-    if objective.composite is None:
-        return vector.add_scaled(point.x, -rate, point.grad)
-    return objective.composite.descend(point.x, point.grad, rate)
+        return jnp.where(state.points == 0, probe(gg, xx, point.loss), jnp.where(taken, longer, shorter))

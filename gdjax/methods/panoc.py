@@ -14,8 +14,8 @@ from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
 from gdjax.jaxtools.scalar_kernels import branch
 from gdjax.jaxtools.varying import cond
 from gdjax.methods.base import Method, Outcome, usable
+from gdjax.methods.parts.curvature import LEAP, change, probe, steepness
 from gdjax.methods.parts.pairs import Pairs, empty, remember, solve
-from gdjax.methods.proximal_gradient import LEAP, change, probe, steepness
 from gdjax.problem.objective import Objective, Point
 from gdjax.problem.penalized import slope_of, stationarity, step_norm
 from gdjax.vectors import vector

@@ -16,8 +16,8 @@ from gdjax.jaxtools.scalar_kernels import branch
 from gdjax.line_search.base import denoise
 from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.lbfgs import LBFGS
+from gdjax.methods.parts.curvature import parabola
 from gdjax.methods.parts.pairs import Pairs, empty, forget, remember, solve
-from gdjax.methods.proximal_gradient import parabola
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar

@@ -17,16 +17,13 @@ from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.base import LineSearch
 from gdjax.methods.base import Method, Outcome, usable
+from gdjax.methods.parts.curvature import LEAP, change, parabola, probe, steepness
+from gdjax.methods.parts.rates import adapt
 from gdjax.problem.objective import Objective, Point
 from gdjax.problem.penalized import stationarity, step_norm
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
 
-Q, R = 1.5, 0.75  # the authors' recommendation: steps never shorter than Malitsky and Mishchenko's
-PROBE = 1e-2  # length of the first trial step in units of 1 + |x|, or |f| / |g|: it only measures the curvature
-LEAP = 10.0  # factor on a step so short that the loss shows no curvature
-ROUNDED = 0.05  # a change of the gradient by so large a share is no rounding, in half precision neither
-BLURRED = 10.0  # noises by which the loss may seem to change in a step too short to change it
 SHORTEN = 0.1  # factor on an adaptive step that led to where the loss is not finite
 
 
@@ -131,7 +128,20 @@ class ProximalGradient(Method):
             rate = rate(state.points)
         if rate is not None:
             return jnp.asarray(rate).astype(objective.dtype)
-        return adapt(objective, state, point)
+        return self.adaptive_rate(objective, state, point)
+
+    def adaptive_rate(self, objective: Objective, state: ProximalState, point: Point) -> Scalar:
+        """adaPGM's step; the first is a probe, the second the inverse of the curvature that the probe found."""
+        s, y = vector.subtract(point.x, state.iterate.x), vector.subtract(point.grad, state.iterate.grad)
+        pairs = (s, s), (s, y), (y, y), (point.grad, point.grad), (point.x, point.x)
+        ss, sy, yy, gg, xx = objective.dots(*pairs)
+        t, before = state.rate, state.rate_before
+        steep = steepness(objective, state.iterate, point)
+        after_probe = jnp.where(steep > 0, 1 / jnp.where(steep > 0, steep, 1), LEAP * t)
+        growth = jnp.where(before > 0, t / jnp.where(before > 0, before, 1), 1)
+        adapted = adapt(t, growth, ss, sy, yy)
+        later = jnp.where((state.points == 1) & (ss > 0), after_probe, adapted)
+        return jnp.where(state.points == 0, probe(gg, xx, point.loss), later)
 
     def search(
         self, objective: Objective, state: ProximalState, point: Point, rule: Backtracking
@@ -141,7 +151,7 @@ class ProximalGradient(Method):
         before = state.iterate
         first = before.is_blank
         rise, slope, dd = change(objective, before, point)
-        penalty = parts(before, point)[2]
+        penalty = 0 if objective.composite is None else point.penalty - before.penalty
         sure = dd / jnp.where(first, 1, state.rate)
         promised = jnp.minimum(slope + penalty, -sure)  # the prox says so; the difference of two penalties is rounded
         gain = rise + penalty
@@ -164,85 +174,15 @@ class ProximalGradient(Method):
         )
 
 
-def probe(gg: Scalar, xx: Scalar, value: Scalar) -> Scalar:
-    """The first step, from the squared norms of gradient and x, and the loss."""
-    norm, size = jnp.sqrt(jnp.where(gg > 0, gg, 1)), vector.root(xx)
-    reach = jnp.maximum(jnp.abs(value) / norm, size)  # in small units 1 is far away
-    return PROBE * jnp.where(reach > 0, jnp.minimum(1 + size, reach), 1) / norm
-
-
-def parabola(slope: Scalar, rise: Scalar, finite: jax.Array) -> Scalar:
-    """Where the parabola with this slope and rise over a step is least, as a share of it between 0.1 and 0.5."""
-    least = -0.5 * slope / (rise - slope)
-    return jnp.where(finite & jnp.isfinite(least), jnp.clip(least, 0.1, 0.5), 0.1)
-
-
-def parts(before: Point, point: Point) -> tuple[Scalar, Scalar, Scalar]:
-    """Values of the loss alone at both, and the change of the penalty."""
-    if point.smooth is None:
-        return before.value, point.value, jnp.zeros_like(point.value)
-    return before.smooth, point.smooth, point.penalty - before.penalty
-
-
-def change(objective: Objective, before: Point, point: Point) -> tuple[Scalar, Scalar, Scalar]:
-    """Rise of the loss over a step, as the slopes imply it where rounding hides it; the slope before; |step|^2.
-
-    Where not even what the slopes imply is above the noise, values say nothing of the step.
-    """
-    s = vector.subtract(point.x, before.x)
-    pairs = (s, before.grad), (s, point.grad), (s, s)
-    slope, slope_after, ss = objective.dots(*pairs)
-    old, new, _ = parts(before, point)
-    rounding = objective.rounding(before.x, before.grad)
-    noise = objective.search_noise(old) + jnp.minimum(rounding, objective.eps**0.5 * jnp.abs(old))
-    noise = jnp.where(jnp.abs(slope) + jnp.abs(slope_after) <= noise, BLURRED * noise, noise)
-    rise = new - old
-    return jnp.where(jnp.abs(rise) <= noise, 0.5 * (slope + slope_after), rise), slope, ss
-
-
 def ahead(
     objective: Objective, state: ProximalState, point: Point, rate: Scalar, new: jax.Array
 ) -> tuple[Point, Vector]:
     """The iterate, if it is ``new`` with its measure of stationarity, and the next trial."""
+    trial = objective.descend(point, rate)
     if objective.composite is None:
-        return point, vector.add_scaled(point.x, -rate, point.grad)
-    trial = objective.composite.descend(point.x, point.grad, rate)
+        return point, trial
     first = state.iterate.is_blank
     used = jnp.where(state.rate > 0, state.rate, 1)
     start = step_norm(point.x, point.grad, trial, rate)
     norm = jnp.where(first, start, stationarity(state.iterate, point, used))
     return point._replace(grad_norm=jnp.where(new, norm, point.grad_norm)), trial
-
-
-def adapt(objective: Objective, state: ProximalState, point: Point) -> Scalar:
-    """adaPGM's step; the first is a probe, the second the inverse of the curvature that the probe found."""
-    s, y = vector.subtract(point.x, state.iterate.x), vector.subtract(point.grad, state.iterate.grad)
-    pairs = (s, s), (s, y), (y, y), (point.grad, point.grad), (point.x, point.x)
-    ss, sy, yy, gg, xx = objective.dots(*pairs)
-    t, before = state.rate, state.rate_before
-    moved = ss > 0
-    ss = jnp.where(moved, ss, 1)
-    curvature, squared = t * (sy / ss), (t * (vector.root(yy) / jnp.sqrt(ss))) ** 2  # t^2 may overflow
-    grown = t * jnp.sqrt(1 / Q + t / jnp.where(before > 0, before, t))
-    bracket = squared + 2 * (R - 1) * curvature + 1 - 2 * R
-    bounded = t * jnp.sqrt((1 - R / Q) / jnp.where(bracket > 0, bracket, 1))
-    adapted = jnp.where(bracket > 0, jnp.minimum(grown, bounded), grown)
-    steep = steepness(objective, state.iterate, point)
-    after_probe = jnp.where(steep > 0, 1 / jnp.where(steep > 0, steep, 1), LEAP * t)
-    rate = jnp.where(
-        state.points == 0, probe(gg, xx, parts(point, point)[0]), jnp.where(state.points == 1, after_probe, adapted)
-    )
-    return jnp.where(moved | (state.points == 0), rate, t)
-
-
-def steepness(objective: Objective, before: Point, point: Point) -> Scalar:
-    """``|y|^2 / s'y`` between two points (|y| / |s| where the loss is not convex); 0 where y is rounding."""
-    s, y = vector.subtract(point.x, before.x), vector.subtract(point.grad, before.grad)
-    pairs = (s, s), (s, y), (y, y), (point.grad, point.grad)
-    ss, sy, yy, gg = objective.dots(*pairs)
-    known = (ss > 0) & (yy > min(100 * objective.eps, ROUNDED) ** 2 * gg)
-
-    def steep(ss: Scalar, sy: Scalar, yy: Scalar, known: jax.Array) -> Scalar:
-        return jnp.where(known, jnp.where(sy > 0, yy / sy, jnp.sqrt(yy / ss)), 0)
-
-    return piecewise(steep)(ss, sy, yy, known)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import pytree_dataclass, require
+from gdjax.methods.parts.rates import adapt, first_rate, smoothness
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar
@@ -76,19 +77,13 @@ class AdaptiveStep:
         ss, sy, yy, gg = objective.dots((s, s), (s, y), (y, y), (point.grad, point.grad))
         finite = jnp.isfinite(point.value) & jnp.isfinite(yy)
         at_start, probing = before.is_blank, memory.before == 0
-        initial = jax.lax.rsqrt(jnp.maximum(gg, 1)) if self.initial is None else self.initial
-
-        moved = ss > 0
-        ss = jnp.where(moved, ss, 1)
-        # L squared and l, in units of 1 / rate (in those of the loss the square overflows)
-        lipschitz, curvature = (vector.root(yy) / jnp.sqrt(ss) * rate) ** 2, sy / ss * rate
+        lipschitz = smoothness(rate, ss, yy)
         fits = (lipschitz >= 0.01) & (lipschitz <= 4) | (memory.probes >= PROBES)
         accepted = finite & (fits | ~probing)
-        grown = 2 / 3 + jnp.where(probing, 1 / 3, rate / jnp.where(probing, 1, memory.before))  # 1 / 3: M. & M.
-        margin = 2 * lipschitz - curvature - 1  # the new rate is the least of sqrt(grown) and 1 / sqrt(margin)
-        new = rate * jnp.where(moved, jax.lax.rsqrt(jnp.maximum(1 / grown, margin)), 1)
+        growth = jnp.where(probing, 1 / 3, rate / jnp.where(probing, 1, memory.before))  # 1 / 3: M. & M.
+        new = adapt(rate, growth, ss, sy, yy)
         retry = rate * jnp.where(finite, jax.lax.rsqrt(jnp.clip(lipschitz, 0.01, 100)), 0.1)
-        new = jnp.where(at_start, initial, jnp.where(accepted, new, retry))
+        new = jnp.where(at_start, first_rate(self.initial, gg), jnp.where(accepted, new, retry))
         probes = jnp.where(at_start, 0, memory.probes + 1)
         last = jnp.where(at_start, 0, jnp.where(accepted, rate, memory.before))
         return Next(Growth(last, probes), finite & (at_start | accepted), new)

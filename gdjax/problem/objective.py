@@ -33,13 +33,18 @@ class Point(NamedTuple):
     grad: Vector  # gradient of the loss as real vector: for a complex entry, d/d(real) + i d/d(imag)
     grad_norm: Scalar  # infinity norm of grad; with a penalty methods put that of the prox-gradient step here
     aux: Any  # what the loss returned beside its value, or None
-    smooth: Any = None  # the loss alone, a Scalar, if there is a penalty
+    smooth: Any = None  # the value of the loss alone, a Scalar, if there is a penalty
     penalty: Any = None  # and the penalty, a Scalar
 
     @property
     def is_blank(self) -> jax.Array:
         """Whether nothing has been evaluated yet: the iterate before the start is known."""
         return self.value == jnp.inf
+
+    @property
+    def loss(self) -> Scalar:
+        """The value of the loss alone."""
+        return self.value if self.smooth is None else self.smooth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +81,12 @@ class Objective(Scalars):
             return point
         x, grad, one = point.x, point.grad, jnp.ones((), self.dtype)
         return point._replace(grad_norm=step_norm(x, grad, self.composite.descend(x, grad, one), one))
+
+    def descend(self, point: Point, rate: Scalar) -> Vector:
+        """``prox(x - rate g, rate)``: a gradient step, and the prox of the penalty if there is one."""
+        if self.composite is None:
+            return vector.add_scaled(point.x, -rate, point.grad)
+        return self.composite.descend(point.x, point.grad, rate)
 
     def unmoved(self, point: Point) -> Any:
         """Of each leaf of params, whether it is as it was at the start, with a gradient that is not zero."""

@@ -85,6 +85,7 @@ METHODS = {
     "trust region": (gdjax.TrustRegion(), None),
     "lbfgs in a box": (gdjax.LBFGS(memory=2), lambda t: Box(-0.4 * t, 1.0)),
     "panoc": (gdjax.PANOC(memory=2), lambda t: L1(0.1 * t)),
+    "proximal gradient": (gdjax.ProximalGradient(), lambda t: L1(0.1 * t)),
     "fista": (gdjax.AcceleratedProximalGradient(), lambda t: L1(0.1 * t)),
 }
 
