@@ -57,6 +57,34 @@ class TrustRegionState(NamedTuple):
         return self.inner.p
 
 
+class Comparison(NamedTuple):
+    """The loss at the end of a step beside what the model had promised."""
+
+    first: jax.Array  # whether the point is the start, to which no step has led
+    finite: jax.Array  # whether loss and gradient are, there
+    size: Scalar  # |z|, in the parameters' own units
+    promised: Scalar  # -m(z)
+    ratio: Scalar  # rho, of actual to predicted decrease
+    rounding: Scalar  # change of the loss that the rounding of x makes
+    noise: Scalar  # differences of the loss that tell nothing
+    lost: jax.Array  # whether the step is lost in the rounding of x: it has changed neither value nor slope
+    shown: Scalar  # noise that the step shows, and others since the last one taken
+
+
+class Decision(NamedTuple):
+    """What becomes of a step."""
+
+    taken: jax.Array
+    longer: jax.Array  # whether it was much too short, and a longer one is tried
+    vanished: jax.Array  # whether it was shortened to nothing
+    noisier: jax.Array  # because the loss has more noise than was thought, by which the next steps are judged
+
+    @property
+    def anew(self) -> jax.Array:
+        """Whether the next trip is the first of another subproblem."""
+        return self.taken | self.noisier | self.longer
+
+
 @pytree_dataclass
 class TrustRegion(Method):
     """``x <- x + z`` where z minimises ``g'z + z'Hz / 2`` in ``z'Dz <= radius^2``, as far as conjugate gradients go.
@@ -133,74 +161,85 @@ class TrustRegion(Method):
     def outer_step(
         self, objective: Objective, state: TrustRegionState, point: Point
     ) -> tuple[TrustRegionState, Outcome]:
-        """Take the step or not, set the radius, and begin the next subproblem."""
-        finite, keep = usable(point, state.iterate)
-        z, before = state.inner.z, state.iterate
-        pairs = (z, z), (z, before.grad), (z, state.inner.r), (z, point.grad)
-        zz, slope, zr, slope_new = objective.dots(*pairs)
-        first = before.is_blank
-        length = jnp.sqrt(jnp.where(first, 1, state.inner.zz))
-        promised = -0.5 * (slope - zr)  # -m(z), since Hz = -g - r
-        # Values within their rounding tell nothing: then the slopes at both ends do (the trapezoid rule).
-        # (The rounding of x counts as at the accepted point: an enormous gradient at the trial excuses no rise.)
-        rounding = objective.rounding(before.x, before.grad)
-        noise = objective.blur(state.lowest) + rounding + state.noise
-        gained = state.lowest - point.value  # from the lowest value: noise that was accepted must not add up
-        gained = jnp.where(jnp.abs(gained) <= noise, -0.5 * (slope + slope_new), gained)
-        ratio = jnp.where(finite, gained / promised, -jnp.inf)
-        # A step that is lost in the rounding of x is none; one that brings less than it should is taken all the same.
-        lost = ~first & (point.value == before.value) & (slope_new == slope)
-        enough = ratio >= self.accept
-        taken = keep & (first | (enough & ~lost))
-        longer = lost & state.guessed & state.at_boundary  # the first radius was too short for the scale of x
-
-        radius = jnp.where(ratio >= self.good, jnp.maximum(state.radius, self.grow * length), state.radius)
-        radius = jnp.where(taken, radius, jnp.where(longer, LONGER, self.shrink) * length)
-        iterate = vector.where(taken, point, before)
-        gg = objective.dot(iterate.grad, iterate.grad)
-        g_norm = jnp.sqrt(jax.lax.stop_gradient(gg))  # compared with, no more
-        start_norm = jnp.where(first, g_norm, state.start_norm)
-        # A step that vanishes has met noise that is larger than that, or there is no decrease to be had.
-        one = jnp.ones_like(noise)
-        shown = noise_shown(before.value, slope, one, point.value, slope_new, state.shown)
-        size = jnp.sqrt(objective.dot(iterate.x, iterate.x))
-        vanished = ~taken & ~longer & (lost | (self.shrink * jnp.sqrt(zz) <= objective.eps * size))
-        noisier = vanished & believable(shown, noise, state.largest)
-        again = taken | noisier | longer
-        forcing = jnp.minimum(FORCING, jnp.sqrt(g_norm / jnp.where(start_norm > 0, start_norm, 1)))
-        diagonal = vector.where(again, state.inner.learnt, state.diagonal)
-        afresh = steihaug.begin(objective, state.inner, diagonal, iterate.grad, forcing)
-        turned = objective.dot(z, vector.multiply(diagonal, z))  # the step in the new norm
-        radius = radius * jnp.where(taken & ~first, vector.root(turned / jnp.where(first, 1, state.inner.zz)), 1)
-        radius = jnp.where(first, jnp.sqrt(jnp.clip(gg, 1e2, 1e6)) / 10, radius)
-        radius = jnp.where(noisier | (first & state.inner.scaled), vector.root(afresh.ry), radius)
-        shorter = steihaug.shorten(state.inner, iterate.grad, self.shrink)
-        new = TrustRegionState(
+        """Take the step or not; then the next subproblem, or a share of the step."""
+        trial = compare(objective, state, point)
+        end = self.decide(objective, state, trial)
+        first, promised, rounding = trial.first, trial.promised, trial.rounding
+        iterate = vector.where(end.taken, point, state.iterate)
+        new = state._replace(
             iterate=iterate,
-            inner=vector.where(again, afresh, shorter),
-            diagonal=diagonal,
-            wants_product=again,
-            radius=radius,
-            at_boundary=~again,
-            lowest=jnp.where(taken, jnp.minimum(state.lowest, point.value), state.lowest),
-            start_norm=start_norm,
-            noise=jnp.where(noisier, shown, state.noise),
-            shown=jnp.where(taken | noisier, 0, shown),
+            wants_product=end.anew,
+            at_boundary=~end.anew,
+            lowest=jnp.where(end.taken, jnp.minimum(state.lowest, point.value), state.lowest),
+            noise=jnp.where(end.noisier, trial.shown, state.noise),
+            shown=jnp.where(end.taken | end.noisier, 0, trial.shown),
             largest=jnp.maximum(state.largest, jnp.abs(iterate.value)),
-            settled=jnp.where(state.at_boundary, state.settled & ~taken, ~first & (promised <= rounding)),
-            guessed=first | (state.guessed & longer),
+            settled=jnp.where(state.at_boundary, state.settled & ~end.taken, ~first & (promised <= rounding)),
+            guessed=first | (state.guessed & end.longer),
         )
+        new = self.next_subproblem(objective, state, new, trial, end)
         # The model's promise counts as all that is left only where the radius did not cut it short; of a new iterate
         # it is not known before the first product.
-        whole = ~(state.at_boundary | first | taken)
+        whole = ~(state.at_boundary | first | end.taken)
         left = jnp.where(whole, jnp.where(promised <= rounding + state.noise, 0, promised), jnp.inf)
-        return new, Outcome(
-            finite & taken,
-            one,
-            vanished & ~noisier,
-            predicted=left,
-            settled=new.settled,
-            noise=noise,
-            span=objective.span(iterate.x, iterate.grad),
-            product=jnp.asarray(False),
-        )
+        accepted, failed, one = trial.finite & end.taken, end.vanished & ~end.noisier, jnp.ones_like(left)
+        rest: Any = dict(noise=trial.noise, span=objective.span(iterate.x, iterate.grad), product=jnp.asarray(False))
+        return new, Outcome(accepted, one, failed, left, new.settled, **rest)
+
+    def decide(self, objective: Objective, state: TrustRegionState, trial: Comparison) -> Decision:
+        """Whether the step is taken; if not, whether it is too short to be shortened again, and what that shows."""
+        # A step that is lost in the rounding of x is none; one that brings less than it should is taken all the same.
+        taken = trial.first | (trial.finite & (trial.ratio >= self.accept) & ~trial.lost)
+        longer = trial.lost & state.guessed & state.at_boundary  # the first radius was too short for the scale of x
+        # A step that vanishes has met noise that is larger than that, or there is no decrease to be had.
+        size = jnp.sqrt(objective.dot(state.iterate.x, state.iterate.x))
+        vanished = ~taken & ~longer & (trial.lost | (self.shrink * trial.size <= objective.eps * size))
+        return Decision(taken, longer, vanished, vanished & believable(trial.shown, trial.noise, state.largest))
+
+    def next_subproblem(
+        self, objective: Objective, old: TrustRegionState, new: TrustRegionState, trial: Comparison, end: Decision
+    ) -> TrustRegionState:
+        """The radius (section 17.1), in the norm of the new D, and conjugate gradients from z = 0 or a share of z."""
+        first, inner, grad = trial.first, old.inner, new.iterate.grad
+        gg = objective.dot(grad, grad)
+        g_norm = jnp.sqrt(jax.lax.stop_gradient(gg))  # compared with, no more
+        start_norm = jnp.where(first, g_norm, old.start_norm)
+        forcing = jnp.minimum(FORCING, jnp.sqrt(g_norm / jnp.where(start_norm > 0, start_norm, 1)))
+        diagonal = vector.where(end.anew, inner.learnt, old.diagonal)
+        afresh = steihaug.begin(objective, inner, diagonal, grad, forcing)
+
+        zz = jnp.where(first, 1, inner.zz)
+        length = jnp.sqrt(zz)
+        kept = jnp.where(trial.ratio >= self.good, jnp.maximum(old.radius, self.grow * length), old.radius)
+        radius = jnp.where(end.taken, kept, jnp.where(end.longer, LONGER, self.shrink) * length)
+        turned = objective.dot(inner.z, vector.multiply(diagonal, inner.z))  # z'Dz, of the new D
+        radius = radius * jnp.where(end.taken & ~first, vector.root(turned / zz), 1)
+        radius = jnp.where(first, jnp.sqrt(jnp.clip(gg, 1e2, 1e6)) / 10, radius)
+        radius = jnp.where(end.noisier | (first & inner.scaled), vector.root(afresh.ry), radius)
+        inner = vector.where(end.anew, afresh, steihaug.shorten(inner, grad, self.shrink))
+        return new._replace(inner=inner, diagonal=diagonal, radius=radius, start_norm=start_norm)
+
+
+def compare(objective: Objective, state: TrustRegionState, point: Point) -> Comparison:
+    """The actual decrease beside the predicted one, where values may differ by rounding alone (section 17.4.2)."""
+    before, z = state.iterate, state.inner.z
+    zz, slope, zr, slope_new = objective.dots((z, z), (z, before.grad), (z, state.inner.r), (z, point.grad))
+    first, (finite, _) = before.is_blank, usable(point, before)
+    promised = -0.5 * (slope - zr)  # -m(z), since Hz = -g - r
+    # Values within their rounding tell nothing: then the slopes at both ends do (the trapezoid rule).
+    # (The rounding of x counts as at the accepted point: an enormous gradient at the trial excuses no rise.)
+    rounding = objective.rounding(before.x, before.grad)
+    noise = objective.blur(state.lowest) + rounding + state.noise
+    gained = state.lowest - point.value  # from the lowest value: noise that was accepted must not add up
+    gained = jnp.where(jnp.abs(gained) <= noise, -0.5 * (slope + slope_new), gained)
+    return Comparison(
+        first=first,
+        finite=finite,
+        size=jnp.sqrt(zz),
+        promised=promised,
+        ratio=jnp.where(finite, gained / promised, -jnp.inf),
+        rounding=rounding,
+        noise=noise,
+        lost=~first & (point.value == before.value) & (slope_new == slope),
+        shown=noise_shown(before.value, slope, jnp.ones_like(slope), point.value, slope_new, state.shown),
+    )
