@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+import gdjax
 from gdjax import Status
 
 MODES = [True]  # proofs to many digits
@@ -195,3 +196,64 @@ def test_multistart_finds_the_deepest_valley_and_the_waves(double):
         frequencies = sorted([float(waves.minima.params["f"][i]), float(waves.minima.params["g"][i])])
         np.testing.assert_allclose(frequencies, [1.7, 4.1], atol=0.01)
     assert waves.minima.value[2] > 10 * waves.minima.value[1]
+
+
+def test_a_line_search_of_your_own_halves_and_does_as_well_as_ours(double):
+    import your_own_pieces as example
+
+    start = np.array([-1.2, 1.0])
+    result = example.search_by_halving(start)
+    ours = gdjax.minimize(example.rosenbrock, start, method=gdjax.LBFGS(line_search=gdjax.Backtracking()))
+    assert result.status == ours.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, 1, atol=1e-5)
+    assert int(result.num_evals) <= 2 * int(ours.num_evals)
+    halvings = -np.log2(result.history.trim().step_size[2:])  # L-BFGS begins with 1 once it has learnt something
+    np.testing.assert_array_equal(halvings, np.round(halvings))
+    assert halvings.max() >= 1
+    uphill = dict(grad=lambda p: -jax.grad(example.rosenbrock)(p))
+    few = gdjax.LBFGS(line_search=example.Halving(max_trials=20))
+    assert gdjax.minimize(example.rosenbrock, start, method=few, **uphill).status == Status.LINE_SEARCH_FAILED
+
+
+def test_a_penalty_of_your_own_has_its_closed_form_and_is_l1_where_both_strengths_are_one(double):
+    import your_own_pieces as example
+
+    goal = np.array([3.0, 0.4, -0.4, -3.0])
+    result = example.shrink(goal, 0.5, 0.1)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, [2.5, 0.0, -0.3, -2.9], atol=1e-6)
+    assert gdjax.check_penalty(example.AsymmetricL1(0.5, 0.1), goal).ok
+    many = jax.vmap(lambda up, down: example.shrink(goal, up, down))(np.array([0.2, 0.5]), np.array([0.2, 0.1]))
+    l1 = gdjax.minimize(lambda x: 0.5 * ((x - goal) ** 2).sum(), 0 * goal, penalty=gdjax.penalties.L1(0.2))
+    assert (many.status == Status.CONVERGED).all()
+    assert l1.status == Status.CONVERGED
+    np.testing.assert_allclose(many.params[0], l1.params, atol=1e-6)
+    np.testing.assert_allclose(many.value[0], l1.value, rtol=1e-6)
+
+
+def test_a_stopping_test_of_your_own_stops_where_a_loop_by_hand_would(double):
+    import your_own_pieces as example
+
+    result, stopping, at_end = example.fit_until_validation_rises(patience=5)
+    assert result.status == Status.STOPPED_BY_CALLBACK
+    (train, (powers, y)) = example.make_polynomials()
+    mse = lambda w, powers, y: ((powers @ w - y) ** 2).mean()
+    seen = [float(mse(s.params, powers, y)) for s in gdjax.iterate(mse, np.zeros(powers.shape[1]), *train)]
+    best = next(k for k, v in enumerate(seen) if v == min(seen[: k + 6]) and len(seen) > k + 5)
+    assert int(result.num_steps) == best + 5
+    assert stopping.best == pytest.approx(seen[best], rel=1e-9)
+    assert stopping.best < at_end
+
+
+def test_an_observer_of_your_own_sees_every_tenth_step(double):
+    import your_own_pieces as example
+
+    start = np.tile([-1.2, 1.0], 5)
+    result, rows = example.record(start, every=10)
+    whole = gdjax.minimize(example.rosenbrock, start, history=True)
+    assert result.status == whole.status == Status.CONVERGED
+    steps, values, norms = np.array(rows).T
+    np.testing.assert_array_equal(steps, np.arange(0, int(whole.num_steps) + 1, 10))
+    history = whole.history.trim()
+    np.testing.assert_array_equal(values, history.value[::10])
+    np.testing.assert_array_equal(norms, history.grad_norm[::10])

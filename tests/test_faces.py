@@ -1,5 +1,6 @@
 """How results look in a console and in a notebook, and what the package shows of itself."""
 
+import importlib
 import importlib.metadata
 import inspect
 
@@ -20,6 +21,14 @@ words = """AcceleratedGradient AcceleratedProximalGradient AdaptiveStep BFGS Bac
     check_gradient check_penalty classify_critical_point explain iterate learning_rate_range maximize minimize
     minimize_many multistart penalties resume uncertainty"""
 PUBLIC = sorted(words.split())
+
+# And those of the rooms, of which pieces of one's own are made.
+ROOMS = {
+    "line_search": "Backtracking HagerZhang LineSearch MoreThuente Trial Verdict WeakWolfe decreases flattens",
+    "methods": "Method Move Outcome Searching Secant State Stepping method static_field",
+    "vectors": "Scalar Vector add add_scaled apply divide dot dots max_abs multiply negative scale subtract where "
+    "zeros_like",
+}
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +85,11 @@ def test_the_package_shows_its_public_names_and_its_version():
     assert set(dir(gdjax)) == {*PUBLIC, "__version__", "plot"}
     assert gdjax.__version__ == importlib.metadata.version("gdjax")
     assert all(f"`{name}`" in gdjax.__doc__ or f"`gdjax.{name}`" in gdjax.__doc__ for name in PUBLIC)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_shows_its_public_names(room):
+    assert sorted(importlib.import_module(f"gdjax.{room}").__all__) == ROOMS[room].split()
 
 
 @pytest.mark.float64
