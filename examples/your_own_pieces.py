@@ -44,7 +44,9 @@ class Halving(NamedTuple):
         """After one evaluation: the step to try next, whether to take this one, whether to give up."""
         accepted, trials = self.satisfied(search, value, slope, noise), search.trials + 1
         step_size = jnp.where(accepted, search.step_size, 0.5 * search.step_size)
-        return search._replace(step_size=step_size, trials=trials), Verdict(accepted, ~accepted & (trials >= self.max_trials))
+        return search._replace(step_size=step_size, trials=trials), Verdict(
+            accepted, ~accepted & (trials >= self.max_trials)
+        )
 
 
 class AsymmetricL1(NamedTuple):
@@ -70,6 +72,7 @@ class EarlyStopping:
         self.best, self.params, self.since = float("inf"), None, 0
 
     def __call__(self, state):
+        """Look at the iterate of a step."""
         value = float(self.validation(state.params))
         self.since += 1
         if value < self.best:
@@ -84,6 +87,7 @@ class Recorder:
         self.rows = []
 
     def __call__(self, state):
+        """Write a row."""
         self.rows.append((int(state.num_steps), float(state.value), float(state.grad_norm)))
 
 

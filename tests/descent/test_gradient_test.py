@@ -101,12 +101,16 @@ def test_the_sentence_of_a_limit_before_the_first_step_says_so():
 
 
 @pytest.mark.float64
-@pytest.mark.parametrize("method", [gdjax.AcceleratedGradient(), gdjax.BFGS()], ids=["accelerated", "BFGS"])
-def test_a_kink_is_no_precision_floor(method):
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [(gdjax.AcceleratedGradient(), Status.MAX_STEPS), (gdjax.BFGS(), Status.LINE_SEARCH_FAILED)],
+    ids=["accelerated", "BFGS"],
+)
+def test_a_kink_is_no_precision_floor(method, status):
     tent = lambda p: jnp.abs(p[0] - p[1]) + 0.1 * jnp.abs(p[0] + p[1] - 1)
     for start in (3.0, 5.0, -7.0):  # on the kink, far from the minimum
         result = gdjax.minimize(tent, jnp.array([start, start]), method=method, max_steps=2000)
-        assert result.status in (Status.MAX_STEPS, Status.STALLED, Status.LINE_SEARCH_FAILED), result
+        assert result.status == status, result
 
 
 def standard_errors_off(result, features, target):

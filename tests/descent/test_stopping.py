@@ -28,23 +28,19 @@ def test_converged_means_that_the_recomputed_gradient_is_below_the_tolerance(x64
     assert f"{float(result.grad_norm):.3g} is at most" in str(result)
 
 
-@pytest.mark.parametrize("method", [FIXED, SEARCH, Optax(optax.adam, learning_rate=0.1)])
+# In float32 a rule that does not search cannot bring a gradient of 1e6 below 3.5e-4, which the test asks for once the
+# value is below 1: the parameters stop moving one rounding away from the minimum.
+BY_RULE = {"fixed": FIXED, "search": SEARCH, "adam": Optax(optax.adam, learning_rate=0.1)}
+TOO_LARGE_A_UNIT = {("fixed", 1e6, False): Status.STEP_TOO_SMALL, ("adam", 1e6, False): Status.STEP_TOO_SMALL}
+
+
+@pytest.mark.parametrize("rule", BY_RULE)
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_convergence_does_not_depend_on_the_scale_of_the_loss(method, scale, x64):
-    loss = lambda p, scale: scale * quadratic(p)
-    if method is FIXED:
-        method = GradientDescent(0.1 / scale)
-    result = gdjax.minimize(loss, START, scale, method=method)
-    if x64 or scale <= 1:
-        assert result.status == Status.CONVERGED
-    else:  # float32 cannot bring a gradient of 1e6 below 3.5e-4, which the rule asks for once the value is below 1
-        assert result.status in (
-            Status.CONVERGED,
-            Status.PRECISION_FLOOR,
-            Status.STEP_TOO_SMALL,
-            Status.STALLED,
-        )
-    np.testing.assert_allclose(result.params, 1, atol=2e-2)
+def test_convergence_does_not_depend_on_the_scale_of_the_loss(rule, scale, x64):
+    method = GradientDescent(0.1 / scale) if rule == "fixed" else BY_RULE[rule]
+    result = gdjax.minimize(lambda p, scale: scale * quadratic(p), START, scale, method=method)
+    assert result.status == TOO_LARGE_A_UNIT.get((rule, scale, x64), Status.CONVERGED)
+    np.testing.assert_allclose(result.params, 1, atol=2e-3 if scale <= 1 else 1e-6)
 
 
 def test_start_at_the_optimum():
@@ -58,10 +54,9 @@ def test_start_at_the_optimum():
 def test_a_warm_start_ends_soon_and_no_worse(method):
     first = gdjax.minimize(flat_bottom, START, method=method)
     again = gdjax.minimize(flat_bottom, first.params, method=method)
-    assert first.status == Status.CONVERGED
-    assert again.status in (Status.CONVERGED, Status.PRECISION_FLOOR, Status.STEP_TOO_SMALL, Status.STALLED)
+    assert first.status == again.status == Status.CONVERGED
     assert float(again.value) <= float(first.value)
-    assert int(again.num_evals) <= 1200
+    assert int(again.num_evals) <= 150
 
 
 @pytest.mark.float64
@@ -224,15 +219,19 @@ def test_a_linear_loss_at_fixed_rate_ends_at_the_limit():
 
 
 @pytest.mark.float64
-@pytest.mark.parametrize("method", [FIXED, SEARCH, Optax(optax.adam, learning_rate=0.1)])
-def test_a_gradient_of_the_wrong_sign_never_converges(method):
-    result = gdjax.minimize(quadratic, START, method=method, grad=lambda p: -jax.grad(quadratic)(p))
-    assert not result.converged
+@pytest.mark.parametrize(
+    ("rule", "status", "words"),
+    [
+        ("fixed", Status.DIVERGED, ("lead uphill", "check_gradient")),
+        ("search", Status.LINE_SEARCH_FAILED, ("check_gradient",)),
+        ("adam", Status.MAX_STEPS, ("limit of 10000 steps",)),
+    ],
+)
+def test_a_gradient_of_the_wrong_sign_never_converges(rule, status, words):
+    result = gdjax.minimize(quadratic, START, method=BY_RULE[rule], grad=lambda p: -jax.grad(quadratic)(p))
+    assert result.status == status
     assert float(result.value) <= float(quadratic(jnp.asarray(START))) * (1 + 1e-5)
-    assert "check_gradient" in str(result) or result.status in (Status.MAX_STEPS, Status.STEP_TOO_SMALL)
-    if method is FIXED:
-        assert result.status == Status.DIVERGED
-        assert "lead uphill" in str(result)
+    assert all(each in str(result) for each in words)
 
 
 @pytest.mark.float64
@@ -300,9 +299,9 @@ def test_a_cycle_is_not_called_a_step_too_small():
 def test_an_optimiser_that_leaves_a_good_start_for_a_while_is_not_called_diverged():
     loss = lambda x: jnp.sum((x - 1) ** 2 * jnp.array([1.0, 100.0], x.dtype))
     start = np.array([1 + 1e-6, 1 - 1e-6])
-    for optimiser in (optax.lion(optax.cosine_decay_schedule(0.01, 3000)), optax.adam(0.1)):
-        result = gdjax.minimize(loss, start, method=optimiser, max_steps=3000)
-        assert result.status in (Status.CONVERGED, Status.PRECISION_FLOOR, Status.MAX_STEPS)
+    lion = optax.lion(optax.cosine_decay_schedule(0.01, 3000))
+    for optimiser, status in ((lion, Status.PRECISION_FLOOR), (optax.adam(0.1), Status.CONVERGED)):
+        assert gdjax.minimize(loss, start, method=optimiser, max_steps=3000).status == status
 
 
 @pytest.mark.float64

@@ -75,11 +75,9 @@ def test_an_ill_conditioned_quadratic():
 def test_scaling_of_loss_and_parameters(scale, stretch, x64):
     loss = lambda p: scale * rosenbrock(p / stretch)
     result = gdjax.minimize(loss, stretch * np.array([-1.2, 1.0]), method=FLAT)
-    assert result.status in (Status.CONVERGED, Status.PRECISION_FLOOR, Status.STALLED, Status.LINE_SEARCH_FAILED)
-    assert result.status == Status.CONVERGED or stretch < 1
-    if x64:
-        np.testing.assert_allclose(result.params / stretch, 1, atol=0.05)
-    assert int(result.num_evals) <= 150
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params / stretch, 1, atol=1e-3)
+    assert int(result.num_evals) <= 75
 
 
 def test_nested_mixed_and_complex_parameters():
@@ -112,8 +110,7 @@ def test_saddle_and_flat_starts_are_stationary():
 @pytest.mark.float64
 def test_a_gradient_of_the_wrong_sign_fails_quickly():
     result = gdjax.minimize(quadratic, np.zeros(3), method=FLAT, grad=lambda p: -jax.grad(quadratic)(p))
-    assert result.status in (Status.LINE_SEARCH_FAILED, Status.STALLED)
-    assert not result.converged
+    assert result.status == Status.LINE_SEARCH_FAILED
     assert int(result.num_evals) < 100
     assert "check_gradient" in str(result)
 

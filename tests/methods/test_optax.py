@@ -101,6 +101,11 @@ CANNOT = {
 # Optimisers that only oscillate around the minimum at a constant rate come this near; the others much nearer.
 ROUGH = dict(lion=0.1, sign_sgd=0.1, signum=0.3, adan=0.1, simplified_ademamix=0.1, adafactor=0.1, lars=0.1)
 ROUGH |= dict(fromage=1e-2, adadelta=3.0)  # from 3.7; adadelta's own first steps are of size 1e-3
+# Those that have not arrived after 400 steps at this rate.
+SLOW = {
+    "adadelta", "adagrad", "adamaxw", "adan", "ademamix", "fromage", "lamb", "lion", "muon", "noisy_sgd", "novograd",
+    "signum", "simplified_ademamix", "sm3", "sophia",
+}  # fmt: skip
 
 
 def names_of_optimisers(module):
@@ -121,7 +126,7 @@ def test_the_list_holds_every_optimiser_that_optax_exports():
 def test_optimiser_runs_and_never_flatters(name):
     start = jax.tree.map(jnp.asarray, START)
     result = gdjax.minimize(loss, start, method=OPTIMISERS[name], max_steps=400)
-    assert result.status in (Status.CONVERGED, Status.MAX_STEPS, Status.PRECISION_FLOOR, Status.STALLED)
+    assert result.status == (Status.MAX_STEPS if name in SLOW else Status.CONVERGED)
     assert float(result.value) < ROUGH.get(name, 1e-3)
     np.testing.assert_allclose(result.value, loss(result.params), rtol=1e-5, atol=1e-12)
     norm = max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(jax.grad(loss)(result.params)))
@@ -182,7 +187,7 @@ def test_evaluations_of_a_line_search_inside_optax_are_counted(name):
 
     result = gdjax.minimize(counted, jnp.array([-1.2, 1.0]), method=OPTIMISERS[name], max_steps=30)
     jax.effects_barrier()
-    assert result.status in (Status.CONVERGED, Status.MAX_STEPS)
+    assert result.status == Status.MAX_STEPS
     assert len(calls) == int(result.num_evals) > int(result.num_steps) + 1
 
 
@@ -206,7 +211,7 @@ def test_strange_arguments_are_refused():
 
 def test_opt_in_tests_see_optax_steps():
     result = gdjax.minimize(quadratic, jnp.zeros(3), method=OPTIMISERS["adam"], stop=Stop(step=1e-3, tol=0.0))
-    assert result.status in (Status.SMALL_STEP, Status.CONVERGED)
+    assert result.status == Status.SMALL_STEP
 
 
 def test_sam_in_opaque_mode_works_and_lookahead_says_what_it_lacks():

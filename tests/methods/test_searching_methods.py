@@ -1,5 +1,7 @@
 """BFGS, conjugate gradients and L-BFGS alike: what every method that searches along a direction promises."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,21 @@ import pytest
 from problems import count_primitive, marked, quadratic, rosenbrock, tree_loss
 
 import gdjax
-from gdjax import BFGS, LBFGS, Backtracking, ConjugateGradient, GradientDescent, MoreThuente, Status
+from gdjax import (
+    BFGS,
+    LBFGS,
+    Backtracking,
+    ConjugateGradient,
+    GradientDescent,
+    HagerZhang,
+    MoreThuente,
+    Status,
+    WeakWolfe,
+)
 from gdjax.descent.progress import secant
 from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.methods.searching import Move
-from gdjax.problem.objective import Objective, Point
+from gdjax.problem.objective import Point
 
 METHODS = {"BFGS": BFGS(), "CG": ConjugateGradient(), "L-BFGS": LBFGS(memory=5)}
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
@@ -50,16 +62,32 @@ def test_float32_parameters_in_64_bit_mode(method):
 
 @pytest.mark.float64
 @each_method
-def test_unbounded_barrier_wrong_sign_and_kink(method):
-    unbounded = gdjax.minimize(lambda p: jnp.sum(p), np.zeros(3), method=method)
-    assert unbounded.status == Status.UNBOUNDED
-    barrier = gdjax.minimize(lambda p: jnp.sum(p) - jnp.sum(jnp.log(p)), np.array([1e-3, 5.0, 100.0]), method=method)
-    assert barrier.status == Status.CONVERGED
-    wrong = gdjax.minimize(quadratic, np.zeros(3), method=method, grad=lambda p: -jax.grad(quadratic)(p))
-    assert wrong.status in (Status.LINE_SEARCH_FAILED, Status.STALLED)
-    assert "check_gradient" in str(wrong)
-    kink = gdjax.minimize(lambda w: jnp.abs(w[0]) + 10 * jnp.abs(w[1] + 0.1), np.array([1.0, 0.3]), method=method)
-    assert kink.converged is False
+def test_a_loss_without_a_minimum_is_unbounded(method):
+    assert gdjax.minimize(lambda p: jnp.sum(p), np.zeros(3), method=method).status == Status.UNBOUNDED
+
+
+@pytest.mark.float64
+@each_method
+def test_a_barrier_is_respected(method):
+    barrier = lambda p: jnp.sum(p) - jnp.sum(jnp.log(p))
+    result = gdjax.minimize(barrier, np.array([1e-3, 5.0, 100.0]), method=method)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, 1, atol=1e-3)
+
+
+@pytest.mark.float64
+@each_method
+def test_a_gradient_of_the_wrong_sign_fails_and_points_to_the_check(method):
+    result = gdjax.minimize(quadratic, np.zeros(3), method=method, grad=lambda p: -jax.grad(quadratic)(p))
+    assert result.status == Status.LINE_SEARCH_FAILED
+    assert "check_gradient" in str(result)
+
+
+@pytest.mark.float64
+@each_method
+def test_a_kink_is_no_minimum(method):
+    kink = lambda w: jnp.abs(w[0]) + 10 * jnp.abs(w[1] + 0.1)
+    assert gdjax.minimize(kink, np.array([1.0, 0.3]), method=method).status == Status.LINE_SEARCH_FAILED
 
 
 @each_method
@@ -68,14 +96,9 @@ def test_the_scale_of_the_loss_changes_nothing(method, scale, x64):
     one = gdjax.minimize(lambda p: rosenbrock(p), ROSENBROCK[:2], method=method, tol=1e-3)
     other = gdjax.minimize(lambda p: scale * rosenbrock(p), ROSENBROCK[:2], method=method, tol=1e-3)
     assert one.status == Status.CONVERGED
-    if scale == 1e6 and not x64:  # float32 cannot bring such a gradient below the tolerance for a value below 1
-        assert other.status in (
-            Status.CONVERGED, Status.PRECISION_FLOOR, Status.STALLED, Status.LINE_SEARCH_FAILED
-        )  # fmt: skip
-        np.testing.assert_allclose(other.params, 1, atol=1e-4)
-        return
     assert other.status == Status.CONVERGED
-    assert int(other.num_evals) <= 2 * int(one.num_evals) + 20
+    assert int(other.num_evals) <= 1.2 * int(one.num_evals)
+    np.testing.assert_allclose(other.params, 1, atol=2e-3)
 
 
 @each_method
@@ -98,20 +121,12 @@ def test_steps_by_hand_are_the_same(method):
     np.testing.assert_allclose(states[-1].params, result.params, rtol=1e-5)
 
 
-def test_a_failed_search_begins_anew_before_it_gives_up():
-    """One evaluation lies (a value far too low is never seen again): the memory is dropped, the descent goes on."""
-
-    def loss(p):
-        return rosenbrock(p) + jnp.where(jnp.linalg.norm(p - 1) < 1e-2, 1.0, 0.0)  # a wall around the minimum
-
-    result = gdjax.minimize(loss, ROSENBROCK[:2], method=LBFGS(memory=5, line_search=MoreThuente(max_trials=3)))
-    assert result.status in (Status.LINE_SEARCH_FAILED, Status.STALLED)
-    assert float(result.value) < 1e-2
-
-
-@pytest.mark.parametrize("method", [LBFGS(5, Backtracking()), BFGS(Backtracking()), ConjugateGradient(Backtracking())])
-def test_any_method_takes_any_search(method):
-    assert gdjax.minimize(rosenbrock, ROSENBROCK[:2], method=method).status == Status.CONVERGED
+@pytest.mark.parametrize("search", [Backtracking(), HagerZhang(), WeakWolfe()], ids=["Armijo", "H-Z", "weak Wolfe"])
+@pytest.mark.parametrize("make", [LBFGS, BFGS, ConjugateGradient])
+def test_any_method_takes_any_search(make, search):
+    result = gdjax.minimize(rosenbrock, ROSENBROCK[:2], method=make(line_search=search))
+    assert result.status == Status.CONVERGED
+    assert float(result.value) < 1e-6
 
 
 def test_bfgs_update_is_the_product_form(x64):
@@ -126,7 +141,7 @@ def test_bfgs_update_is_the_product_form(x64):
     before, after, one = point(0 * s, g), point(s, g + y), jnp.asarray(1.0, dtype)
     before = before._replace(value=one)
     move = Move(before, after, None, one, jnp.asarray(-g @ h @ g, dtype), secant(before, after))
-    memory = BFGS().empty(Objective(None, jnp.zeros(n, dtype), dtype, 0.0, 1.0, None, None, None, None))
+    memory = BFGS().empty(SimpleNamespace(start=jnp.zeros(n, dtype), dtype=dtype))
     memory = memory._replace(j=jnp.asarray(j, dtype), jg=jnp.asarray(j.T @ g, dtype), updates=memory.updates + 3)
     memory, direction, first = BFGS().learn(memory, move)
     left = np.eye(n) - np.outer(s, y) / (s @ y)
@@ -147,7 +162,7 @@ def test_conjugate_gradients_end_a_quadratic_in_few_steps():
 
 @pytree_dataclass
 class Spoiled(LBFGS):
-    """L-BFGS, of whose directions one in five is multiplied by a factor."""
+    """L-BFGS whose direction is multiplied by a factor when it remembers four pairs."""
 
     factor: float = 1.0
 
@@ -163,3 +178,22 @@ def test_a_direction_that_does_not_descend_costs_one_evaluation(factor):
     result = gdjax.minimize(rosenbrock, ROSENBROCK[:2], method=Spoiled(factor=factor))
     assert result.status == Status.CONVERGED
     assert int(result.num_evals) < 2 * int(result.num_steps)  # a search along it costs twenty
+
+
+@pytest.mark.float64
+def test_a_failed_search_begins_anew():
+    """Three trials cannot shorten a direction that is 1e9 times too long: the memory is dropped each time."""
+    method = Spoiled(line_search=Backtracking(max_trials=3), factor=1e9)
+    result = gdjax.minimize(rosenbrock, ROSENBROCK[:2], method=method, history=True, keep_state=True)
+    assert result.status == Status.CONVERGED
+    assert int(result.state.state.memory.stored) <= 4
+    evals = np.diff(result.history.trim().num_evals)
+    failed = evals > 3  # three trials, one evaluation at the iterate to begin anew, and what followed
+    assert failed.sum() >= int(result.num_steps) // 6
+
+
+def test_a_search_that_fails_before_anything_is_learnt_is_the_end():
+    uphill = lambda p: -jax.grad(rosenbrock)(p)
+    method = LBFGS(line_search=Backtracking(max_trials=3))
+    result = gdjax.minimize(rosenbrock, ROSENBROCK[:2], method=method, grad=uphill)
+    assert (result.status, int(result.num_steps), int(result.num_evals)) == (Status.LINE_SEARCH_FAILED, 0, 4)

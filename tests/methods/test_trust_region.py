@@ -59,14 +59,25 @@ def test_negative_curvature_is_followed_away_from_a_saddle(start):
     assert int(result.num_steps) <= 15
 
 
-def test_other_ends():
-    unbounded = gdjax.minimize(lambda p: p[0] ** 2 - p[1] ** 2, np.array([1.0, 1e-3]), method=METHOD)
-    assert unbounded.status == Status.UNBOUNDED
-    barrier = gdjax.minimize(lambda p: jnp.sum(p) - jnp.sum(jnp.log(p)), np.array([1e-3, 5.0, 100.0]), method=METHOD)
-    assert barrier.status == Status.CONVERGED
-    wrong = gdjax.minimize(quadratic, np.zeros(3), method=METHOD, grad=lambda p: -jax.grad(quadratic)(p))
-    assert not wrong.converged
-    assert float(wrong.value) <= 8.2501
+def test_a_loss_without_a_minimum_is_unbounded():
+    saddle = lambda p: p[0] ** 2 - p[1] ** 2
+    assert gdjax.minimize(saddle, np.array([1.0, 1e-3]), method=METHOD).status == Status.UNBOUNDED
+
+
+def test_a_barrier_is_respected():
+    barrier = lambda p: jnp.sum(p) - jnp.sum(jnp.log(p))
+    result = gdjax.minimize(barrier, np.array([1e-3, 5.0, 100.0]), method=METHOD)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, 1, atol=1e-2)
+
+
+def test_a_gradient_of_the_wrong_sign_never_converges():
+    result = gdjax.minimize(quadratic, np.zeros(3), method=METHOD, grad=lambda p: -jax.grad(quadratic)(p))
+    assert result.status == Status.LINE_SEARCH_FAILED
+    assert float(result.value) <= 8.2501
+
+
+def test_a_nan_start_and_a_limit_cost_what_they_must():
     nan = gdjax.minimize(quadratic, np.full(3, np.nan), method=METHOD)
     assert (nan.status, int(nan.num_evals)) == (Status.NONFINITE_START, 1)
     limit = gdjax.minimize(rosenbrock, np.array([-1.2, 1.0]), method=METHOD, max_evals=10)
