@@ -25,7 +25,7 @@ NEAR = 0.01  # a descent within this share of the best decrease counts as right 
 
 @dataclasses.dataclass(frozen=True)
 class LearningRates:
-    """What rates do; ``print`` it for a table, `gdjax.plot.learning_rates` draws it."""
+    """What each rate did. ``print`` it for a table; `gdjax.plot.learning_rates` draws it."""
 
     rates: np.ndarray  # that were tried, rising
     verdicts: list[str]  # "too small", "right", "too large", one a rate
@@ -77,18 +77,18 @@ def learning_rate_range(
 ) -> LearningRates:
     """Try learning rates of gradient descent, all in one vmapped run, and measure what the curvature allows.
 
-    Descent ``x <- x - rate g`` on a quadratic with largest curvature L is stable below ``2 / L``; with momentum b
-    below ``2 (1 + b) / L``, in Nesterov's form below ``2 (1 + b) / ((1 + 2 b) L)``. L is measured by Lanczos
-    iterations at the start and on the way of the best rate (on other losses it changes as one goes).
+    The descent ``x <- x - rate g`` on a quadratic with largest curvature L is stable for rates below ``2 / L``; with
+    momentum b below ``2 (1 + b) / L``, in Nesterov's form below ``2 (1 + b) / ((1 + 2 b) L)``. L is measured by Lanczos
+    iterations at the start and along the path of the best rate (if the loss is not quadratic, L changes on the way).
 
     A rate is *right* if its descent converged within ``max_steps``, or came within a hundredth of the largest
-    decrease that any rate made; *too small* if it was still falling at the limit; *too large* if it diverged, ended
-    above its start, or did not settle above the stable limit. The recommended rate is the right one that needed
-    fewest steps, among those below the stable limit if there are such: above it luck is involved.
+    decrease of any rate; *too small* if the loss was still falling at the limit; *too large* if it diverged, ended
+    above its start, or is above the stable limit and did not settle. The recommended rate is the right one that needed
+    the fewest steps, if possible one below the stable limit: above it luck is involved.
 
     Args:
         loss, params, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`; not inside a trace.
-        rates: to try; default 13 from a thousandth of the stable limit at the start to ten times that limit.
+        rates: the rates to try. Default: 13, from a thousandth of the stable limit at the start to ten times that.
         momentum, nesterov: of `gdjax.GradientDescent`.
         max_steps: of each descent.
         tol: of each descent, see `gdjax.Stop`.

@@ -34,79 +34,79 @@ def minimize(
 ) -> Result:
     """Minimise ``loss(params, *args, **kwargs)`` over ``params`` until the gradient counts as zero.
 
-    One compiled `lax.while_loop` runs the method. The program is known by what the functions compute and the
-    shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing, and arrays
-    and numbers that the loss closes over are data too, so ``minimize(lambda p: loss(p, x), params)`` in a loop over x
-    compiles once. (A Python number that is an exponent or in the body of a loop, and 0, 1/2, 1 and 2, are code.) Loss,
-    gradient, penalty and schedules are traced in each call, so whatever they read is as it is now; a `jax.jit` around
-    the call saves that millisecond, and sees what it saw first, as ever. The 64 programs used last are kept.
-    The same call works inside `jax.jit` and `jax.vmap` (one status a lane; nothing raises for the batch) and
-    under `jax.grad`.
+    One compiled `lax.while_loop` runs the method. A program is recognised by what the functions compute and by the
+    shapes of the arrays: new data, starts, tolerances, limits or learning rates compile nothing. Arrays and numbers
+    that the loss closes over are data too, so ``minimize(lambda p: loss(p, x), params)`` in a loop over x compiles
+    once. (A Python number that is an exponent or stands in the body of a loop is code, and so are 0, 1/2, 1 and 2.)
+    Loss, gradient, penalty and schedules are traced in each call, so they see the current value of all that they read.
+    A `jax.jit` around the call saves that millisecond; it then keeps what it read at first, as always under `jit`. The
+    64 most recently used programs are kept. The same call works inside `jax.jit` and `jax.vmap` (each problem of the
+    batch has its own status; none raises for all) and under `jax.grad`.
 
     Args:
-        loss: function of the parameters and data to one real number, or to (number, aux) with ``has_aux``.
-            A loss that is itself a pytree (`jax.tree_util.Partial`, a module) has its arrays traced.
-        params: where to start: any pytree of float or complex arrays or numbers; or a result, to start at its
-            params, and with what its method had learnt (curvature pairs, moments) if it was made with
-            ``keep_state=True``. Steps and evaluations are counted anew.
-        *args: data for the loss, any pytrees; arrays and numbers are traced, as is whatever has ``__array__`` (pandas
-            columns); the rest (strings, functions, single bools) comes to the loss as it is.
-        method: a gdjax method or an optax optimiser. Default: `LBFGS`; with a penalty that is no box, `PANOC`.
+        loss: function of the parameters and data that returns one real number, or (number, aux) with ``has_aux``.
+            If the loss is itself a pytree (`jax.tree_util.Partial`, a module), its arrays are traced.
+        params: where to start: any pytree of float or complex arrays or numbers. Or a result, to start at its
+            params, and with what its method has learnt (curvature pairs, moments) if it was made with
+            ``keep_state=True``. Steps and evaluations are then counted from zero.
+        *args: data for the loss, any pytrees. Arrays and numbers are traced, and so is anything with ``__array__``
+            (pandas columns). Everything else (strings, functions, single bools) is passed to the loss unchanged.
+        method: a gdjax method or an optax optimiser. Default: `LBFGS`; with a penalty other than a box, `PANOC`.
         penalty: a term that is added to the loss and need not be differentiable, or a constraint: one of
-            `gdjax.penalties`, a dict (or pytree like params) of such for some parameters, or any object with
-            ``value(x)`` and ``prox(x, step)``. Its numbers are traced.
-            The gradient test is then on the prox-gradient step (`gdjax.Stop`); what comes back satisfies the
-            constraint, and a start that does not is projected. `maximize` subtracts the penalty.
-        grad: analytic gradient, ``grad(params, *args, **kwargs)`` like params, in `jax.grad`'s convention;
-            `jax.grad` of the loss otherwise. It is compared with `jax.grad`'s where the descent ends, by two
+            `gdjax.penalties`, a dict (or pytree like params) of them for some parameters, or any object with
+            ``value(x)`` and ``prox(x, step)``, its proximal operator (see `gdjax.penalties.Penalty`). Its numbers are
+            traced. The gradient test then looks at the prox-gradient step (`gdjax.Stop`). The answer satisfies the
+            constraint; a start that does not is projected. `maximize` subtracts the penalty.
+        grad: your own gradient, ``grad(params, *args, **kwargs)``, a pytree like params, in `jax.grad`'s convention.
+            Default: `jax.grad` of the loss. Your gradient is compared with `jax.grad`'s where the descent ends, by two
             evaluations (not if JAX cannot differentiate the loss): see the status WRONG_GRADIENT.
-        has_aux: whether the loss returns (value, aux); ``result.aux`` is that of the point returned.
+        has_aux: whether the loss returns (value, aux); ``result.aux`` is that of the returned point.
         value_and_grad: whether the loss returns (value, grad) from one call, as `jax.value_and_grad` and simulators
-            with adjoints do; with ``has_aux`` ((value, aux), grad). What else takes a loss (`uncertainty`, for example)
-            takes it as ``loss=lambda p: f(p)[0], grad=lambda p: f(p)[1]``.
-        tol: tolerance of the gradient test, see `Stop`, whose default depends on the dtype.
+            with adjoints do; with ``has_aux`` ((value, aux), grad). Other functions that take a loss (`uncertainty`,
+            for example) take it as ``loss=lambda p: f(p)[0], grad=lambda p: f(p)[1]``.
+        tol: tolerance of the gradient test, see `Stop`. The default depends on the dtype.
         max_steps: limit on accepted steps, default 10 000.
         max_evals: limit on evaluations, default none.
         stop: a `Stop` for all other tests (target, decrease, step, patience).
-        history: record value, gradient norm, step size and evaluations of each step: True keeps up to 1024
-            evenly spaced steps, a number that many.
-        check_grad: check the gradient at the start first (not inside a trace) and refuse to start on a wrong one.
-        implicit: how derivatives are taken, below. False unrolls ``max_evals`` evaluations instead (or ``max_steps``
-            steps of gradient descent or optax), which must be Python numbers.
+        history: record value, gradient norm, step size and evaluations of each step. True keeps up to 1024
+            evenly spaced steps, a number keeps that many.
+        check_grad: first check the gradient at the start (not inside a trace), and refuse to start with a wrong one.
+        implicit: how derivatives are taken, see below. False unrolls ``max_evals`` evaluations instead (or
+            ``max_steps`` steps of gradient descent or optax), which must be Python numbers.
         kwargs: data for the loss by name.
         **services: ``progress``, ``callback``, ``checkpoint``, ``max_seconds``, ``keep_state``: see
             `gdjax.Services`.
 
     **Derivatives** of ``result.params``, ``value`` and ``aux`` with respect to ``args``, ``kwargs`` and what the loss
-    closes over follow from the implicit function theorem, in forward and reverse mode, to any order:
-    ``dx/dtheta = -H^-1 dg/dtheta`` at the minimum (`gdjax.derivatives.implicit`). No iteration is stored, and methods
-    without derivatives of their own (optax's too) have these. They are as exact as the minimum: an error e in params,
-    about tol over the smallest curvature, makes one of order e in the derivatives of params and of order e^2 in that of
-    value.
-    They are NaN where the theorem does not hold: the gradient is more than ten times the tolerance (no convergence),
-    or the Hessian is not positive definite (`gdjax.derivatives.hessian_solve.solve` says how that is noticed). The
+    closes over come from the implicit function theorem, in forward and reverse mode, to any order:
+    ``dx/dtheta = -H^-1 dg/dtheta`` at the minimum (`gdjax.derivatives.implicit`). No iteration is stored, and the
+    method need not be differentiable, so this works for optax's too. They are as exact as the minimum: an error e in
+    params, about tol over the smallest curvature, causes an error of order e in the derivatives of params and of order
+    e^2 in that of value.
+    They are NaN where the theorem does not hold: if the gradient is more than ten times the tolerance (no convergence),
+    or if the Hessian is not positive definite (`gdjax.derivatives.hessian_solve.solve` says how it finds out). The
     derivative with respect to the start, the method's numbers and the tolerances is zero. History and counts have none.
-    With a penalty they are those of the prox-gradient fixed point, by the penalty's numbers too: of a lasso on its
-    nonzero entries, of a box off the bounds that hold, where params follow the bound. The prox must be
-    differentiable; it may contain loops of variable length (but not for the reverse mode by more than eight of the
-    penalty's numbers). At the exact point where an entry leaves zero or a bound the
-    derivative does not exist; a value between the one-sided derivatives is returned.
-    With ``implicit=False`` the loop has a fixed length and is differentiated itself, as for a truncated inner
-    problem: the start and the learning rate then have derivatives. Memory grows with the evaluations. Both modes, any
-    method: it is the derivative of the numbers returned, as finite differences would find it, so the step sizes that a
-    search or a rule computes are differentiated too. Discrete decisions (accept a trial,
-    stop) are not differentiated; the result is discontinuous where one changes.
+    With a penalty they are those of the prox-gradient fixed point, also with respect to the penalty's numbers: for a
+    lasso on its nonzero entries, for a box off the active bounds; an entry at a bound moves with the bound. The prox
+    must be differentiable. It may contain loops of variable length (but not for reverse mode with respect to more than
+    eight of the penalty's numbers). At the exact point where an entry leaves zero or a bound the derivative does not
+    exist; a value between the one-sided derivatives is returned.
+    With ``implicit=False`` the loop has a fixed length and is itself differentiated, as for a truncated inner
+    problem: the start and the learning rate then have derivatives. Memory grows with the number of evaluations. This
+    works in both modes with any method. It is the derivative of the returned numbers, as finite differences would find
+    it, so it includes the step sizes that a search or a rule computes. Discrete decisions (accept a trial, stop) are
+    not differentiated; the result is discontinuous where one changes.
 
     Returns:
         The best point found, with a `Status` that says how the descent ended; ``print`` it.
 
     Raises:
-        TypeError, ValueError: naming the argument and leaf, if params, loss, grad, method or a number is not
-            what it must be. Failure to converge never raises; read ``result.status``. Called from
-            Python, this also holds for errors that the loss raises while it runs (in `jax.pure_callback`,
-            `equinox.error_if`): the status is RAISED, ``result.exception`` what JAX makes of the error; evaluations
-            before it are made twice, to keep all of them. At the very first evaluation there is nothing to keep, and
-            the error is raised.
+        TypeError, ValueError: if params, loss, grad, method or a number is not what it must be; the message names the
+            argument and the leaf (the array of the pytree). Failure to converge never raises; read
+            ``result.status``. In a call from Python, errors that the loss raises while it runs (in
+            `jax.pure_callback`, `equinox.error_if`) do not raise either: the status is RAISED, and
+            ``result.exception`` is the error as JAX reports it. Evaluations before the error are made twice, to keep
+            all of them. If the very first evaluation raises, there is nothing to keep, and the error is raised.
 
     >>> import jax, jax.numpy as jnp
     >>> rosenbrock = lambda p: (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2
@@ -123,9 +123,9 @@ def minimize(
 
 @shows_options
 def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpack[AllOptions]) -> Result:
-    """Maximise ``loss``: as `minimize`, with the same options, for the largest value.
+    """Maximise ``loss``: like `minimize`, with the same options, but for the largest value.
 
-    ``result.value``, ``grad`` and the history are of the function itself, not of its negative; a ``target``
+    ``result.value``, ``grad`` and the history are those of the function itself, not of its negative. A ``target``
     is reached from below.
 
     >>> area = lambda length: length * (100 - length)
@@ -140,12 +140,12 @@ def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpac
 def iterate(
     loss: Callable[..., Any], params: Any, *args: Any, maximize: bool = False, **options: Unpack[Options]
 ) -> Iterator[Result]:
-    """Step by hand: a generator of results, one an accepted step, beginning with the start (step 0).
+    """Step by hand: a generator of results, one per accepted step, beginning with the start (step 0).
 
-    Each shows the iterate of its step, with status RUNNING but for the last, which has the status that ended
-    the descent. (`minimize` returns the best point; for methods whose values may rise that can be an
-    earlier one.) The options are those of `minimize`; the same trip is run, so the iterates are the same.
-    Not inside a trace.
+    Each result shows the iterate of its step. Its status is RUNNING, except for the last one, which has the status
+    that ended the descent. (`minimize` returns the best point; if values may rise with a method, that can be an
+    earlier one.) The options are those of `minimize`. The same loop body is run, so the iterates are the same.
+    It does not work inside a trace.
 
     >>> import gdjax
     >>> for state in iterate(lambda x: x**2, 1.0, method=gdjax.GradientDescent(0.25), max_steps=2):

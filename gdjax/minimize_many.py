@@ -37,48 +37,49 @@ def minimize_many(
     maximize: bool = False,
     **options: Unpack[Options],
 ) -> Result:
-    """Minimise ``loss(params, *args)`` for many params and args at once: lane for lane what `minimize` gives.
+    """Minimise ``loss(params, *args)`` for many params and args at once; each problem gets what `minimize` gives it.
 
-    (Up to rounding, which differs between programs: hundreds of evaluations may become some more or fewer.)
-    Faster than `jax.vmap` of `minimize`, whose problems all wait for the slowest: here a problem that is done gives its
-    place to the next that waits: each core works on a block of lanes that stay in its cache (up to 256 of them), and a
-    few stragglers go on by themselves in the end. (On a GPU, where a trip of many lanes costs little more than one of
-    few, it is the vmapped descent, in chunks that fit into memory and pieces that can be ended.) As with `minimize`,
-    new numbers compile nothing, nor does another number of problems (beyond some hundred; of fewer the next power
-    of two counts, on a GPU the next of eight sizes an octave); stragglers may need a second program.
+    (Up to rounding, which differs between programs: a descent of hundreds of evaluations may take a few more or fewer.)
+    It is faster than `jax.vmap` of `minimize`, where all problems wait for the slowest. Here a problem that is done
+    gives its place to the next one. Each core works on a block of problems that stays in its cache (up to 256), and in
+    the end a few stragglers go on by themselves. (On a GPU one loop iteration of many problems costs little more than
+    one of few. There it is the vmapped descent, in chunks that fit into memory and in pieces that can be interrupted.)
+    As with `minimize`, new numbers compile nothing. Nor does another number of problems (above a hundred or so; smaller
+    numbers are rounded up to the next power of two, on a GPU to the next of eight sizes per octave). Stragglers may
+    need a second program.
 
     Args:
         loss, grad, has_aux, method, penalty, tol, max_steps, max_evals, stop, history, check_grad, kwargs, implicit: as
-            in `minimize`; for all problems the same. ``check_grad`` looks at the first problem.
-        params: the starts: a pytree like the parameters, each leaf with an axis of problems. Or a `Result` of many,
-            to start at its params.
-        *args: data, likewise with an axis of problems, or shared.
-        in_axes: as in `jax.vmap`: the axis of problems of every leaf, None for what all share; one for everything, or
-            a tuple (params, *args), each an int, None or a pytree prefix of these. Default 0: everything has its
-            problems along its first axis. Text, switches, ``kwargs`` and what the loss closes over are shared.
-        batch_size: problems in flight at most, which bounds the memory of methods and losses; by default what fits in
-            the caches of the cores (256 a core at most), or 131 072 and 1 GB on a GPU.
-        max_seconds: wall clock for all, compiling included. When it is up, or after Ctrl-C, what is under way ends with
-            its best point and status MAX_SECONDS (or INTERRUPTED), after one evaluation where it had not begun. A
-            second Ctrl-C raises KeyboardInterrupt at once.
+            in `minimize`, the same for all problems. ``check_grad`` looks at the first problem.
+        params: the starts: a pytree like the parameters, where each leaf has an axis of problems. Or a `Result` of
+            many, to start at its params.
+        *args: data, also with an axis of problems, or shared.
+        in_axes: as in `jax.vmap`: the axis of problems of every leaf, None for what all share. One value for
+            everything, or a tuple (params, *args), each an int, None or a pytree prefix of these. Default 0: everything
+            has its problems along its first axis. Text, switches, ``kwargs`` and what the loss closes over are shared.
+        batch_size: the most problems in flight, which bounds the memory of methods and losses. Default: what fits in
+            the caches of the cores (at most 256 per core), or 131 072 and 1 GB on a GPU.
+        max_seconds: wall clock for all problems, compiling included. When the time is up, or after Ctrl-C, the problems
+            in flight end with their best point and status MAX_SECONDS (or INTERRUPTED); those that had not begun get
+            one evaluation. A second Ctrl-C raises KeyboardInterrupt at once.
         maximize: whether to maximise.
-        method: default `BFGS` up to 32 parameters (reals) without penalty, where it is the fastest in batches;
+        method: default `BFGS` for up to 32 parameters (reals) without a penalty, where it is the fastest in batches;
             otherwise that of `minimize`.
 
-    A loss that JAX cannot vmap (a callback without ``vmap_method``) is minimised for one problem after the other.
+    If JAX cannot vmap the loss (a callback without ``vmap_method``), the problems run one after the other.
 
-    Inside `jit`, `vmap` or `grad` it is the vmapped `minimize`, with its derivatives (in chunks of ``batch_size``);
-    so it is for arrays that are spread over several devices.
+    Inside `jit`, `vmap` or `grad`, and for arrays that are sharded over several devices, it is the vmapped `minimize`
+    with its derivatives, in chunks of ``batch_size``.
 
     Returns:
-        A `Result` with a leading axis of problems in every leaf, in order: ``result.params``, ``result.value``,
-        ``result.status == gdjax.Status.CONVERGED``; ``result[i]`` is one of them. ``print`` it for the statuses and
-        the worst. How a problem ends never raises and never touches another one.
+        A `Result` with a leading axis of problems in every leaf, in the order given: ``result.params``,
+        ``result.value``, ``result.status == gdjax.Status.CONVERGED``; ``result[i]`` is one of them. ``print`` it for
+        the statuses and the worst problem. A problem that fails raises nothing and does not affect the others.
 
     Raises:
-        TimeoutError: if the time is up, and the evaluation under way takes half a minute longer, or never ends.
+        TimeoutError: if the time is up and the evaluation in flight takes half a minute longer, or never ends.
         TypeError, ValueError: as `minimize`; and if in_axes does not fit, an argument has no such axis, or the axes
-            differ in length, are empty, or there are none. For services that watch one descent.
+            differ in length, are empty, or there are none. Also for services, which watch a single descent.
 
     >>> import jax.numpy as jnp
     >>> parabola = lambda p, center: jnp.sum((p - center) ** 2)

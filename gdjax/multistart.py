@@ -1,4 +1,4 @@
-"""The best of many starts, and the distinct minima that they came to."""
+"""The best of many starts, and the distinct minima that they reached."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Minima:
     params: Any  # leaves (k, ...)
     value: np.ndarray  # of the user's function, (k,)
     count: np.ndarray  # starts that led there, (k,)
-    lane: np.ndarray  # which of the results is shown for it, the one with the best value, (k,)
+    lane: np.ndarray  # index of the result that is shown for it, the one with the best value, (k,)
 
 
 @pytree_dataclass
@@ -87,30 +87,30 @@ def multistart(
 ) -> MultiStart:
     """Minimise ``loss(params, *args)`` from many starts: the best, the distinct minima, how often each was reached.
 
-    Two starts came to the same minimum if no entry of params differs by more than ``distinct`` times the spread of
-    the starts in its leaf (largest minus smallest entry over all starts), nor the value by more than ``distinct`` times
-    the median decrease from a start to the best value. Both scales move with the problem: in other units the same
-    minima are found. Where all starts are equal, and for a loss that does not fall, the size of params and value
-    is the scale.
+    Two starts count as having reached the same minimum if no entry of params differs by more than ``distinct`` times
+    the spread of the starts in its leaf (largest minus smallest entry over all starts), and the value by no more than
+    ``distinct`` times the median decrease from a start to the best value. Both scales move with the problem, so the
+    same minima are found in other units. If all starts are equal, or if the loss does not fall, the size of params and
+    value is the scale.
 
-    Only a descent that came to rest (CONVERGED or PRECISION_FLOOR) counts as a minimum. There the gradient is zero,
-    which it is at a saddle, too (`gdjax.classify_critical_point` tells), where few starts end.
+    Only a descent that came to rest (CONVERGED or PRECISION_FLOOR) counts as a minimum. The gradient is zero there. It
+    is also zero at a saddle, where few starts end (`gdjax.classify_critical_point` tells the two apart).
 
     Args:
         loss, *args: as in `minimize`; the args are shared by all starts.
-        starts: a pytree like the parameters, each leaf with a leading axis of starts; or a sampler, a function of a
-            JAX random key that returns one start, and is traced.
-        num_starts: how many a sampler is asked for.
-        key: for the sampler, a JAX random key or a whole number that makes one.
-        distinct: share of the spread, as above.
-        **options: those of `gdjax.minimize_many` but ``in_axes``: method, penalty, tol, batch_size, max_seconds ...
+        starts: a pytree like the parameters, where each leaf has a leading axis of starts. Or a sampler: a function of
+            a JAX random key that returns one start, and is traced.
+        num_starts: how many starts to draw from a sampler.
+        key: for the sampler: a JAX random key, or a whole number that makes one.
+        distinct: fraction of the spread, as above.
+        **options: those of `gdjax.minimize_many` except ``in_axes``: method, penalty, tol, batch_size, max_seconds ...
 
     Returns:
         A `MultiStart`: ``best``, ``minima`` (``params``, ``value``, ``count``, sorted by value) and all ``results``.
 
     Raises:
-        TypeError, ValueError: as `minimize_many`; if a sampler comes without num_starts or starts with it; inside a
-            trace, where the number of minima has no shape (use `minimize_many` and argmin there).
+        TypeError, ValueError: as `minimize_many`; if a sampler comes without num_starts, or starts with it; inside a
+            trace, where the number of minima is not known (use `minimize_many` and argmin there).
 
     >>> import jax, jax.numpy as jnp
     >>> valleys = lambda x: x**4 - 4 * x**2 + x

@@ -1,4 +1,4 @@
-"""Going on with a descent that was saved, or kept in a result."""
+"""Continue a descent that was saved to a file, or kept in a result."""
 
 import dataclasses
 import os
@@ -27,28 +27,28 @@ def resume(
     *args: Any,
     **options: Unpack[AllOptions],
 ) -> Result:
-    """Go on where a descent was left: the call that began it, with the checkpoint's path in front.
+    """Continue a descent where it stopped: write the call that began it, with the checkpoint's path in front.
 
-    To the bitwise same result as the descent that was never stopped, on the same machine with the same versions.
-    Limits, tolerances and learning rates are those of this call, so that one which ended by a limit goes on with a
-    larger one; one that had finished is returned unchanged. Checkpoints continue to be written to the same
+    The result is bitwise that of a descent that was never stopped, on the same machine with the same versions.
+    Limits, tolerances and learning rates are those of this call, so a descent that ended at a limit continues with a
+    larger one. A descent that had finished is returned unchanged. Checkpoints continue to be written to the same
     file; pass ``checkpoint=None`` to leave it untouched.
 
     Args:
-        source: path given as ``checkpoint``, or a result made with ``keep_state=True``.
-        loss, *args: as in the call that began it. The loss is evaluated once at the saved point, which
-            tells another loss or other data.
-        params: a pytree of the structure, shapes and dtypes of the parameters; its numbers do not matter.
-        **options: those of `minimize`: method, grad and has_aux as in the call that began it; whether it
-            maximises and keeps a history is known. Further services may be asked for.
+        source: the path that was given as ``checkpoint``, or a result made with ``keep_state=True``.
+        loss, *args: as in the call that began it. The loss is evaluated once at the saved point, to find out whether
+            it is another loss or has other data.
+        params: a pytree with the structure, shapes and dtypes of the parameters; its numbers do not matter.
+        **options: those of `minimize`: method, grad and has_aux as in the call that began it. Whether it maximises and
+            keeps a history is known from the source. You may ask for further services.
 
     Returns:
         The result, with the steps, evaluations and history since the first start.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, cut short, of another program, version, method or shape, or of another
-            loss or other data; if the result has kept no state; inside a trace.
+        ValueError: if the file is damaged or cut short, or belongs to another program, version, method, shape, loss or
+            other data; if the result has kept no state; inside a trace.
 
     >>> import gdjax, jax.numpy as jnp
     >>> loss = lambda x: jnp.sum((x - 1) ** 4)

@@ -10,7 +10,7 @@ from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
 
 
 class Kind(enum.Enum):
-    """Of a point, by the extreme eigenvalues of the Hessian."""
+    """The kind of a point, judged by the extreme eigenvalues of the Hessian."""
 
     MINIMUM = "minimum"  # all eigenvalues positive
     MAXIMUM = "maximum"  # all negative
@@ -21,7 +21,7 @@ class Kind(enum.Enum):
 
 @pytree_dataclass
 class CriticalPoint:
-    """The verdict on a point; ``print`` it. Eigenvalues are those of the Hessian of the loss."""
+    """What kind of point it is; ``print`` it. Eigenvalues are those of the Hessian of the loss."""
 
     value: float
     grad_norm: float  # infinity norm

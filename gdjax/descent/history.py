@@ -22,9 +22,9 @@ CAPACITY = 1024  # records of ``history=True``
 class History:
     """Records of accepted steps, oldest first: step 0 is the start, the last record is the last step.
 
-    Up to ``capacity`` steps all are kept; beyond, every second record is dropped each time the space is
-    full, so the kept steps stay evenly spaced. Arrays have shape (capacity + 1,), of which `trim` keeps the
-    ``size`` that are filled (under `jax.vmap` the number differs between lanes, so it is left to the user).
+    Up to ``capacity`` steps are all kept. After that, every second record is dropped each time the space is
+    full, so the kept steps stay evenly spaced. Arrays have shape (capacity + 1,); `trim` keeps the ``size`` records
+    that are filled (under `jax.vmap` this number differs between problems, so trimming is left to you).
     """
 
     step: jax.Array  # number of the step

@@ -1,4 +1,4 @@
-"""What a descent may be asked to stop at: tolerances, a target, limits."""
+"""When a descent stops: tolerances, a target, limits."""
 
 from typing import Any, NamedTuple
 
@@ -24,33 +24,33 @@ MOST = np.iinfo(np.int32).max  # a limit of so many is none
 
 @pytree_dataclass
 class Stop:
-    """When to stop. All numbers are traced: changing them compiles nothing; None is off (or the default).
+    """When to stop. All numbers are traced, so changing them compiles nothing. None means off (or the default).
 
     Args:
         tol: gradient test, ``|g| <= tol * min(|f| + min(1, |f_0|), G)`` with the infinity norm, f_0 the value at the
-            start, G the largest gradient norm seen at points no higher than that. As far as a model or the last step
-            tells of the curvature, the decrease still promised, ``g'Hg / 2``, must not be above a tenth of
-            ``tol max(|f|, tol min(1, f_0 - f))`` either. Nor the relative gradient,
-            ``sum |x_i g_i|``, above ``3 sqrt(n) tol (|f| + min(1, |f_0|))``, which is free of the units of the n
-            parameters (for methods with a line search or trust region). With a penalty |g| is the norm of a subgradient
-            of the sum, made of the last prox-gradient step (`gdjax.problem.penalized.stationarity`), the gradient
-            itself where the penalty is 0; in a box that of (x - clip(x - t g)) / t; f is the sum. Default: max(1e-6,
-            sqrt(eps)) with eps of the coarsest dtype among parameters and value: 1e-6 in float64, 3.5e-4 in float32,
-            0.09 in bfloat16.
-        decrease: stop when the value changes by no more than this share of itself in one step (SMALL_DECREASE).
-        step: stop when the parameters change by no more than this share of their largest entry (SMALL_STEP).
+            start, G the largest gradient norm seen at points no higher than the start. Two more conditions must hold.
+            If a model or the last step knows the curvature, the decrease that is still promised, ``g'Hg / 2``, must be
+            at most a tenth of ``tol max(|f|, tol min(1, f_0 - f))``. And for methods with a line search or a trust
+            region, the relative gradient ``sum |x_i g_i|``, which does not depend on the units of the n parameters,
+            must be at most ``3 sqrt(n) tol (|f| + min(1, |f_0|))``. With a penalty, f is the sum and |g| is the norm
+            of a subgradient of the sum, made from the last prox-gradient step
+            (`gdjax.problem.penalized.stationarity`): the gradient itself where the penalty is 0, and
+            (x - clip(x - t g)) / t in a box. Default: max(1e-6, sqrt(eps)) with eps of the coarsest dtype among
+            parameters and value: 1e-6 in float64, 3.5e-4 in float32, 0.09 in bfloat16.
+        decrease: stop when the value changes by no more than this fraction of itself in one step (SMALL_DECREASE).
+        step: stop when the parameters change by no more than this fraction of their largest entry (SMALL_STEP).
         target: stop as soon as the value is at or beyond this (TARGET_REACHED). The gradient test stays on
-            and may come first; ``tol=0`` leaves the target alone.
-        max_steps: accepted steps, default 10 000.
-        max_evals: evaluations of the loss, default unlimited. (Limits from 2^31 - 1 on are as good as none.)
+            and may come first; with ``tol=0`` only the target counts.
+        max_steps: limit on accepted steps, default 10 000.
+        max_evals: limit on evaluations of the loss, default none. (A limit of 2^31 - 1 or more is as good as none.)
         patience: evaluations without progress before STALLED. Default 1000 for gradient descent at a fixed
-            rate (which may oscillate for long), 100 + sqrt(n) for methods whose values only fall, and none for
-            schedules and optax optimisers, which may settle when their rate decays.
-        gradient: stop when the gradient norm is at most this, in the units of the loss (CONVERGED), as jaxopt and
-            SciPy ask. The test on ``tol`` stays on and may come first; ``tol=0`` leaves this one alone.
+            rate (which may oscillate for a long time), 100 + sqrt(n) for methods whose values only fall, and no limit
+            for schedules and optax optimisers, which may settle when their rate decays.
+        gradient: stop when the gradient norm is at most this, in the units of the loss (CONVERGED), as in jaxopt and
+            SciPy. The test on ``tol`` stays on and may come first; with ``tol=0`` only this one counts.
 
     Raises:
-        ValueError: if a tolerance is negative or NaN, a limit negative, patience below 1.
+        ValueError: if a tolerance is negative or NaN, a limit is negative, or patience is below 1.
 
     >>> Stop(tol=1e-8, max_steps=100).max_steps
     100

@@ -21,21 +21,21 @@ class Timing(NamedTuple):
 
     seconds: float  # from the call to its end
     compiling: float  # of these, until the first evaluation was done
-    watching: float  # of these, after it, outside of the compiled loop: what the services themselves took
+    watching: float  # of these, after the first evaluation but outside of the compiled loop: the services themselves
 
 
 @pytree_dataclass
 class Result:
-    """The best point found and what can be said of it; a pytree, with a leading axis under `jax.vmap`.
+    """The best point found, and what is known about it; a pytree, with a leading axis under `jax.vmap`.
 
-    ``print(result)`` says in words which test ended the descent, with the numbers that it compared.
+    ``print(result)`` says in words which test ended the descent, and which numbers it compared.
     """
 
     params: Any  # like the params given
     value: jax.Array  # of the user's function (with a penalty, of the sum) at params, shape ()
     grad: Any  # gradient of the user's function (without a penalty) at params, as `jax.grad` returns it
     grad_norm: jax.Array  # its infinity norm; with a penalty that of the prox-gradient step, shape ()
-    aux: Any  # what the loss returned beside its value at params; None without has_aux
+    aux: Any  # what the loss returned besides its value at params; None without has_aux
     code: jax.Array  # the status as an int32, shape ()
     num_steps: jax.Array  # accepted steps, int32
     num_evals: jax.Array  # evaluations of the loss with its gradient, int32
@@ -52,14 +52,12 @@ class Result:
     penalty_value: Any = None  # NaN if only its prox is known: then value = loss_value
     penalty: Any = None  # the penalty itself, for the words on its active set
     method: str | None = static_field(None)  # with a penalty: which method was used
-    unmoved: Any = (
-        None  # for methods without a search: of each leaf, whether it never moved, with a gradient that is not 0
-    )
+    unmoved: Any = None  # for methods without a search: whether a leaf never moved although its gradient is not 0
     exception: Exception | None = static_field(None)  # with status RAISED: what the loss raised, as it reached Python
 
     @property
     def status(self) -> Any:
-        """The `Status`; inside a trace or for a batch the array of codes, which compares with a `Status`."""
+        """The `Status`. Inside a trace or for a batch, the array of codes; compare it with a `Status`."""
         return Status(int(self.code)) if is_concrete(self.code) and np.ndim(self.code) == 0 else self.code
 
     @property
@@ -70,19 +68,19 @@ class Result:
 
     @property
     def message(self) -> str:
-        """One or two sentences on how it ended; for a batch, how many ended how and the worst. Not inside a trace."""
+        """How it ended, in one or two sentences; for a batch, the counts and the worst. Not inside a trace."""
         # Inside `jax.grad` the numbers carry derivatives, which a sentence does not need.
         plain = jax.lax.stop_gradient(self)
         return sentences.of_one(plain) if np.ndim(self.code) == 0 else sentences.of_many(plain)
 
     def explain(self, loss: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """What it means for the loss: `gdjax.explain` of this result."""
+        """What the result says about the loss: `gdjax.explain` of this result."""
         from gdjax.insight.explain import explain  # a door from below
 
         return explain(loss, self, *args, **options)
 
     def __getitem__(self, lane: Any) -> "Result":
-        """One lane of a batch (or some, by a slice or mask)."""
+        """One problem of a batch (or several, by a slice or mask)."""
         return jax.tree.map(lambda x: x[lane], self)
 
     def require_smooth(self, what: str) -> None:

@@ -15,7 +15,7 @@ from gdjax.vectors.vector import Scalar
 
 
 class Status(enum.IntEnum):
-    """How a descent ended. The first three are successes: ``result.converged`` is true for them alone."""
+    """How a descent ended. The first three are successes: ``result.converged`` is true only for them."""
 
     CONVERGED = 1  # the gradient counts as zero (see `Stop`), and no decrease worth having is known to be left
     TARGET_REACHED = 2  # value <= target

@@ -37,17 +37,17 @@ def classify_critical_point(
     """Say whether ``params`` is a minimum, a maximum, a saddle, degenerate, or not critical at all.
 
     The extreme eigenvalues of the Hessian are found by Lanczos iterations on Hessian-vector products, with full
-    orthogonalisation: ``products`` products and vectors, never the matrix. With as many products as parameters
-    every eigenvalue is found; with fewer, an eigenvalue lies within the error given of each of the two, and that a
-    smaller one was missed is improbable rather than impossible. A curvature counts as zero if it is within its
-    error, or halves on the way to where the gradient would vanish (as at x^4); then the loss is followed along it.
+    orthogonalisation: at most ``products`` products and stored vectors, never the matrix. With as many products as
+    parameters every eigenvalue is found. With fewer, each of the two is within its stated error of an eigenvalue. It is
+    improbable, but not impossible, that a smaller one was missed. A curvature counts as zero if it is within its error,
+    or if it halves on the way to where the gradient would vanish (as at x^4); the loss is then followed along it.
 
     Args:
         loss, params, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`; params may be a result.
-            (Of a loss whose gradient JAX cannot differentiate, the products are differences of gradients, two each.)
-        tol: the gradient counts as zero up to ``10 tol min(1 + |f|, L max(1, |x|))``, L the largest modulus of an
-            eigenvalue, infinity norms. Default: that of `gdjax.Stop`, and for a result what counted as zero there.
-        products: Hessian-vector products and vectors held, at most.
+            (If JAX cannot differentiate the gradient of the loss, each product is a difference of two gradients.)
+        tol: the gradient counts as zero up to ``10 tol min(1 + |f|, L max(1, |x|))``, with L the largest modulus of an
+            eigenvalue, and infinity norms. Default: that of `gdjax.Stop`, and for a result what counted as zero there.
+        products: the most Hessian-vector products, and the most vectors held.
         seed: of the random start.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a result means for the problem it came from, and what to try: on demand, from second derivatives."""
+"""What a result says about the problem it came from, and what to try: on demand, from second derivatives."""
 
 import dataclasses
 from collections.abc import Callable
@@ -60,18 +60,18 @@ def explain(
     value_and_grad: bool = False,
     kwargs: dict[str, Any] | None = None,
 ) -> Explanation:
-    """Look at the curvature of the loss around ``result.params`` and say what it means: ``print`` what is returned.
+    """Look at the curvature of the loss around ``result.params`` and say what it means; ``print`` the answer.
 
-    Conditioning, saddles and flat directions (`gdjax.classify_critical_point`), entries or leaves that are scaled
-    unlike the others, the largest stable learning rate, the floor of float32, and what to try. Costs up to a
-    hundred Hessian-vector products, and four a leaf.
+    It reports conditioning, saddles and flat directions (`gdjax.classify_critical_point`), entries or leaves (arrays of
+    the pytree) whose scale differs from the others, the largest stable learning rate, the floor of float32, and what to
+    try. It costs up to a hundred Hessian-vector products, and four more per leaf.
 
     Args:
         loss, *args, grad, has_aux, value_and_grad, kwargs: those that the result was made with.
         result: what `gdjax.minimize` returned.
 
     Raises:
-        ValueError: if it was made with a penalty, whose kinks and bounds no Hessian shows.
+        ValueError: if the result was made with a penalty, because no Hessian shows kinks and bounds.
 
     >>> import gdjax, jax.numpy as jnp
     >>> bowl = lambda p: jnp.sum(jnp.array([1.0, 4.0]) * p**2)

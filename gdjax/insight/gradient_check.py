@@ -37,25 +37,25 @@ def check_gradient(
 ) -> GradientReport:
     """Check ``grad`` (if given) against `jax.grad`, and `jax.grad` against finite differences, at ``params``.
 
-    Analytic and automatic gradients are compared leaf by leaf. Then the loss is sampled along random
-    directions v, one within each leaf and some through all of them, as long in each leaf as its largest entry,
-    at x + t v with t spread evenly over the decades between sqrt(eps) and 1: central differences give the slope, and
-    ``|f(x + t v) - f(x) - t slope|`` must vanish with order 2. Everything is computed in float64 where the
-    loss allows it (about 60 evaluations a leaf), otherwise in the dtype given, with tolerances to match. Analytic and
-    automatic gradients must agree to rounding: in each entry to eps^(2/3) with the eps of the dtype given, which is
-    4e-11 in float64. Where JAX cannot differentiate the loss (a callback), the gradient given is itself compared with
-    the differences, in the dtype given.
+    Analytic and automatic gradients are compared leaf by leaf (a leaf is one array of the pytree). Then the loss is
+    sampled along random directions v: one within each leaf, and some through all leaves. In each leaf v is as long as
+    its largest entry. The samples are at x + t v with t spread evenly over the decades between sqrt(eps) and 1: central
+    differences give the slope, and ``|f(x + t v) - f(x) - t slope|`` must vanish with order 2. Everything is computed
+    in float64 if the loss allows it (about 60 evaluations per leaf), otherwise in the given dtype, with tolerances to
+    match. Analytic and automatic gradients must agree up to rounding: in each entry to eps^(2/3) with the eps of the
+    given dtype, which is 4e-11 in float64. If JAX cannot differentiate the loss (a callback), your gradient is itself
+    compared with the differences, in the given dtype.
 
     Args:
         loss, params, args, grad, has_aux, kwargs, value_and_grad: as for `gdjax.minimize`.
-        penalty: as for `gdjax.minimize`. Of a constraint: params are projected, and no point outside is evaluated;
+        penalty: as for `gdjax.minimize`. If it is a constraint, params are projected and no point outside is evaluated;
             the directions are then followed half as far, from the middle of the way to where they lead inside.
         directions: number of directions through all leaves.
         seed: of the random directions.
 
     Returns:
-        A `GradientReport`; ``report.ok`` says whether all is well, ``print(report)`` shows the table. Values
-        or gradients that are not finite and slopes that disagree are problems; kinks (left and right
+        A `GradientReport`: ``report.ok`` says whether all is well, ``print(report)`` shows the table. Values
+        or gradients that are not finite, and slopes that disagree, are problems. Kinks (left and right
         slopes differ) and leaves with an exactly zero gradient are notes.
 
     Raises:

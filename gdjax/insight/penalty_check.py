@@ -1,4 +1,4 @@
-"""Do the value and the prox of a penalty belong together? Tried out against points that would have to be worse."""
+"""Do the value and the prox of a penalty belong together? Points that would have to be worse are tried."""
 
 import dataclasses
 from typing import Any
@@ -44,19 +44,19 @@ class PenaltyReport:
 def check_penalty(penalty: Any, params: Any, *, points: int = 100, seed: int = 0) -> PenaltyReport:
     """Look for contradictions between the value and the prox of a penalty of your own.
 
-    ``z = prox(x, step)`` must make ``step * value(z) + |z - x|^2 / 2`` least. It is compared with x, with points on the
-    line through both, and with random points around z near and far; at params, near them and far from them, for steps
-    0.1, 1 and 10. A method that is given a prox of something else stops where the sum of loss and value is not least.
+    The proximal operator ``z = prox(x, step)`` must minimise ``step * value(z) + |z - x|^2 / 2``. Its z is compared
+    with x, with points on the line through x and z, and with random points near z and far from it. This is done for x
+    at params, near them and far from them, with steps 0.1, 1 and 10. If the prox belongs to another function, a method
+    stops at a point that does not minimise the sum of loss and value.
 
     Args:
         penalty: as for `gdjax.minimize`.
-        params: a pytree such as the penalty is for, with numbers of the usual size.
-        points: random points in each trial.
+        params: a pytree of the kind that the penalty is for, with numbers of the usual size.
+        points: number of random points in each trial.
         seed: of the random points.
 
     Raises:
-        TypeError: if it is no penalty; ValueError: if it has no value, or what value and prox return has not the right
-            shape.
+        TypeError: if it is not a penalty. ValueError: if it has no value, or if value or prox return the wrong shape.
 
     >>> class Wrong:
     ...     def value(self, x):

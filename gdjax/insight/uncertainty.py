@@ -41,7 +41,7 @@ NEAR, FAR = 0.1, 1.0
 
 @pytree_dataclass
 class Uncertainty:
-    """What `uncertainty` found; ``print`` it for a table. NaN throughout if there is no covariance to be had."""
+    """What `uncertainty` found; ``print`` it for a table. All NaN if there is no covariance."""
 
     covariance: jax.Array  # of the entries chosen, shape (k, k), in the order of the ravelled parameters; NaN if held
     standard_errors: Any  # like params (for a complex one se(real) + i se(imag)); with ``entries`` of shape (k,)
@@ -108,43 +108,44 @@ def uncertainty(
 ) -> Uncertainty:
     """Covariance and standard errors of fitted parameters, from the Hessian H of the loss at ``result.params``.
 
-    What the loss is decides the scale, so it must be said:
+    The scale depends on what the loss is, so you must say it:
 
     - ``kind="likelihood"``: the loss is a negative log-likelihood, summed over independent data:
       ``cov = H^-1`` (observed information). If it is the mean over the data, give their number N as ``num_data``:
-      ``cov = H^-1 / N``. Constants in the loss do not matter, factors do: half a sum of squares is the likelihood of
+      ``cov = H^-1 / N``. Added constants do not matter, factors do: half a sum of squares is the likelihood of
       errors with variance one.
     - ``kind="least_squares"``: the loss is a sum or mean of N squared residuals times any constant, and the variance of
       the errors is unknown: ``cov = 2 f / (N - n) H^-1`` with f the loss at the minimum, n the number of real
       parameters and N = ``num_data``. For c times the sum of squares H is 2 c J'J, and this is the textbook's
-      ``s^2 (J'J)^-1`` with ``s^2 = RSS / (N - n)``, whatever c. (In nonlinear models H holds the residuals' own
-      curvature too, which ``scipy.optimize.curve_fit`` leaves out.)
+      ``s^2 (J'J)^-1`` with ``s^2 = RSS / (N - n)``, for any c. (In nonlinear models H also contains the curvature of
+      the residuals, which ``scipy.optimize.curve_fit`` leaves out.)
 
-    Both hold where the loss is nearly quadratic over a few standard errors. The loss must be the one that was minimised
-    (of a maximised log-likelihood the negative is taken). With bounds, the entries that are at one are held there: they
-    have no standard error (NaN), those of the others are as if they were known, and n counts the others. Another
-    constraint must not be active, and no other penalty be part of the minimum: it draws the estimate away from that of
-    the loss, and no Hessian says how far.
+    Both hold if the loss is nearly quadratic over a few standard errors. The loss must be the one that was minimised
+    (for a maximised log-likelihood the negative is taken). Entries that are at a bound are held there: they have no
+    standard error (NaN), the errors of the others are computed as if those entries were known, and n counts only the
+    others. No other constraint may be active, and no other penalty may be part of the minimum: it pulls the estimate
+    away from that of the loss, and no Hessian says how far.
 
     Args:
         loss, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`.
-        result: what it returned.
+        result: what `gdjax.minimize` returned.
         kind: "likelihood" or "least_squares".
         num_data: number N of data, traced.
-        entries: positions in the ravelled parameters (leaf after leaf; of a complex leaf first all real, then all
-            imaginary parts) whose covariance is wanted. Each costs one matrix-free solve with H; without
-            ``entries`` H is formed, one product a parameter, for up to 2000 of them.
+        entries: positions in the ravelled parameters (leaf after leaf, that is array after array of the pytree; in a
+            complex leaf first all real, then all imaginary parts) whose covariance is wanted. Each costs one
+            matrix-free solve with H. Without ``entries`` H is formed by one product per parameter, for up to 2000.
 
     Returns:
-        An `Uncertainty`: covariance, standard errors like params, a table by ``print``. All NaN, as the table says,
-        where the result is no minimum: its gradient is beyond ten times the tolerance, H is not positive definite, or
-        the Newton step, ``H^-1 g``, is longer than a standard error. (Gradients that are small in the units of a badly
-        scaled regression can be that far from the minimum.) From a tenth of one on the table says so.
+        An `Uncertainty`: covariance, standard errors (a pytree like params), and a table if you ``print`` it. All are
+        NaN, and the table says why, if the result is not a minimum: its gradient is more than ten times the tolerance,
+        H is not positive definite, or the Newton step ``H^-1 g`` is longer than a standard error. (In a badly scaled
+        regression a point with a small gradient can be that far from the minimum.) If the Newton step is longer than a
+        tenth of a standard error, the table says so.
 
     Raises:
         TypeError, ValueError: for arguments that are not what they must be, more than 2000 parameters without
-            ``entries``, no more data than parameters, or a result with another penalty than bounds and
-            constraints that are not active.
+            ``entries``, no more data than parameters, or a result with a penalty other than bounds and inactive
+            constraints.
 
     >>> import gdjax
     >>> heads = lambda q: -(7 * jnp.log(q) + 3 * jnp.log(1 - q))  # of ten throws

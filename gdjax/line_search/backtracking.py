@@ -25,22 +25,22 @@ class BacktrackingState(NamedTuple):
 
 @pytree_dataclass
 class Backtracking:
-    """Step-size rule: shorten the step until the loss falls enough, lengthen it for the next search.
+    """Line search and step-size rule: shorten the step until the loss falls enough, lengthen it for the next search.
 
-    A step alpha along d is accepted when ``f(x + alpha d) <= f(x) + decrease * alpha * d'g``; otherwise
+    A step alpha along d is accepted if ``f(x + alpha d) <= f(x) + decrease * alpha * d'g``. Otherwise
     alpha shrinks to the minimum of the parabola through the three known numbers, kept within
-    [0.1, 0.5] alpha, or to 0.1 alpha where the loss is not finite. Each search begins at ``grow`` times
-    the step accepted last.
+    [0.1, 0.5] alpha, or to 0.1 alpha if the loss is not finite. Each search begins at ``grow`` times
+    the last accepted step.
 
     Args:
-        initial: first alpha ever tried, in units of params per unit of gradient.
-        decrease: share of the linear prediction that must be achieved (Nocedal & Wright: 1e-4).
-        grow: factor on the last accepted step for the next first trial; 1 never lengthens.
-        max_trials: rejected trials after which the search has failed. The default, 60, shortens a step by
+        initial: the very first alpha to try, in params per unit of gradient.
+        decrease: fraction of the linear prediction that must be achieved (Nocedal & Wright: 1e-4).
+        grow: factor on the last accepted step for the first trial of the next search; 1 never lengthens.
+        max_trials: number of rejected trials after which the search has failed. The default, 60, shortens a step by
             at least 2^60, beyond the resolution of float64.
 
     Raises:
-        ValueError: if ``initial`` is not positive, ``decrease`` outside (0, 1) or ``grow`` below 1.
+        ValueError: if ``initial`` is not positive, ``decrease`` is outside (0, 1) or ``grow`` is below 1.
 
     >>> import gdjax
     >>> print(gdjax.minimize(lambda x: (x - 3.0) ** 2, 0.0, method=gdjax.GradientDescent(Backtracking())).params)

@@ -20,7 +20,7 @@ class Trial(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a search says of the trial that it was fed."""
+    """What a search says about the trial that it was fed."""
 
     accepted: jax.Array  # take the trial as the new iterate
     failed: jax.Array  # give up: no acceptable step can be found
@@ -28,9 +28,11 @@ class Verdict(NamedTuple):
 
 @runtime_checkable
 class LineSearch(Protocol):
-    """A frozen dataclass of constants: `start` opens a search, `satisfied` takes a trial at once, `feed` digests one.
+    """Chooses the step alpha along a direction: a frozen dataclass (or a NamedTuple) of constants, with three methods.
 
-    Its state is a NamedTuple with at least ``step_size``, the next trial's alpha, and ``start``, the `Trial` at 0.
+    `start` begins a search, `satisfied` says whether a trial can be taken at once, and `feed` takes a trial that
+    cannot, and says what to try next. The state of a search is a NamedTuple with at least ``step_size``, the alpha of
+    the next trial, and ``start``, the `Trial` at alpha = 0.
     """
 
     def start(self, value: Scalar, slope: Scalar, step_size: Scalar) -> Any:

@@ -35,16 +35,17 @@ class HagerZhangState(NamedTuple):
 
 @pytree_dataclass
 class HagerZhang:
-    """Line search for the Wolfe or approximate Wolfe conditions, at home near the rounding floor.
+    """Line search for the Wolfe or approximate Wolfe conditions, made for searches near the rounding floor.
 
-    A step alpha along d is accepted when ``f(x + alpha d) <= f(x) + decrease * alpha * d'g`` (where rounding
-    hides the difference of values: when the slopes imply it, ``d'g(x + alpha d) <= (2 decrease - 1) d'g``) and
-    ``d'g(x + alpha d) >= curvature * d'g``. The bracket needs slopes alone but for values above the start's.
+    A step alpha along d is accepted if ``f(x + alpha d) <= f(x) + decrease * alpha * d'g`` and
+    ``d'g(x + alpha d) >= curvature * d'g``. If rounding hides the difference of the values, the slopes decide the first
+    condition: ``d'g(x + alpha d) <= (2 decrease - 1) d'g``. The bracket is narrowed by slopes only, except where the
+    value is above that of the start.
 
     Args:
-        decrease: share of the linear prediction that must be achieved, below 1/2 (CG_DESCENT: 0.1).
-        curvature: share of the slope that may remain (CG_DESCENT: 0.9).
-        max_trials: rejected trials after which the search ends.
+        decrease: fraction of the linear prediction that must be achieved, below 1/2 (CG_DESCENT: 0.1).
+        curvature: fraction of the slope that may remain (CG_DESCENT: 0.9).
+        max_trials: number of rejected trials after which the search ends.
 
     Raises:
         ValueError: unless 0 < decrease < 1/2, 0 < curvature < 1 and ``max_trials`` is at least 1.

@@ -43,17 +43,17 @@ class MoreThuenteState(NamedTuple):
 class MoreThuente:
     """Line search for the strong Wolfe conditions by safeguarded cubic and quadratic interpolation.
 
-    A step alpha along d is accepted when ``f(x + alpha d) <= f(x) + decrease * alpha * d'g`` and
-    ``|d'g(x + alpha d)| <= curvature * |d'g|``. Where values differ by no more than their noise, the value
-    that the slopes imply is used instead (`gdjax.line_search.base.denoise`): near a minimum that is what
-    makes the search succeed. A trial that is not finite shortens the step tenfold and is a bound from then on.
-    When the interval can shrink no further or the trials are spent, the lowest point found is returned to
-    (one more trial) and taken if it satisfies the first condition; otherwise the search has failed.
+    A step alpha along d is accepted if ``f(x + alpha d) <= f(x) + decrease * alpha * d'g`` and
+    ``|d'g(x + alpha d)| <= curvature * |d'g|``. If two values differ by no more than their noise, the value
+    that the slopes imply is used instead (`gdjax.line_search.base.denoise`); near a minimum the search needs this to
+    succeed. If a trial is not finite, the step becomes ten times shorter, and the trial is a bound from then on.
+    When the interval can shrink no further, or when the trials are used up, the search returns to the lowest point
+    found (one more trial) and takes it if it satisfies the first condition. Otherwise the search has failed.
 
     Args:
-        decrease: share of the linear prediction that must be achieved (Nocedal & Wright: 1e-4).
-        curvature: share of the slope that may remain: 0.9 for quasi-Newton methods, 0.1 for others.
-        max_trials: rejected trials after which the search ends.
+        decrease: fraction of the linear prediction that must be achieved (Nocedal & Wright: 1e-4).
+        curvature: fraction of the slope that may remain: 0.9 for quasi-Newton methods, 0.1 for others.
+        max_trials: number of rejected trials after which the search ends.
 
     Raises:
         ValueError: unless 0 < decrease < curvature < 1 and ``max_trials`` is at least 1.

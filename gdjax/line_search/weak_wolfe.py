@@ -27,18 +27,18 @@ class WeakWolfeState(NamedTuple):
 
 @pytree_dataclass
 class WeakWolfe:
-    """Line search for nonsmooth losses: bisect between too short and too long, double while nothing is too long.
+    """Line search for nonsmooth losses: bisect between too short and too long; double until a step is too long.
 
-    A step alpha along d is too long unless ``f(x + alpha d) <= f(x) + decrease * alpha * d'g``, otherwise too
-    short unless ``d'g(x + alpha d) >= curvature * d'g``, otherwise accepted. It needs no smoothness: with
-    `gdjax.BFGS` it minimises losses with kinks (absolute errors, maxima), where the curvature pairs of steps
-    across a kink are what teaches BFGS the shape of the valley. The gradient does not vanish at a kink, so
-    such a descent ends with LINE_SEARCH_FAILED, at the resolution of the loss, or at a target.
+    A step alpha along d is too long unless ``f(x + alpha d) <= f(x) + decrease * alpha * d'g``. Otherwise it is too
+    short unless ``d'g(x + alpha d) >= curvature * d'g``. Otherwise it is accepted. No smoothness is needed: with
+    `gdjax.BFGS` it minimises losses with kinks (absolute errors, maxima). There the curvature pairs of steps
+    across a kink teach BFGS the shape of the valley. The gradient does not vanish at a kink, so
+    such a descent ends at a target, or with LINE_SEARCH_FAILED at the resolution of the loss.
 
     Args:
-        decrease: share of the linear prediction that must be achieved (Lewis & Overton: 0 suffices; 1e-4).
-        curvature: share of the slope that may remain, 0.5 (Lewis & Overton, section 4).
-        max_trials: rejected trials after which the search ends.
+        decrease: fraction of the linear prediction that must be achieved (Lewis & Overton: 0 suffices; 1e-4).
+        curvature: fraction of the slope that may remain, 0.5 (Lewis & Overton, section 4).
+        max_trials: number of rejected trials after which the search ends.
 
     Raises:
         ValueError: unless 0 < decrease < curvature < 1 and ``max_trials`` is at least 1.

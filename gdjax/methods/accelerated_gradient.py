@@ -51,17 +51,17 @@ class AcceleratedState(NamedTuple):
 class AcceleratedGradient(Method):
     """``x+ = y - rate g(y)``, ``y+ = x+ + (t - 1) / t+ (x+ - x)``, ``t+ = (1 + sqrt(1 + 4 t^2)) / 2``.
 
-    No constant to give: the rate grows a little every step and is cut to 1 / L, the step being made again, when
-    two successive points show a curvature L above 1 / rate, ``L = |g+ - g|^2 / 2 (f - f+ - g+'(y - y+))``. When
-    the momentum points uphill (``g'(x+ - x) > 0``) it is dropped and t begins anew. For convex losses; on an
-    ill-conditioned one it needs about the square root of the evaluations of a fixed rate.
+    There is no constant to choose. The rate grows a little after every step. If two successive points show a curvature
+    L above 1 / rate, ``L = |g+ - g|^2 / 2 (f - f+ - g+'(y - y+))``, the rate is cut to 1 / L and the step is repeated.
+    If the momentum points uphill (``g'(x+ - x) > 0``), it is dropped and t restarts at 1. For convex losses; on an
+    ill-conditioned one it needs about the square root of the number of evaluations that a fixed rate needs.
 
     Args:
-        initial: first rate tried, params per unit of gradient; by default a step of length 1 at most.
+        initial: first rate to try, in params per unit of gradient; by default a step of length 1 at most.
         grow: factor on the rate after every step.
 
     Raises:
-        ValueError: if ``initial`` is not positive or ``grow`` below 1.
+        ValueError: if ``initial`` is not positive or ``grow`` is below 1.
 
     >>> import gdjax, jax.numpy as jnp
     >>> loss = lambda x: jnp.sum(jnp.array([1.0, 10.0, 100.0]) * (x - 1) ** 2)

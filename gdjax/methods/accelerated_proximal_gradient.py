@@ -39,13 +39,13 @@ class AcceleratedProximalState(NamedTuple):
 class AcceleratedProximalGradient(Method):
     """FISTA: ``x+ = prox(y - t g(y), t)``, ``y+ = x+ + (theta - 1) / theta+ (x+ - x)``, with restarts.
 
-    ``theta+ = (1 + sqrt(1 + 4 theta^2)) / 2``; theta begins anew at 1 when ``(y - x+)'(x+ - x) > 0``. The loss is
-    evaluated at y alone. The step t satisfies ``t |g+ - g|^2 <= (g+ - g)'(y+ - y)`` between one y and the next,
-    which holds at every t <= 1 / L of a convex loss; a y+ that violates it is rejected and t shortened. The point
-    returned is a y, moved into the set where the penalty is one.
+    (prox is the proximal operator of the penalty.) ``theta+ = (1 + sqrt(1 + 4 theta^2)) / 2``; theta restarts at 1 if
+    ``(y - x+)'(x+ - x) > 0``. The loss is only evaluated at y. From one y to the next the step t must satisfy
+    ``t |g+ - g|^2 <= (g+ - g)'(y+ - y)``, which every t <= 1 / L does if the loss is convex. A y+ that violates this
+    is rejected, and t is shortened. The returned point is a y, projected onto the set if the penalty is a set.
 
     Args:
-        learning_rate: None to search for t; or a number, which is kept.
+        learning_rate: None to search for t, or a fixed number.
 
     Raises:
         ValueError: if the learning rate is not positive.

@@ -34,15 +34,16 @@ class Steps(NamedTuple):
 
 @pytree_dataclass
 class BarzilaiBorwein:
-    """Step-size rule: the secant's step ``s's / s'y``, or the shorter ``s'y / y'y`` where the two differ much.
+    """Step-size rule: the secant step ``s's / s'y``, or the shorter ``s'y / y'y`` if the two differ a lot.
 
-    The best of the plain-gradient rules on most problems. Values may rise for a while: a step is accepted when
-    ``f(x - alpha g) <= C - decrease * alpha * g'g``, C being a mean of the earlier values that forgets with the
-    factor ``memory``; otherwise it is shortened as by `gdjax.Backtracking`. Steps: ABBmin of Frassoldati et al.
+    On most problems this is the best of the rules that only use the gradient. Values may rise for a while: a step is
+    accepted if ``f(x - alpha g) <= C - decrease * alpha * g'g``, where C is a mean of the earlier values that forgets
+    with the factor ``memory``. Otherwise the step is shortened as in `gdjax.Backtracking`. The steps are the ABBmin
+    rule of Frassoldati et al.
 
     Args:
-        decrease: share of the linear prediction that must be achieved.
-        memory: 0 demands that every value falls, 1 keeps the mean of all values (Zhang & Hager: 0.85).
+        decrease: fraction of the linear prediction that must be achieved.
+        memory: with 0 every value must fall, with 1 C is the mean of all values (Zhang & Hager: 0.85).
 
     Raises:
         ValueError: if ``decrease`` is outside (0, 1) or ``memory`` outside [0, 1].

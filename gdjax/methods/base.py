@@ -28,7 +28,7 @@ class State(Protocol):
 
 
 class Secant(NamedTuple):
-    """Inner products of a step s from x to x+, and of the change y of the gradient, for what they tell of curvature."""
+    """Inner products of a step s from x to x+ and of the change y of the gradient: they show the curvature."""
 
     ss: Scalar
     slope_before: Scalar  # s'g
@@ -40,7 +40,7 @@ class Secant(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the loop needs to know of a step."""
+    """What the loop needs to know about a step."""
 
     accepted: jax.Array  # whether the point just evaluated is the new iterate
     step_size: Scalar  # multiplier of the direction that led to the point
@@ -65,11 +65,11 @@ def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
 
 
 class Method(abc.ABC):
-    """A frozen dataclass of hyperparameters with `init` and `step`; the loop knows nothing else of it.
+    """A frozen dataclass of hyperparameters with `init` and `step`; the loop knows nothing else about it.
 
-    Numbers among the hyperparameters are traced, so changing them compiles nothing. What a method says of itself below
-    holds until it says otherwise; `gdjax.methods.stepping.Stepping` and `gdjax.methods.searching.Searching` do the work
-    that methods without and with a line search share.
+    Numbers among the hyperparameters are traced, so changing them compiles nothing. The attributes below are defaults
+    that a method may override. `gdjax.methods.stepping.Stepping` does the work that methods without a line search
+    share, `gdjax.methods.searching.Searching` the work of those with one.
     """
 
     layout: ClassVar[Any] = Flat  # how the parameters come as a vector: `layout.Flat`, or `layout.Leaves`

@@ -29,13 +29,13 @@ class Metric(NamedTuple):
 
 @pytree_dataclass
 class BFGS(Searching):
-    """``x <- x - alpha H g``, ``H <- (I - s y'/s'y) H (I - y s'/s'y) + s s'/s'y``, alpha searched for.
+    """``x <- x - alpha H g``, ``H <- (I - s y'/s'y) H (I - y s'/s'y) + s s'/s'y``, alpha by a line search.
 
-    H begins as ``s'y / y'y`` times the unit matrix, set before the first update. A step changes H only if
-    ``s'y > eps |s| |y|``. When the search fails, H begins anew, as a multiple of diag(x^2); if that fails too, the
-    descent ends with LINE_SEARCH_FAILED. What is kept of H is a factor, H = J J': H is positive definite whatever the
-    rounding, and the condition of J the root of its own, so that parameters in very different units do not need
-    float64. The state holds n^2 + 5 n numbers of the parameters' dtype.
+    H starts as ``s'y / y'y`` times the unit matrix, set before the first update. A step changes H only if
+    ``s'y > eps |s| |y|``. If the search fails, H is reset to a multiple of diag(x^2); if the search then fails again,
+    the descent ends with LINE_SEARCH_FAILED. H is stored as a factor, H = J J'. So H is positive definite in spite of
+    rounding, and the condition number of J is the square root of that of H: parameters in very different units do not
+    need float64. The state holds n^2 + 5 n numbers of the parameters' dtype.
 
     Args:
         line_search: any of `gdjax.line_search`; its constants are traced.

@@ -31,14 +31,14 @@ class Run(NamedTuple):
 class ConjugateGradient(Searching):
     """``d <- -g + beta d``, ``beta = (y'g - theta (y'y) (g'd) / d'y) / d'y``, bounded below by ``0.4 d'g_old / |d|^2``.
 
-    With theta = 1 (Dai and Kou; Hager and Zhang since 2008). The direction begins anew at the gradient every
-    ``restart * n`` steps, when ``d'y`` is not positive and when the search fails.
+    The default theta = 1 is that of Dai and Kou, and of Hager and Zhang since 2008. The direction restarts at the
+    negative gradient every ``restart * n`` steps, if ``d'y`` is not positive, and if the search fails.
 
     Args:
-        line_search: any of `gdjax.line_search`; conjugacy wants an accurate one, by default the slope is
-            reduced to a tenth.
+        line_search: any of `gdjax.line_search`. Conjugacy needs an accurate one; the default reduces the slope to a
+            tenth.
         theta: weight of the second term.
-        restart: steps between restarts in units of the number of parameters (Hager and Zhang: 6).
+        restart: steps between restarts, in units of the number of parameters (Hager and Zhang: 6).
 
     >>> import gdjax, jax.numpy as jnp
     >>> rosenbrock = lambda x: jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)

@@ -43,21 +43,21 @@ class DescentState(NamedTuple):
 
 @pytree_dataclass
 class GradientDescent(Method):
-    """Step after step downhill: ``m <- momentum * m + g``, ``x <- x - learning_rate * m``.
+    """Gradient descent: ``m <- momentum * m + g``, ``x <- x - learning_rate * m``.
 
-    With ``nesterov`` the step is along ``g + momentum * m``, the gradient as seen from ahead.
+    With ``nesterov`` the step is along ``g + momentum * m``, which looks one step ahead.
 
     Args:
         learning_rate: a number (params per unit of gradient); a schedule, which is a function of the step
             number 0, 1, 2, ... (any optax schedule); or a step-size rule: `gdjax.Backtracking`,
             `gdjax.BarzilaiBorwein`, `gdjax.AdaptiveStep`, `gdjax.PolyakStep`.
             Numbers are traced: another rate compiles nothing.
-        momentum: share of the previous step that is kept, 0 <= momentum < 1.
+        momentum: fraction of the previous step that is kept, 0 <= momentum < 1.
         nesterov: use Nesterov's form.
 
     Raises:
-        ValueError: if the learning rate is not positive, the momentum outside [0, 1), or not 0 with a rule
-            other than Backtracking, which knows nothing of it.
+        ValueError: if the learning rate is not positive, if the momentum is outside [0, 1), or if it is not 0 with a
+            rule other than Backtracking (the other rules do not support momentum).
         TypeError: if the learning rate is none of the three.
 
     >>> import gdjax

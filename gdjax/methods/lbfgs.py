@@ -41,13 +41,13 @@ class Memory(NamedTuple):
 
 @pytree_dataclass
 class LBFGS(Searching):
-    """Limited-memory BFGS: ``x <- x - alpha H g``, H built from the last ``memory`` steps, alpha searched for.
+    """Limited-memory BFGS: ``x <- x - alpha H g``, H from the last ``memory`` steps, alpha by a line search.
 
     ``H = gamma I + [S, gamma Y] [[R^-T (D + gamma Y'Y) R^-1, -R^-T], [-R^-1, 0]] [S, gamma Y]'``
 
-    A pair enters the memory if ``s'y > eps |s| |y|``, which does not depend on the scale of loss or
-    parameters. When the search fails, the memory is dropped (gamma kept) and the descent begins anew along
-    the gradient; if that fails too, it ends with LINE_SEARCH_FAILED.
+    A pair enters the memory if ``s'y > eps |s| |y|``, a test that does not depend on the scale of loss or
+    parameters. If the search fails, the memory is dropped (gamma is kept) and the descent starts again along
+    the gradient; if the search then fails again, the descent ends with LINE_SEARCH_FAILED.
 
     Args:
         memory: number of pairs m; the state holds 2 m + 3 vectors. More pairs need fewer evaluations.

@@ -39,23 +39,23 @@ class OptaxState(NamedTuple):
 class Optax(Method):
     """An optax optimiser with its hyperparameters traced: another learning rate compiles nothing.
 
-    ``minimize(..., method=optax.adam(1e-2))`` works as well and stands for ``Optax(optax.adam(1e-2))``;
-    there the rate is a number that the optimiser closes over. Its two functions are traced in each call, so equal ones
-    made anew are one program; only one that evaluates the loss itself (`optax.lbfgs`) is known by its identity.
+    ``minimize(..., method=optax.adam(1e-2))`` works as well and is short for ``Optax(optax.adam(1e-2))``;
+    there the rate is a number that the optimiser closes over. Its two functions are traced in each call, so an equal
+    optimiser made again uses the same program. Only an optimiser that evaluates the loss itself (`optax.lbfgs`) is
+    recognised by its identity.
 
     Args:
         optimizer: an ``optax.GradientTransformation``, or a function that makes one.
         **hyperparameters: arguments of that function; numbers and arrays are traced and may be vmapped.
 
-    The parameters come as the user's own pytree, so masks, partitions and factored states see its leaves.
-    The update is given value, grad, value_fn (for line searches), obj_fn (for Sophia) and grad_fn (for SAM in opaque
-    mode); what it evaluates with obj_fn and grad_fn is not counted. Schedule-free
-    optimisers are reported at their evaluation parameters: each step costs two evaluations, one to train and
-    one at the point reported.
+    The optimiser sees your own pytree, so masks, partitions and factored states work on its leaves (its arrays).
+    Its update function gets value, grad, value_fn (for line searches), obj_fn (for Sophia) and grad_fn (for SAM in
+    opaque mode). Evaluations with obj_fn and grad_fn are not counted. Schedule-free optimisers are reported at their
+    evaluation parameters, so each step costs two evaluations, one to train and one at the reported point.
 
     Raises:
-        TypeError: if ``optimizer`` is neither; or makes something that is no GradientTransformation; or is
-            optax.lookahead, whose parameters are pairs.
+        TypeError: if ``optimizer`` is neither of the two, if the function does not make a GradientTransformation, or
+            for optax.lookahead, whose parameters are pairs.
 
     >>> import gdjax, optax
     >>> loss = lambda x: (x - 3.0) ** 2

@@ -55,16 +55,18 @@ class PANOCState(NamedTuple):
 class PANOC(Method):
     """``z = prox(x - gamma g)``, then ``x <- prox(z - gamma g) + tau (z + d - prox(z - gamma g))``, d by L-BFGS.
 
-    ``d = -B^{-1} G(z)`` with the map ``G(x) = (x - prox(x - gamma g)) / gamma`` in the part of a gradient. Its
-    pairs come from both steps, to z and to x. Entries that the prox leaves exactly where they are (zeros of L1,
-    bounds) are held by a mask, as in `LBFGS` between bounds; a candidate outside of a constraint is projected.
-    Steps gamma satisfy ``f(z) <= f(x) + g'(z - x) + 0.95 |z - x|^2 / 2 gamma`` and are halved when they do not.
-    tau is 1, or halved until the forward-backward envelope falls by a share of what is sure; in the end 0, a
-    plain proximal gradient step. Near a minimum it is a quasi-Newton method. The loss need not be convex. The
-    points reported are the z, which satisfy constraints and are exactly sparse. Two evaluations a step.
+    (prox is the proximal operator of the penalty.) ``d = -B^{-1} G(z)``, where the map
+    ``G(x) = (x - prox(x - gamma g)) / gamma`` plays the role of a gradient. The pairs for B come from both steps, to z
+    and to x. Entries that the prox leaves exactly where they are (zeros of L1, bounds) are held by a mask, as in
+    `LBFGS` with bounds. A candidate outside a constraint is projected. A step gamma must satisfy
+    ``f(z) <= f(x) + g'(z - x) + 0.95 |z - x|^2 / 2 gamma`` and is halved if it does not. tau is 1, and is halved until
+    the forward-backward envelope falls by a fraction of the guaranteed decrease; in the end it is 0, which is a plain
+    proximal gradient step. Near a minimum this is a quasi-Newton method. The loss need not be convex. The reported
+    points are the z, which satisfy constraints and are exactly sparse. A step costs two evaluations.
 
-    The papers take d at x rather than at z, where the gradient is known as well here, and one pair a step; with
-    that, constraints made most candidates fail (a least squares problem in a box took 696 evaluations, now 37).
+    The papers take d at x, and one pair per step. Here the gradient is also known at z, and d is taken there: with the
+    papers' choice constraints made most candidates fail (a least squares problem in a box took 696 evaluations, now
+    37).
 
     Args:
         memory: pairs of L-BFGS.

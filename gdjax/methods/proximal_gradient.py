@@ -39,18 +39,19 @@ class ProximalState(NamedTuple):
 
 @pytree_dataclass
 class ProximalGradient(Method):
-    """``x <- prox(x - t g, t)``: a gradient step on the loss, then the prox of the penalty. One evaluation a step.
+    """``x <- prox(x - t g, t)``: a gradient step on the loss, then the prox of the penalty. One evaluation per step.
 
-    By default t follows the curvature ``l = s'y / s's, L = |y| / |s|`` of the last step without any search:
+    (The prox is the proximal operator, see `gdjax.penalties.Penalty`.) By default t follows the curvature
+    ``l = s'y / s's, L = |y| / |s|`` of the last step without any search:
     ``t <- t min(sqrt(1/q + t / t_before), sqrt((1 - r/q) / [t^2 L^2 + 2 t l (r - 1) + 1 - 2 r]_+))``, (q, r) =
-    (3/2, 3/4). It converges for every convex loss with a locally Lipschitz gradient; values may rise on the way. A
-    step to where the loss is not finite is shortened tenfold. For losses that are not convex use `Backtracking`, or
-    `PANOC`.
+    (3/2, 3/4). This converges for every convex loss with a locally Lipschitz gradient; values may rise on the way. If
+    a step leads to where the loss is not finite, it is made ten times shorter. For losses that are not convex use
+    `Backtracking` or `PANOC`.
 
     Args:
-        learning_rate: None for the adaptive step; a number or a schedule (function of the step number); or
-            `gdjax.Backtracking`, which takes a step if the sum of loss and penalty falls by ``decrease`` of
-            ``g'd + penalty(x + d) - penalty(x)``, else shortens it.
+        learning_rate: None for the adaptive step; a number or a schedule (a function of the step number); or
+            `gdjax.Backtracking`, which takes a step if the sum of loss and penalty falls by ``decrease`` times
+            ``g'd + penalty(x + d) - penalty(x)``, and shortens it otherwise.
 
     Raises:
         ValueError: if the learning rate is not positive. TypeError: if it is none of these.

@@ -24,7 +24,7 @@ GROW = 10.0  # factor on the step where the loss has shown no curvature: an unbo
 
 
 class Move(NamedTuple):
-    """A step that was taken; of length zero at the start and where a descent begins anew."""
+    """A step that was taken; it has length zero at the start and where a descent starts again."""
 
     before: Point
     after: Point
@@ -99,8 +99,8 @@ class Decision(NamedTuple):
 class Searching(Method):
     """``x <- x + alpha d``: d from `learn`, alpha from ``line_search``.
 
-    When the search fails, the method forgets what it has learnt and begins anew; if it had learnt nothing,
-    the descent has failed.
+    A method of this kind says how it learns from a step, and which direction comes next. If the search fails, the
+    method forgets what it has learnt and starts again; if it had learnt nothing, the descent has failed.
     """
 
     line_search: LineSearch

@@ -40,16 +40,16 @@ class Growth(NamedTuple):
 
 @pytree_dataclass
 class AdaptiveStep:
-    """Step-size rule without a search: from the curvature that the last step met.
+    """Step-size rule without a search: it follows the curvature along the last step.
 
     ``rate+ = rate * min(sqrt(2/3 + rate / rate-), 1 / sqrt([2 (rate L)^2 - rate l - 1]+))`` with
     ``L = |y| / |s|``, ``l = s'y / s's``: adaPGM with q = 3/2, r = 3/4, whose steps are never shorter than those
-    of Malitsky and Mishchenko. Every point is accepted, so the loss may rise for a while; for convex losses it
-    converges without knowing their curvature. The first step is tried again, up to tenfold longer or shorter,
-    until it is of the order of 1 / L; a step to a point that is not finite is shortened tenfold.
+    of Malitsky and Mishchenko. Every point is accepted, so the loss may rise for a while. For convex losses the rule
+    converges without knowing the curvature. The first step is repeated, up to ten times longer or shorter, until it is
+    of the order of 1 / L. If a step leads to a point that is not finite, it is made ten times shorter.
 
     Args:
-        initial: first rate ever tried, params per unit of gradient; by default a step of length 1 at most.
+        initial: first rate to try, in params per unit of gradient; by default a step of length 1 at most.
 
     Raises:
         ValueError: if ``initial`` is not positive.
@@ -93,10 +93,10 @@ class AdaptiveStep:
 class PolyakStep:
     """Step-size rule for a known minimum: ``rate = (f - target) / g'g``.
 
-    Converges for convex losses with kinks too (a mean absolute error that can be 0), where the gradient does
-    not fade: stop at a value then, ``stop=gdjax.Stop(target=...)`` with the smallest value worth having. With
-    a target below the true minimum it does not settle; above it, it stops where the target is met. Where the value
-    is within its rounding of the target, nothing is left: PRECISION_FLOOR.
+    It also converges for convex losses with kinks (a mean absolute error that can be 0). There the gradient does not
+    vanish, so stop at a value: ``stop=gdjax.Stop(target=...)`` with the value that is good enough for you. If the
+    target is below the true minimum, the descent does not settle. If it is above, the descent stops where the target is
+    reached. If the value is within its rounding of the target, nothing more can be gained: PRECISION_FLOOR.
 
     Args:
         target: the smallest value that the loss can have (the largest, if maximised).

@@ -30,9 +30,9 @@ class SteppingState(NamedTuple):
 class Stepping(Method):
     """``x <- x + s``, with s from `advance`: for methods that accept every finite point.
 
-    A subclass is a frozen dataclass made by `gdjax.methods.method`. Its float hyperparameters come as scalars in the
-    dtype of the loss. Written with the algebra of `gdjax.vectors`, it serves parameters of any kind: complex, of
-    several dtypes, spread over devices.
+    A subclass is a frozen dataclass made by `gdjax.methods.method`. Its float hyperparameters arrive as scalars in the
+    dtype of the loss. If it is written with the algebra of `gdjax.vectors`, it works for all parameters: complex ones,
+    several dtypes, sharded over devices.
     """
 
     leafwise: ClassVar[bool] = True

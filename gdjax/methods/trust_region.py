@@ -87,20 +87,20 @@ class Decision(NamedTuple):
 
 @pytree_dataclass
 class TrustRegion(Method):
-    """``x <- x + z`` where z minimises ``g'z + z'Hz / 2`` in ``z'Dz <= radius^2``, as far as conjugate gradients go.
+    """``x <- x + z``, where z minimises ``g'z + z'Hz / 2`` in ``z'Dz <= radius^2``, by truncated conjugate gradients.
 
-    The inner iteration, preconditioned by D, ends when the residual is ``forcing`` of what it was at its start, with
-    ``forcing = min(0.3, sqrt(|g| / |g_0|))``, at the boundary, or along a direction of negative curvature, which is
-    followed to the boundary. A step is taken if it brings ``accept`` of the predicted decrease. D is diagonal and costs
-    no products: each direction p of positive curvature updates it for the next subproblem by the diagonal of BFGS,
-    ``D - diag(Dp p'D) / p'Dp + diag(Hp p'H) / p'Hp``, so that parameters may differ in scale. Every Hessian product
-    and every evaluation is one trip of the loop and counts as one evaluation. The state holds 7 vectors.
+    The inner iteration is preconditioned by D. It ends when the residual has fallen to ``forcing`` times its first
+    value, with ``forcing = min(0.3, sqrt(|g| / |g_0|))``, or at the boundary. A direction of negative curvature is
+    followed to the boundary. A step is taken if it brings ``accept`` times the predicted decrease. D is diagonal and
+    costs no products: each direction p of positive curvature updates it for the next subproblem by the diagonal of the
+    BFGS update, ``D - diag(Dp p'D) / p'Dp + diag(Hp p'H) / p'Hp``, so parameters may differ in scale. Every Hessian
+    product and every evaluation is one iteration of the loop and counts as one evaluation. The state holds 7 vectors.
 
     Args:
-        accept: ratio of actual to predicted decrease from which a step is taken.
-        good: ratio from which the radius grows to ``grow`` times the step.
-        shrink: after a step that was not taken, the share of it that is tried next (without new Hessian
-            products, a third fewer in all), and the radius.
+        accept: smallest ratio of actual to predicted decrease at which a step is taken.
+        good: smallest ratio at which the radius grows to ``grow`` times the step.
+        shrink: after a rejected step, the fraction of it that is tried next, and the new radius (the shorter step needs
+            no new Hessian products, which saves a third of them in all).
         grow: see ``good``.
 
     Raises:

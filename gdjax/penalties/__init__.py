@@ -1,4 +1,9 @@
-"""Penalties: terms of a sum f + g that need not be differentiable, and constraints, each known by its prox."""
+"""Penalties and constraints: terms g of a sum f + g that need not be differentiable.
+
+A method uses g through its proximal operator, prox for short: ``prox(x, step)`` is the z that minimises
+``step * g(z) + |z - x|^2 / 2``. A constraint is a g that is 0 inside a set and infinite outside; its prox is the
+projection onto the set. See `Penalty` for one of your own.
+"""
 
 from gdjax.penalties.affine import AffineSet, Halfspace, Hyperplane
 from gdjax.penalties.balls import L1Ball, L2Ball

@@ -72,15 +72,15 @@ class Halfspace:
 class AffineSet:
     """``matrix @ x = offset`` for parameters that are one array, taken as a flat vector.
 
-    ``prox: x -> x - Q'(Q x - t)``, Q an orthonormal basis of the rows, made once by a singular value decomposition,
-    so the rows may depend on each other.
+    ``prox: x -> x - Q'(Q x - t)`` with Q an orthonormal basis of the rows, computed once by a singular value
+    decomposition. So the rows may be linearly dependent.
 
     Args:
         matrix: shape (equations, size of the parameters).
         offset: shape (equations,).
 
     Raises:
-        ValueError: on other shapes, or if no x satisfies the equations.
+        ValueError: if the shapes are others, or if no x satisfies the equations.
     """
 
     matrix: Any

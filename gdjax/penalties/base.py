@@ -1,4 +1,4 @@
-"""What a penalty is: a term g of ``minimize f(x) + g(x)`` that need not be differentiable, known by its prox."""
+"""What a penalty is: a term g of ``minimize f(x) + g(x)`` that need not be differentiable, given by its prox."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,13 +11,13 @@ from gdjax.vectors.vector import Scalar, real_dtype
 
 @runtime_checkable
 class Penalty(Protocol):
-    """A convex (or at least prox-bounded) function of the parameters, with values in [0, inf] or any reals.
+    """A convex (or at least prox-bounded) function of the parameters; its values are real numbers or inf.
 
-    A class of your own needs no base class, only these two methods. As a pytree (a NamedTuple is one) its
-    numbers are traced: another strength then compiles nothing. The steps are those of a method, at least 0; at
-    step 0 the prox is the identity, or for a set the projection. `gdjax.check_penalty` tells whether the two belong
-    together. Without ``value`` (none, or None) the best point is that of the smallest prox-gradient step, and the
-    value of the result that of the loss alone.
+    A class of your own needs no base class, only these two methods. If it is a pytree (a NamedTuple is one), its
+    numbers are traced: another strength then compiles nothing. The method chooses the steps, which are at least 0; at
+    step 0 the prox is the identity, or the projection if the penalty is a set. `gdjax.check_penalty` tells you whether
+    value and prox belong together. Without ``value`` (missing, or None) the best point is the one with the smallest
+    prox-gradient step, and the value of the result is that of the loss alone.
 
     >>> from typing import NamedTuple
     >>> import gdjax

@@ -14,14 +14,14 @@ from gdjax.vectors.vector import Scalar
 
 @pytree_dataclass
 class BoxSection:
-    """``lower <= x <= upper`` and ``normal . x = offset``: the dual of a support vector machine, budgets, shares.
+    """``lower <= x <= upper`` and ``normal . x = offset``: the dual of a support vector machine, budgets, portfolios.
 
-    ``prox: x -> clip(x - tau * normal)``, tau the root of a decreasing piecewise linear function, found exactly
-    from its sorted kinks. The bounds hold exactly, the equation up to rounding. If no point of the box satisfies
-    the equation, the value is infinite everywhere.
+    ``prox: x -> clip(x - tau * normal)``, where tau is the root of a decreasing piecewise linear function, found
+    exactly from its sorted kinks. The bounds hold exactly, the equation up to rounding. If no point of the box
+    satisfies the equation, the value is infinite everywhere.
 
     Args:
-        normal: an array like the parameters, or a pytree of such.
+        normal: an array like the parameters, or a pytree of arrays.
         offset: a number.
         lower: as in `Box`.
         upper: as in `Box`.

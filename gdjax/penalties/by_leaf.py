@@ -14,16 +14,16 @@ from gdjax.vectors.vector import Scalar, real_dtype
 
 
 def by_leaf(penalties: Any) -> "ByLeaf":
-    """Another penalty, or None, for each leaf or branch of the parameters.
+    """A penalty of its own, or None, for each leaf (array) or branch of the parameters.
 
-    `gdjax.minimize` takes the pytree itself, too: ``penalty={"slope": L1(1.0)}``.
+    `gdjax.minimize` also takes the pytree itself: ``penalty={"slope": L1(1.0)}``.
 
     Args:
-        penalties: a pytree like the parameters, which may stop short of their leaves, with penalties and None. Entries
-            left out of a dict are None.
+        penalties: a pytree of penalties and None, like the parameters or a prefix of them. Keys that a dict leaves out
+            count as None.
 
     Raises:
-        TypeError: if something in it is neither.
+        TypeError: if something in it is neither a penalty nor None.
 
     >>> import gdjax, jax.numpy as jnp
     >>> from gdjax.penalties import L1

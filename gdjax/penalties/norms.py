@@ -31,7 +31,7 @@ def zeros_in_words(x: Any) -> str:
 class L1:
     """``strength * sum |x_i|``: the lasso. Makes entries exactly zero.
 
-    ``prox: x_i -> sign(x_i) max(|x_i| - step * strength, 0)``; of a complex entry, the modulus is lowered.
+    ``prox: x_i -> sign(x_i) max(|x_i| - step * strength, 0)``; for a complex entry, the modulus is lowered.
 
     Args:
         strength: a number, an array that broadcasts to the parameters, or a pytree like them (0: no penalty).
@@ -67,7 +67,9 @@ class L1:
 
 @pytree_dataclass
 class SquaredL2:
-    """``strength / 2 * sum |x_i|^2``: ridge, weight decay. Differentiable; here for sums by leaf.
+    """``strength / 2 * sum |x_i|^2``: ridge, weight decay.
+
+    It is differentiable, so it may also stand in the loss; here it can be given to some of the leaves.
 
     ``prox: x -> x / (1 + step * strength)``.
 
@@ -94,11 +96,11 @@ class ElasticNet:
     """``l1 * sum |x_i| + l2 / 2 * sum |x_i|^2`` (H. Zou and T. Hastie, J. R. Stat. Soc. B 67, 2005).
 
     ``prox: soft threshold by step * l1, then divide by 1 + step * l2``. In scikit-learn's ElasticNet the two
-    are ``alpha * l1_ratio`` and ``alpha * (1 - l1_ratio)``, beside a loss of mean squares / 2.
+    are ``alpha * l1_ratio`` and ``alpha * (1 - l1_ratio)``, with half the mean of squares as the loss.
 
     Args:
         l1: strength of the norm, as in `L1`.
-        l2: strength of the squared norm, likewise.
+        l2: strength of the squared norm, as in `L1`.
     """
 
     l1: Any
@@ -139,7 +141,7 @@ class ElasticNet:
 class L2:
     """``strength * |x|_2``, the norm of all parameters as one vector, not squared. Makes all of them zero or none.
 
-    ``prox: x -> x max(1 - step * strength / |x|, 0)``. For one norm a leaf see `GroupLasso`.
+    ``prox: x -> x max(1 - step * strength / |x|, 0)``. For one norm per leaf (array of the pytree) see `GroupLasso`.
 
     Args:
         strength: a number.
@@ -183,12 +185,12 @@ def shorten(squares: jax.Array, strength: Any, step: Scalar) -> jax.Array:
 class GroupLasso:
     """``strength * sum over groups of |x_group|_2`` (M. Yuan and Y. Lin, J. R. Stat. Soc. B 68, 2006).
 
-    A group is what lies along ``axis`` of a leaf: with the default, each row of a matrix. Groups become zero
-    as a whole. ``prox: x_group -> x_group max(1 - step * strength / |x_group|, 0)``.
+    The entries along ``axis`` of a leaf (an array of the pytree) are a group: with the default, each row of a matrix.
+    Groups become zero as a whole. ``prox: x_group -> x_group max(1 - step * strength / |x_group|, 0)``.
 
     Args:
-        strength: a number, or an array of one strength a group (its shape that of the leaf without ``axis``).
-        axis: the axis along which a group lies; None makes every leaf one group.
+        strength: a number, or an array with one strength per group (with the shape of the leaf without ``axis``).
+        axis: the axis along which a group lies; with None every leaf is one group.
     """
 
     strength: Any

@@ -40,12 +40,12 @@ def as_before(new: Any, old: Any) -> Any:
 class Box:
     """``lower <= x <= upper``, entry by entry. Either side may be infinite, for all entries or some.
 
-    The results of `gdjax.minimize` lie in the box exactly, and the loss is never evaluated outside. Bounds
-    are rounded into the box where the parameters have fewer digits.
+    The results of `gdjax.minimize` lie exactly in the box, and the loss is never evaluated outside. If the parameters
+    have fewer digits than the bounds, the bounds are rounded into the box.
 
     Args:
-        lower: a number, an array that broadcasts to the parameters, or a pytree like them; None is -inf.
-        upper: likewise; None is inf.
+        lower: a number, an array that broadcasts to the parameters, or a pytree like them; None means -inf.
+        upper: the same; None means inf.
 
     Raises:
         ValueError: if a lower bound is above the upper one, or a bound is NaN.

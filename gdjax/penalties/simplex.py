@@ -17,20 +17,20 @@ from gdjax.vectors.vector import Scalar, real_dtype
 class Simplex:
     """``x >= lower, sum x = scale``: probabilities, mixtures.
 
-    ``prox: x -> max(x - tau, lower)`` with the tau that makes the sum right. The lower bounds hold exactly, the sum up
-    to rounding. A loss with log x or sqrt x in it has no gradient at x = 0: with a small positive ``lower`` it is
+    ``prox: x -> max(x - tau, lower)`` with the tau that gives the right sum. The lower bounds hold exactly, the sum up
+    to rounding. A loss that contains log x or sqrt x has no gradient at x = 0: with a small positive ``lower`` it is
     never evaluated there.
 
     Args:
         scale: the sum, positive.
-        axis: None for the sum over all parameters; an axis for each vector along it in every leaf, such as
-            -1 for the rows of a stochastic matrix.
-        lower: the least that an entry may be: a number, an array that broadcasts to the parameters, or a pytree like
-            them. Together less than the scale.
+        axis: None for one sum over all parameters; an axis for a sum along it in every leaf (array of the pytree),
+            such as -1 for the rows of a stochastic matrix.
+        lower: lower bound of the entries: a number, an array that broadcasts to the parameters, or a pytree like
+            them. The bounds must sum to less than the scale.
 
     Raises:
-        ValueError: if the scale is not positive, a lower bound not finite, or, in `gdjax.minimize`, if the lower bounds
-            leave nothing of the scale.
+        ValueError: if the scale is not positive, if a lower bound is not finite, or, in `gdjax.minimize`, if the lower
+            bounds sum to the scale or more.
 
     >>> print(Simplex(lower=0.1).prox(jnp.array([3.0, 1.0, 0.5]), 1.0).round(3))
     [0.8 0.1 0.1]

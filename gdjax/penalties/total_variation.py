@@ -15,11 +15,12 @@ class TotalVariation1D:
     """``strength * sum |x_{i+1} - x_i|`` along an axis of every leaf: the fused lasso, piecewise constant signals.
 
     The prox is the exact minimiser, found in one pass along the signal (L. Condat, A direct algorithm for 1-D
-    total variation denoising, IEEE Signal Processing Letters 20, 2013): sequential, usually of linear cost.
+    total variation denoising, IEEE Signal Processing Letters 20, 2013). The pass is sequential; its cost is usually
+    linear.
 
     Args:
         strength: a number.
-        axis: along which neighbours are compared; the other axes are a batch of signals.
+        axis: the axis along which neighbours are compared; the other axes are a batch of signals.
 
     >>> print(TotalVariation1D(1.0).prox(jnp.array([0.0, 1.0, 9.0, 10.0]), 1.0))
     [1. 1. 9. 9.]

@@ -26,16 +26,16 @@ def history(
 
     Args:
         results: one result, or several by label.
-        quantity: "value" or "grad_norm". Values that are not all positive are drawn as distances from the best of all.
+        quantity: "value" or "grad_norm". If not all values are positive, their distances from the best are drawn.
         against: "evaluations", "steps" or "seconds" (which needs ``result.timing``: pass ``max_seconds=math.inf``
-            to `gdjax.minimize`; time is spread evenly over evaluations, compiling left out).
+            to `gdjax.minimize`; time is spread evenly over the evaluations, without compiling).
         ax: matplotlib axes to draw on.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: if a result has no history (or no timing), or quantity or against is none of these.
+        ValueError: if a result has no history (or no timing), or if quantity or against is none of these.
     """
     if quantity not in ("value", "grad_norm"):
         raise ValueError(f'quantity must be "value" or "grad_norm", got {quantity!r}')
@@ -84,7 +84,7 @@ def records(label: str, result: Result, against: str) -> dict[str, np.ndarray]:
 
 
 def compare(results: Mapping[str, Result], ax: Any = None) -> Any:
-    """Draw what descents cost and where they ended: a bar of evaluations each, solid if it converged, else hatched."""
+    """Draw the cost and the end of descents: a bar of evaluations for each, solid if it converged, else hatched."""
     ax = axes(ax)
     for i, (label, result) in enumerate(results.items()):
         done = bool(result.converged)
@@ -104,7 +104,7 @@ def compare(results: Mapping[str, Result], ax: Any = None) -> Any:
 def learning_rates(report: LearningRates, ax: Any = None) -> Any:
     """Draw where each learning rate led: the value at its last step, with the stable limit and the recommended rate.
 
-    Values that ran off are drawn at the upper edge.
+    Values that ran away are drawn at the upper edge.
     """
     ax = axes(ax)
     ends = np.array([history_end(report.results, i) for i in range(len(report.rates))])

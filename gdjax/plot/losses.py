@@ -31,12 +31,12 @@ def slice(
 
     Args:
         loss, params, args, kwargs: as for `gdjax.minimize`; params may be a result.
-        along: which weight, by number in flat order or by name such as ``"params['w'][3]"``; or a direction, as
+        along: which weight, by its number in flat order or by a name such as ``"params['w'][3]"``; or a direction, as
             a pytree like params (in units of its length).
         path: results (as `gdjax.iterate` yields them) or parameters of a descent, drawn as points: each at its own
-            value and at its place along the line. With one weight alone they lie on the curve.
+            value and at its place along the line. If there is only one weight, they lie on the curve.
         span: from where to where; by default around params and the path.
-        points: of the curve.
+        points: number of points of the curve.
         ax: matplotlib axes to draw on.
 
     Returns:
@@ -76,13 +76,13 @@ def surface(
 
     Args:
         loss, params, args, kwargs: as for `gdjax.minimize`; params may be a result.
-        along: two weights or directions, see `slice`. By default the two weights if there are just two; otherwise
+        along: two weights or directions, see `slice`. Default: the two weights if there are only two; otherwise
             the two principal directions of the path about params.
         path: results or parameters of a descent, projected onto the plane; the first is drawn as a square.
         marks: parameters to mark by name, such as ``{"saddle": ..., "minimum": ...}``.
         span: from where to where, for both axes.
-        points: of the grid, in each direction.
-        levels: contours, closer together where the loss is low.
+        points: number of grid points in each direction.
+        levels: number of contours; they are closer together where the loss is low.
         ax: matplotlib axes to draw on.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What can be asked of a descent besides its answer: to be watched, stopped, saved, and to keep its state."""
+"""What a descent can do besides finding its answer: be watched, stopped and saved, and keep its state."""
 
 import dataclasses
 import os
@@ -20,25 +20,26 @@ from gdjax.running.progress_line import ProgressLine
 
 
 class Services(TypedDict, total=False):
-    """Options of `gdjax.minimize` that leave the descent as it is.
+    """Options of `gdjax.minimize` that watch, stop or save a descent, and do not change its numbers.
 
-    All but ``keep_state`` need a call from Python, outside of jit, vmap and grad. The compiled loop is run in pieces of
-    a tenth of a second there (half a second without services), to the same numbers; Ctrl-C ends it after the piece
-    under way (an evaluation cannot be cut short, nor can compiling), with the best point so far and status INTERRUPTED.
-    A second Ctrl-C raises KeyboardInterrupt, and so does one that came too late for a descent of less than a second.
-    Inside a trace, on arrays that several devices share, under `jax.debug_nans` and under `jax.transfer_guard`, a
-    descent without services is one compiled call.
+    All except ``keep_state`` need a call from Python, outside of jit, vmap and grad. There the compiled loop runs in
+    pieces of a tenth of a second (half a second without services), to the same numbers. Ctrl-C ends it after the
+    current piece, with the best point so far and status INTERRUPTED; an evaluation cannot be cut short, nor can
+    compiling. A second Ctrl-C raises KeyboardInterrupt, and so does one that comes too late for a descent of less than
+    a second. Without services, a descent is one compiled call inside a trace, on arrays that several devices share,
+    under `jax.debug_nans` and under `jax.transfer_guard`.
 
     Args:
         progress: show a live line (needs tqdm).
-        callback: a function that is called with the iterate, as `gdjax.iterate` yields it; True stops.
-        callback_every: call it at steps 0, n, 2 n, ... (default 1), or "best": with each new best point.
-        checkpoint: file to write, now and then and at the end, for `gdjax.resume`. A call that begins a descent writes
-            over what is there: where a script may be run again, resume if the file exists. A disk that refuses is
-            warned of (RuntimeWarning), tried again when it is time, and ends nothing.
-        checkpoint_seconds: between two writes (default 30), or 20 times what a write takes, if that is longer.
+        callback: a function that is called with the iterate, as `gdjax.iterate` yields it. It returns True to stop.
+        callback_every: call it at steps 0, n, 2 n, ... (default 1), or with "best" at each new best point.
+        checkpoint: file to write from time to time and at the end, for `gdjax.resume`. A call that begins a descent
+            overwrites an existing file: in a script that may be run again, resume if the file exists. If the disk
+            refuses, there is a RuntimeWarning and another attempt later; the descent goes on.
+        checkpoint_seconds: time between two writes (default 30), or 20 times what a write takes, if that is longer.
         max_seconds: wall clock from the call on, compiling included.
-        escape_saddles: at rest, go on where the curvature is negative (see ``result.certificate``); no penalty.
+        escape_saddles: at a saddle, follow the negative curvature and go on (see ``result.certificate``); not with a
+            penalty.
         keep_state: keep ``result.state``, for `gdjax.resume` and for a warm start, ``gdjax.minimize(loss, result)``.
     """
 
