@@ -101,7 +101,6 @@ __version__ = version("gdjax")
 
 
 def __dir__() -> list[str]:
-    """The public names."""
     return sorted([*__all__, "__version__", "plot"])
 
 

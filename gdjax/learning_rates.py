@@ -37,14 +37,13 @@ class LearningRates:
     recommended: float
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.jaxtools.faces`."""
+        """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
         return dict(recommended=self.recommended, stable_limit=self.stable_limit, rates=self.rates)
 
     __repr__ = one_line
     _repr_html_ = as_table
 
     def __str__(self) -> str:
-        """The table and the conclusion."""
         rows = [["learning rate", "verdict", "steps", "value", "status"]]
         for i, (rate, verdict) in enumerate(zip(self.rates, self.verdicts, strict=True)):
             one = self.results[i]

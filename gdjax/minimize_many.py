@@ -90,7 +90,7 @@ def minimize_many(
     began = time.perf_counter()
     for name in options:
         if name in Services.__annotations__:
-            raise TypeError(f"{name} watches a single descent: minimize has it, minimize_many takes max_seconds alone")
+            raise TypeError(f"{name} watches a single descent: minimize has it; minimize_many only takes max_seconds")
     check_options("minimize_many", options, Options)
     check_limits(batch_size, max_seconds)
     trees = (params.params if isinstance(params, Result) else params, *as_data("args", args))

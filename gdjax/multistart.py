@@ -39,7 +39,7 @@ class MultiStart:
     results: Result  # of all starts, with a leading axis
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.jaxtools.faces`."""
+        """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
         return dict(starts=np.size(self.results.code), minima=len(self.minima.value), best_value=self.best.value)
 
     __repr__ = one_line

@@ -1,4 +1,4 @@
-"""What other libraries call an option (SciPy, jaxopt, optimistix, optax's tutorials), and what to write here."""
+"""What other libraries (SciPy, jaxopt, optimistix, optax's tutorials) call an option, and what to write here."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 BOX = "penalty=gdjax.penalties.Box(lower, upper)"
 STEPS, EVALS, TOL = "max_steps=", "max_evals=", "tol=, or stop=gdjax.Stop(...) for the other tests"
 DATA = "data follow params: minimize(loss, params, x, y), or kwargs=dict(x=x, y=y)"
-FREE = "put what is fixed into the data, or into what the loss closes over, and leave it out of params"
+FREE = "leave what is fixed out of params, and put it into the data or into what the loss closes over"
 OPTIONS: dict[str, str] = {
     "args": DATA,
     "atol": TOL,

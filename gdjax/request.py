@@ -50,7 +50,7 @@ class Options(TypedDict, total=False):
 
 
 class AllOptions(Options, Services, total=False):
-    """Those and the services."""
+    """Those options, and the services."""
 
 
 DEFAULT_METHOD = LBFGS()

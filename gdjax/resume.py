@@ -59,7 +59,7 @@ def resume(
     """
     services, rest = take_services("resume", options)
     if rest.pop("history", False):
-        raise ValueError("whether there is a history is decided in the call that begins a descent")
+        raise ValueError("the call that begins a descent decides whether there is a history; leave it out of resume")
     if isinstance(source, Result):
         name, header, saved = "the result", header_of(source), jax.tree.leaves(source.state)
     else:
@@ -103,6 +103,6 @@ def check_loss(name: str, descent: Descent, carry: Carry) -> None:
 
 
 def in_words(method: dict[str, Any]) -> str:
-    """LBFGS(memory=20, line_search=MoreThuente())."""
+    """A method as one writes it, such as LBFGS(memory=20, line_search=MoreThuente())."""
     parts = [f"{key}={in_words(v) if isinstance(v, dict) else v}" for key, v in method.items() if key != "name"]
     return f"{method['name']}({', '.join(parts)})"

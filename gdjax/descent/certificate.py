@@ -42,7 +42,7 @@ class CriticalPoint:
         return self.largest / self.smallest if self.kind is Kind.MINIMUM else np.inf
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.jaxtools.faces`."""
+        """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
         shown = dict(kind=self.kind.value, value=self.value, grad_norm=self.grad_norm)
         return shown | dict(smallest=self.smallest, largest=self.largest)
 
@@ -50,7 +50,6 @@ class CriticalPoint:
     _repr_html_ = as_table
 
     def __str__(self) -> str:
-        """Verdict and numbers."""
         ends = (self.smallest, self.smallest_error), (self.largest, self.largest_error)
         span = "between " + " and ".join(f"{value:.4g} (+- {error:.1g})" for value, error in ends)
         text = {

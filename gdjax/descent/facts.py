@@ -32,7 +32,7 @@ class Facts:
 
     @property
     def after(self) -> str:
-        """The work done."""
+        """How many steps and evaluations were made."""
         steps = f"{self.steps} step{'s' * (self.steps != 1)}"
         return f"after {steps} ({self.evals} evaluation{'s' * (self.evals != 1)})"
 
@@ -54,7 +54,7 @@ class Facts:
 
     @property
     def error(self) -> str:
-        """What the loss has raised: of the report of XLA, whose end is the traceback of the function that raised."""
+        """What the loss has raised: the last line of XLA's report, which ends with the traceback."""
         if self.result.exception is None:
             return "minimise this problem alone to see it"
         lines = [line.strip() for line in str(self.result.exception).splitlines() if line.strip()]
@@ -62,7 +62,7 @@ class Facts:
 
     @property
     def trend(self) -> str:
-        """Whether there was more to be had."""
+        """Whether the loss was still falling."""
         if self.steps <= 0:
             return "No step was taken."
         if self.idle < PATIENCE:
@@ -71,6 +71,6 @@ class Facts:
 
     @property
     def advice(self) -> str:
-        """For a descent that came to its limit; who stops one knows why."""
+        """For a descent that reached its limit; whoever stops one knows why."""
         more = "Allow more steps, or try another method. " if self.idle < PATIENCE else "Try another method. "
         return f"{self.trend} {more if self.steps > 0 else ''}{self.gradient}"

@@ -1,4 +1,4 @@
-"""What is said of a gradient that was given: that it is wrong, or that it could not be checked."""
+"""What is said about a gradient that was given: that it is wrong, or that it could not be checked."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from gdjax.jaxtools.pytrees import named_leaves
 
 
 def wrong_gradient(result: Any, after: str, falling: str) -> str:
-    """Another gradient vanished than that of the loss."""
+    """The gradient that was given vanished, but that of the loss did not."""
     given, other = (named_leaves("params", tree) for tree in (result.grad, result.automatic))
     by = "jax.grad's is" if result.compared_with == "jax.grad" else "differences of the loss give"
     apart = [np.abs(np.asarray(a) - np.asarray(b)) for (_, a), (_, b) in zip(given, other, strict=True)]
@@ -18,20 +18,20 @@ def wrong_gradient(result: Any, after: str, falling: str) -> str:
     at = tuple(int(i) for i in np.unravel_index(np.argmax(apart[worst]), apart[worst].shape))
     ours, theirs = (np.asarray(tree[worst][1])[at] + 0 for tree in (given, other))
     name = given[worst][0] + (f"[{', '.join(map(str, at))}]" if at else "")
-    where = f"at {name} it is {ours:.6g}, {by} {theirs:.6g}, and along that"
+    where = f"at {name} it is {ours:.6g}, {by} {theirs:.6g}, and along that one"
     if result.compared_with != "jax.grad" and sum(x.size for x in apart) > EACH:
         where = "differences of the loss show another slope along some directions, and there"
     return (
-        f"{after} the gradient given is as good as zero, but it is not that of the loss: {where} the loss goes on "
-        f"{falling}. The value is {float(result.value):.6g}. gdjax.check_gradient, called with the same loss and "
+        f"{after} the gradient given is practically zero, but it is not the gradient of the loss: {where} the loss is "
+        f"still {falling}. The value is {float(result.value):.6g}. gdjax.check_gradient, called with the same loss and "
         "options, shows where they differ."
     )
 
 
 def unchecked(result: Any) -> str:
-    """That nothing has been compared with the gradient, if that is so."""
+    """That the gradient was not compared with anything, if that is so."""
     if result.compared_with == "nothing":
-        return " (The gradient given was not checked: params are in pieces on several devices.)"
+        return " (The gradient given was not checked: params are sharded over several devices.)"
     if result.compared_with and not all(np.isfinite(x).all() for x in jax.tree.leaves(result.automatic)):
-        return " (The gradient given could not be checked: the loss is not finite to both sides of this point.)"
+        return " (The gradient given could not be checked: the loss is not finite on both sides of this point.)"
     return ""

@@ -70,7 +70,7 @@ class History:
         return pd.DataFrame(self.to_dict())
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.jaxtools.faces`."""
+        """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
         if not is_concrete(self.size) or np.ndim(self.size):
             return dict(value=self.value, size=self.size)
         kept = self.trim()
@@ -78,14 +78,12 @@ class History:
         return dict(records=len(self), first_and_last_step=ends["step"], first_and_last_value=ends["value"])
 
     def __str__(self) -> str:
-        """The face."""
         return repr(self)
 
     __repr__ = one_line
     _repr_html_ = as_table
 
     def __len__(self) -> int:
-        """Number of filled records."""
         return int(self.size)
 
 

@@ -8,20 +8,20 @@ from gdjax.jaxtools.pytrees import named_leaves
 
 
 def fixed(result: Any) -> str:
-    """The parameters that the method leaves as they are while it moves others."""
+    """The parameters that the method leaves fixed while it moves others."""
     leaves = [] if result.unmoved is None else named_leaves("params", result.unmoved)
     names = [name for name, unmoved in leaves if unmoved]
     if not names or len(names) == len(leaves):
         return ""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f" The method never moved {', '.join(names[:3])}{more}, whose gradient is not zero, so that the test cannot "
-        "hold. What is to stay as it is belongs to the data (an argument of the loss)."
+        f" The method never moved {', '.join(names[:3])}{more}, whose gradient is not zero, so the test cannot hold. "
+        "What is to stay fixed belongs to the data (an argument of the loss)."
     )
 
 
 def out_of_range(result: Any) -> str:
-    """Where the squares of gradients overflow or underflow, that and nothing else is to blame."""
+    """If the squares of gradients overflow or underflow, that alone is to blame."""
     dtype, largest = result.value.dtype, float(result.progress.largest_norm)
     if not 0 < largest < np.inf:
         return ""
@@ -37,7 +37,7 @@ def out_of_range(result: Any) -> str:
 
 
 def end_of_domain(result: Any) -> str:
-    """Where the loss ends, if it does near here; the remedy."""
+    """Whether the domain of the loss ends near here, and the remedy."""
     outside = int(result.progress.nonfinite)
     if not outside:
         return ""
@@ -47,6 +47,6 @@ def end_of_domain(result: Any) -> str:
         remedy = "keep the constraint away from there (Box(1e-6, ...), Simplex(lower=1e-6)), use a softmax or exp"
     return (
         f"the loss is not finite {trials} from here: its domain ends nearby, or numbers overflow (then rescale "
-        "the loss or the parameters, or use logaddexp for a logarithm of exponentials). At the end of a domain "
+        "the loss or the parameters, or use logaddexp for a logarithm of exponentials). If the domain ends, "
         f"{remedy}"
     )

@@ -88,7 +88,7 @@ class Result:
         if self.penalty_value is not None:
             raise ValueError(
                 f"{what} looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "
-                "holds; this result was made with a penalty. For a smooth one, add it to the loss instead"
+                "holds; this result was made with a penalty. If the penalty is smooth, add it to the loss instead"
             )
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class Result:
         return self.message if is_concrete(self.code) else repr(self)
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.jaxtools.faces`."""
+        """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
         status = str(self.status) if np.ndim(self.code) == 0 else in_counts(self.code)
         shown = dict(status=status, value=self.value, grad_norm=self.grad_norm, num_steps=self.num_steps)
         return shown | dict(num_evals=self.num_evals, params=self.params)

@@ -13,7 +13,7 @@ from gdjax.jaxtools.pytrees import named_leaves
 
 
 def of_many(result: Any) -> str:
-    """How many of a batch ended how, most frequent first; the longest; and what the worst says."""
+    """How many problems of a batch ended in which way, the most frequent first; the longest; the worst."""
     codes, evals = np.asarray(result.code), np.asarray(result.num_evals)
     if codes.size == 0:
         return "0 problems."
@@ -60,21 +60,21 @@ def converged(f: Facts) -> str:
         where = "at the start" if f.steps == 0 else f.after
         return (
             f"the {zero} is exactly zero {where}, where the value is {f.value:.6g}: a minimum, a saddle or a "
-            "flat region. If that surprises, gdjax.check_gradient tells whether the loss depends on every parameter."
+            "flat region. If that surprises you, gdjax.check_gradient says whether the loss depends on every parameter."
         )
     return f"{f.after} the {f.norm} {f.grad_norm:.3g} is at most {f.threshold:.3g}. The value is {f.value:.6g}."
 
 
 def floor(f: Facts) -> str:
-    """Nothing is left to be had at this precision."""
+    """Nothing more can be gained at this precision."""
     rounding = f"is below the rounding error of a value of {f.value:.6g}"
-    why = f"the decrease still to be had, about {f.predicted:.2g}, {rounding}"
+    why = f"the decrease that is still possible, about {f.predicted:.2g}, {rounding}"
     if f.predicted == 0 or f.settled or f.predicted > 1e30:
         why = f"the minimum lies within a few roundings of the parameters. The value is {f.value:.6g}"
-    more = "subtract from the loss what is constant in it" + ("" if f.double else ", or use float64")
+    more = "subtract what is constant from the loss" + ("" if f.double else ", or use float64")
     return (
         f"{f.after} no further progress can be measured: {why}. The {f.norm} is {f.grad_norm:.3g} (it counts as "
-        f"zero below {f.threshold:.3g}). For more digits {more}."
+        f"zero below {f.threshold:.3g}). For more digits, {more}."
     )
 
 
@@ -85,7 +85,7 @@ def diverged(f: Facts) -> str:
     if f.result.penalty_value is not None:
         cause = "the steps are too long"
         remedy = (
-            ". If you gave a learning rate, lower it; steps that the method chooses are meant for convex losses: "
+            ". If you gave a learning rate, lower it. If the method chose the steps, it took the loss for convex: "
             "use PANOC() or ProximalGradient(Backtracking()), which compare values"
         )
     if f.curvature > 0:
@@ -101,13 +101,16 @@ def diverged(f: Facts) -> str:
             "of the updates"
         )
     else:
-        advice = f"{cause}, or the gradient wrong (gdjax.check_gradient){remedy}"
+        advice = f"{cause}, or the gradient is wrong (gdjax.check_gradient){remedy}"
     return f"{ran}: {advice}. The best point seen is returned, with value {f.value:.6g}."
 
 
 def stalled(f: Facts) -> str:
-    """Nothing went on."""
-    why = "the steps may be too large to settle, the loss not smooth, or the gradient wrong (gdjax.check_gradient)"
+    """No progress."""
+    why = (
+        "the steps may be too large to settle, the loss may not be smooth, or the gradient may be wrong "
+        "(gdjax.check_gradient)"
+    )
     why = f.domain or why
     if f.scale:
         why = f.scale
@@ -138,7 +141,7 @@ def search_failed(f: Facts) -> str:
 
 
 def nonfinite_start(f: Facts) -> str:
-    """The start is no point to start from."""
+    """Value or gradient is not finite at the start."""
     bad = [
         f"{name} has {np.size(leaf) - np.isfinite(leaf).sum()} of {np.size(leaf)}"
         for tree, argument in ((f.result.params, "params"), (f.result.grad, "grad"))
@@ -174,7 +177,7 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     ),
     Status.NONFINITE: lambda f: (
         f"{f.after} the next point had a NaN or infinite value or gradient; the best finite point is returned. The "
-        f"step may have left the domain of the loss: take smaller steps, or a method that searches. {f.gradient}"
+        f"step may have left the domain of the loss: take smaller steps, or a method with a search. {f.gradient}"
     ),
     Status.NONFINITE_START: nonfinite_start,
     Status.WRONG_GRADIENT: lambda f: wrong_gradient(f.result, f.after, f.falling),

@@ -24,8 +24,8 @@ def begin(method: Method, state: Any, old: Any | None) -> Any:
         difference = first_difference(signature("state", fresh), signature("state", learnt))
     if difference is not None:
         raise ValueError(
-            f"the result that the descent is to begin with is of another method or shape: {difference}. Give "
-            "result.params for the point alone"
+            f"the result to start from is of another method or shape: {difference}. To start only at its point, give "
+            "result.params"
         )
     return state._replace(**learnt)
 

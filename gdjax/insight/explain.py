@@ -37,14 +37,13 @@ class Explanation:
     advice: list[str]
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.jaxtools.faces`."""
+        """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
         return dict(point=self.point.kind.value, condition=self.point.condition, advice=len(self.advice))
 
     __repr__ = one_line
     _repr_html_ = as_table
 
     def __str__(self) -> str:
-        """Message, curvature, leaves, advice."""
         rows = [["params", "|grad|", "mean curvature"]]
         rows += [[name, f"{norm:.3g}", f"{mean:.3g}"] for name, (norm, mean) in self.leaves.items()]
         advice = [f"- {text}" for text in self.advice]
@@ -123,13 +122,14 @@ def about_status(result: Result, point: CriticalPoint) -> list[str]:
     rate = f"gradient descent is stable here for rates below {2 / largest:.3g}" if largest > 0 else ""
     single = result.value.dtype == np.float32
     if result.status in (Status.DIVERGED, Status.NONFINITE):
-        return [f"the steps were too large: {rate or 'take smaller ones'}; or let a search choose, as LBFGS() does"]
+        return [f"the steps were too large: {rate or 'take smaller ones'}; or let a search choose them, as in LBFGS()"]
     if result.status == Status.STALLED and rate:
         return [f"{rate}; with larger ones it cannot settle"]
     if result.status in (Status.PRECISION_FLOOR, Status.STEP_TOO_SMALL) and single:
-        return ["the floor of float32 is reached: jax.config.update('jax_enable_x64', True) and float64 data go on"]
+        more = "for more digits use jax.config.update('jax_enable_x64', True) and float64 data"
+        return [f"the floor of float32 is reached: {more}"]
     if result.status in (Status.MAX_STEPS, Status.MAX_EVALS, Status.MAX_SECONDS) and rate:
-        return [f"it was not done: go on with gdjax.resume, or use LBFGS() or TrustRegion(); {rate}"]
+        return [f"it was not finished: continue with gdjax.resume, or use LBFGS() or TrustRegion(); {rate}"]
     if result.status == Status.LINE_SEARCH_FAILED:
         return ["gdjax.check_gradient tells a wrong gradient from a kink; for a kink, smooth the loss"]
     return []
@@ -146,7 +146,7 @@ def about_point(result: Result, point: CriticalPoint) -> list[str]:
         ]
     if point.kind is not Kind.NOT_CRITICAL and point.kind is not wanted:
         return [
-            "the gradient is zero but this is no " + wanted.value + ": start elsewhere, or pass escape_saddles=True"
+            "the gradient is zero but this is not a " + wanted.value + ": start elsewhere, or pass escape_saddles=True"
         ]
     if point.kind is Kind.MINIMUM and point.condition > ILL:
         return [

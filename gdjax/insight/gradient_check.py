@@ -105,7 +105,7 @@ def examine(problem: Problem, directions: int, seed: int, coarse: float) -> Grad
     problems: list[str] = []
     notes: list[str] = []
     if lines.by != AUTOMATIC:
-        notes.append("JAX cannot differentiate the loss: the gradient given is compared with differences of it alone")
+        notes.append("JAX cannot differentiate the loss: the gradient given is compared with differences only")
     if not np.isfinite(value):
         problems.append(f"the value is {value}")
     for i, (path, p) in enumerate(named_leaves("params", params)):
@@ -231,7 +231,7 @@ def judge_leaf(leaf: LeafCheck, by: str, problems: list[str], notes: list[str]) 
 
 
 def by_whom(by: str) -> str:
-    """With its article."""
+    """What the differences are compared with, with its article."""
     return by if by == AUTOMATIC else f"the {by}"
 
 

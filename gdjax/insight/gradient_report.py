@@ -36,7 +36,7 @@ class LineCheck:
 
 @dataclasses.dataclass(frozen=True)
 class LeafCheck:
-    """One parameter leaf."""
+    """The check of one leaf of the parameters."""
 
     path: str  # such as params['w'][0]
     shape: tuple[int, ...]
@@ -68,10 +68,10 @@ class GradientReport:
     def raise_if_wrong(self) -> None:
         """Raise ValueError with the report unless it is ok."""
         if not self.ok:
-            raise ValueError(f"the gradient does not pass its check\n{self}")
+            raise ValueError(f"the gradient fails its check\n{self}")
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.jaxtools.faces`."""
+        """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
         return dict(ok=self.ok, problems=len(self.problems), notes=len(self.notes), leaves=len(self.leaves))
 
     __repr__ = one_line

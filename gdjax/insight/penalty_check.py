@@ -69,7 +69,7 @@ def check_penalty(penalty: Any, params: Any, *, points: int = 100, seed: int = 0
     params = check_params(params)
     penalty = as_penalty(penalty, params)
     if penalty is None or not has_value(penalty):
-        raise ValueError("there is nothing to compare: the penalty has no value")
+        raise ValueError("there is nothing to compare the prox with: the penalty has no value")
     layout = Flat.of(params)
     eps = float(jnp.finfo(layout.dtype).eps)
     composite = compose(penalty, params, layout, layout.dtype, eps)
@@ -106,4 +106,4 @@ def compare(composite: Composite, x: np.ndarray, step: float, around: np.ndarray
     least = np.nanmin(sums[1:])
     if sums[0] <= least + slack:
         return None
-    return f"the prox makes step * value(z) + |z - x|^2 / 2 {sums[0]:.6g}, another point {least:.6g}"
+    return f"step * value(z) + |z - x|^2 / 2 is {sums[0]:.6g} at the prox, but {least:.6g} at another point"

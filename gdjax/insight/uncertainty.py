@@ -57,7 +57,7 @@ class Uncertainty:
         return self.covariance / errors[:, None] / errors[None, :]
 
     def face(self) -> dict[str, Any]:
-        """For `gdjax.jaxtools.faces`."""
+        """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
         errors = jnp.sqrt(jnp.diagonal(self.covariance)) if self.covariance.ndim == 2 else self.standard_errors
         return dict(estimates=self.estimates, standard_errors=errors, covariance=self.covariance)
 
@@ -165,7 +165,7 @@ def uncertainty(
     layout = Flat.of(result.params)
     size = layout.size
     if entries is None and size > MOST_DENSE:
-        raise ValueError(f"there are {size} parameters: name the entries that are wanted, entries=[...]")
+        raise ValueError(f"there are {size} parameters: name the entries that you want, entries=[...]")
     if entries is not None and not all(0 <= int(i) < size for i in entries):
         raise ValueError(f"entries must lie between 0 and {size - 1}, got {list(entries)}")
     if kind == "least_squares" and num_data is None:
@@ -214,9 +214,9 @@ def constrained(result: Result, layout: Flat) -> tuple[jax.Array, jax.Array]:
         inside = jnp.all(jnp.stack([jnp.abs(prox(z) - z) <= 4 * eps * size for z in (x + step, x - step)]))
     if is_concrete(inside) and not inside:
         raise ValueError(
-            "uncertainty knows what bounds do to standard errors, not what this penalty does: it draws the estimate "
+            "uncertainty knows what bounds do to standard errors, not what this penalty does: it pulls the estimate "
             "away from the minimum of the loss, or keeps it on the edge of a set, and the Hessian of the loss does not "
-            "say by how much. Add a smooth penalty to the loss instead (then it is part of the likelihood, a prior), "
+            "say by how much. If it is smooth, add it to the loss (it is then part of the likelihood, a prior), "
             "or use the bootstrap: gdjax.minimize_many on resampled data"
         )
     return nothing, inside

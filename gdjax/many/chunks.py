@@ -59,7 +59,7 @@ def cut(own: list[Any], first: int, width: int) -> list[Any]:
 
 @jax.jit
 def take(x: jax.Array, rows: jax.Array) -> jax.Array:
-    """Some rows."""
+    """The rows of these problems."""
     return x[rows]
 
 

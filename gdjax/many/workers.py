@@ -88,7 +88,7 @@ class Crew:
 
     @property
     def lane_bytes(self) -> int:
-        """What a lane carries."""
+        """Bytes that one problem carries through the loop."""
         own = sum(x.nbytes for x in self.own) // self.problems
         return own + sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(self.carry))
 
@@ -131,7 +131,7 @@ class Crew:
             )
 
     def word(self) -> None:
-        """A worker is alive."""
+        """Note that a worker is alive."""
         now = time.perf_counter()
         self.heard, self.longest = now, max(self.longest, now - self.heard)
 

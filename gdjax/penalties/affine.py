@@ -41,12 +41,12 @@ class Hyperplane:
     offset: Any = 0.0
 
     def value(self, x: Any) -> Scalar:
-        """0 or inf."""
+        """0 in the set, inf outside."""
         gap, scale = excess(x, normal_like(self.normal, x), self.offset)
         return indicator(jnp.abs(gap), scale)
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Along the normal."""
+        """The projection, along the normal."""
         with mixed():
             return as_before(projections.projection_hyperplane(x, normal_like(self.normal, x), self.offset), x)
 
@@ -59,11 +59,11 @@ class Halfspace:
     offset: Any = 0.0
 
     def value(self, x: Any) -> Scalar:
-        """0 or inf."""
+        """0 in the set, inf outside."""
         return indicator(*excess(x, normal_like(self.normal, x), self.offset))
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Along the normal, if it is outside."""
+        """The projection, along the normal, of a point outside."""
         with mixed():
             return as_before(projections.projection_halfspace(x, normal_like(self.normal, x), self.offset), x)
 
@@ -106,14 +106,14 @@ class AffineSet:
         object.__setattr__(self, "target", target)
 
     def value(self, x: Any) -> Scalar:
-        """0 or inf."""
+        """0 in the set, inf outside."""
         flat, basis, target = self.flat(x)
         return indicator(
             jnp.max(jnp.abs(basis @ flat - target)), jnp.sqrt(squared_norm(flat)) + jnp.max(jnp.abs(target))
         )
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Along the rows; twice, which takes the rounding of the first projection away."""
+        """The projection, along the rows; done twice, to remove the rounding of the first."""
         flat, basis, target = self.flat(x)
         flat = flat - (basis @ flat - target) @ basis
         flat = flat - (basis @ flat - target) @ basis
@@ -126,6 +126,6 @@ class AffineSet:
             shapes = ", ".join(str(leaf.shape) for leaf in leaves)
             raise ValueError(
                 f"AffineSet of {self.basis.shape[1]} unknowns needs one real array of that size; got {shapes}. "
-                "With several parameters penalise each by gdjax.penalties.by_leaf"
+                "If there are several parameters, penalise each with gdjax.penalties.by_leaf"
             )
         return leaves[0].reshape(-1), like(self.basis, leaves[0]), like(self.target, leaves[0])

@@ -23,7 +23,7 @@ class L1Ball:
         require("must be positive", self.radius, lambda s: s > 0, "radius")
 
     def value(self, x: Any) -> Scalar:
-        """0 or inf."""
+        """0 in the set, inf outside."""
         norm = total([jnp.abs(leaf) for leaf in jax.tree.leaves(x)])
         return indicator(norm - like(self.radius, norm), like(self.radius, norm))
 
@@ -53,11 +53,11 @@ class L2Ball:
         require("must be positive", self.radius, lambda s: s > 0, "radius")
 
     def value(self, x: Any) -> Scalar:
-        """0 or inf."""
+        """0 in the set, inf outside."""
         norm = jnp.sqrt(squared_norm(x))
         return indicator(norm - like(self.radius, norm), like(self.radius, norm))
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Shorten."""
+        """Shorten the vector to the radius if it is longer."""
         with mixed():
             return as_before(projections.projection_l2_ball(x, self.radius), x)

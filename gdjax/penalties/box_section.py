@@ -39,11 +39,11 @@ class BoxSection:
         Box(self.lower, self.upper)  # checks the bounds
 
     def value(self, x: Any) -> Scalar:
-        """0 or inf."""
+        """0 in the set, inf outside."""
         return Box(self.lower, self.upper).value(x) + Hyperplane(self.normal, self.offset).value(x)
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Shift along the normal and clip."""
+        """Shift along the normal, then clip."""
         lower, upper = Box(self.lower, self.upper).bounds(x)
         flat, unravel = ravel_pytree(x)
         sides = (ravel_pytree(tree)[0].astype(flat.dtype) for tree in (normal_like(self.normal, x), lower, upper))

@@ -54,7 +54,7 @@ def completed(penalties: Any, x: Any) -> Any:
         return penalties
     unknown = [key for key in penalties if key not in x]
     if unknown:
-        raise ValueError(f"penalty has an entry {unknown[0]!r}, params has not: it has {', '.join(map(repr, x))}")
+        raise ValueError(f"penalty has an entry {unknown[0]!r}, but params has not: it has {', '.join(map(repr, x))}")
     return type(penalties)((key, completed(penalties.get(key), x[key])) for key in x)
 
 
@@ -81,7 +81,7 @@ class ByLeaf:
         try:
             return list(zip(penalties, treedef.flatten_up_to(x), strict=True)), treedef
         except ValueError as error:
-            raise ValueError(f"the penalties are no pytree like params: {error}") from None
+            raise ValueError(f"the penalties are not a pytree like params: {error}") from None
 
     def parts(self, x: Any) -> list[tuple[Any, Any]]:
         """Each penalty that is one, with its branch of x."""
@@ -94,7 +94,7 @@ class ByLeaf:
         return [(jax.tree_util.keystr(path), p, branch) for (path, p), (_, branch) in pairs if p is not None]
 
     def value(self, x: Any) -> Scalar:
-        """The sum."""
+        """The sum of the values of all penalties."""
         dtype = real_dtype(x)
         values = []
         for name, penalty, branch in self.named(x):
@@ -108,7 +108,7 @@ class ByLeaf:
         return all(p is None or has_value(p) for p in jax.tree.leaves(self.penalties, is_leaf=ends))
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Each its own."""
+        """Each part by its own prox."""
         pairs, treedef = self.split(x)
         return jax.tree.unflatten(treedef, [branch if p is None else p.prox(branch, step) for p, branch in pairs])
 
@@ -140,10 +140,9 @@ class ByLeaf:
                     p.bounds(branch)  # raises for bounds of another shape
 
     def describe(self, x: Any) -> str:
-        """Each in words."""
+        """What each penalty says about its part."""
         described = [(name, p.describe(b)) for name, p, b in self.named(x) if hasattr(p, "describe")]
         return "; ".join(f"params{name}: {words}" for name, words in described)
 
     def __repr__(self) -> str:
-        """As it was given."""
         return repr(self.penalties)

@@ -87,7 +87,7 @@ class SquaredL2:
         return ElasticNet(0.0, self.strength).value(x)
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Shrink."""
+        """Divide by ``1 + step * strength``."""
         return ElasticNet(0.0, self.strength).prox(x, step)
 
 
@@ -111,7 +111,7 @@ class ElasticNet:
         require_strength("l2", self.l2)
 
     def value(self, x: Any) -> Scalar:
-        """The sum of both."""
+        """The sum of both terms."""
 
         def term(leaf: jax.Array, a: Any, b: Any) -> jax.Array:
             size = jnp.abs(leaf)
@@ -163,7 +163,7 @@ class L2:
         return jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), x)
 
     def describe(self, x: Any) -> str:
-        """Zero or not."""
+        """Whether all parameters are zero, in words."""
         zeros, size = count_zeros(x)
         return "all entries are exactly zero" if zeros == size else "the vector is not zero"
 

@@ -74,7 +74,7 @@ class Box:
     def bounds(self, x: Any) -> tuple[Any, Any]:
         """Lower and upper bound as pytrees like x, in its shapes and dtypes."""
         if any(map(jnp.iscomplexobj, jax.tree.leaves(x))):
-            raise TypeError("a box has no complex parameters; penalise other leaves by gdjax.penalties.by_leaf")
+            raise TypeError("a box is for real parameters; penalise the other leaves with gdjax.penalties.by_leaf")
         pairs = jax.tree.map(bounds_of, x, spread(self.lower, x, "lower"), spread(self.upper, x, "upper"))
         lower, upper = (jax.tree.map(lambda _, pair, k=k: pair[k], x, pairs) for k in (0, 1))
         return lower, upper
@@ -84,12 +84,12 @@ class Box:
         return Box(*self.bounds(x))
 
     def value(self, x: Any) -> Scalar:
-        """0 or inf."""
+        """0 in the set, inf outside."""
         inside = jax.tree.map(lambda v, a, b: jnp.all((a <= v) & (v <= b)), x, *self.bounds(x))
         return jnp.where(jnp.stack(jax.tree.leaves(inside)).all(), 0, jnp.inf).astype(real_dtype(x))
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Clip."""
+        """The projection: clip every entry."""
         return projections.projection_box(x, *self.bounds(x))
 
     def describe(self, x: Any) -> str:
@@ -133,15 +133,15 @@ class NonNegative:
     is_box: ClassVar[bool] = True
 
     def bounds(self, x: Any) -> tuple[Any, Any]:
-        """0 and infinity."""
+        """0 and infinity, in the shapes and dtypes of x."""
         return Box(0.0).bounds(x)
 
     def value(self, x: Any) -> Scalar:
-        """0 or inf."""
+        """0 in the set, inf outside."""
         return Box(0.0).value(x)
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Clip."""
+        """The projection: clip every entry."""
         return Box(0.0).prox(x, step)
 
     def describe(self, x: Any) -> str:

@@ -46,7 +46,7 @@ class Simplex:
             require("must be finite", leaf, np.isfinite, "lower")
 
     def value(self, x: Any) -> Scalar:
-        """0 or inf."""
+        """0 in the set, inf outside."""
         dtype = real_dtype(x)
         inside = jnp.isfinite(Box(self.lower).value(x))
         gaps = [jnp.max(jnp.abs(s - like(self.scale, s)), initial=0).astype(dtype) for s in self.sums(x)]
@@ -54,7 +54,7 @@ class Simplex:
         return jnp.where(inside, near, jnp.inf).astype(dtype)
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Shift and clip."""
+        """Shift all entries, then clip them at the lower bound."""
         lower = Box(self.lower).bounds(x)[0]
         above = jax.tree.map(jnp.subtract, x, lower)
         rests = [like(self.scale, s) - s for s in self.sums(lower)]
@@ -67,7 +67,7 @@ class Simplex:
         return jax.tree.map(jnp.add, lower, shares)
 
     def sums(self, x: Any) -> list[jax.Array]:
-        """What must be the scale."""
+        """The sums that must equal the scale."""
         leaves = jax.tree.leaves(x)
         return [total(leaves)] if self.axis is None else [jnp.sum(leaf, self.axis) for leaf in leaves]
 
@@ -80,7 +80,7 @@ class Simplex:
         for least in self.sums(Box(self.lower).bounds(x)[0]):
             if is_concrete(least) and is_concrete(self.scale) and not np.all(np.asarray(least) < self.scale):
                 raise ValueError(
-                    f"the lower bounds of Simplex add up to {np.max(least):.6g}, which leaves nothing of the sum "
+                    f"the lower bounds of Simplex add up to {np.max(least):.6g}, which must be less than the sum "
                     f"{self.scale}"
                 )
 

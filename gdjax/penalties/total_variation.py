@@ -37,7 +37,7 @@ class TotalVariation1D:
         return total([jnp.abs(jnp.diff(leaf, axis=self.axis)) * like(self.strength, leaf) for leaf in real_leaves(x)])
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """The taut string."""
+        """The exact minimiser, by the taut string."""
         real_leaves(x)
 
         def of_leaf(leaf: jax.Array) -> jax.Array:
@@ -63,7 +63,7 @@ def real_leaves(x: Any) -> list[jax.Array]:
     leaves = jax.tree.leaves(x)
     if any(jnp.iscomplexobj(leaf) or leaf.ndim == 0 for leaf in leaves):
         raise TypeError(
-            "TotalVariation1D needs real arrays with an axis; penalise other leaves by gdjax.penalties.by_leaf"
+            "TotalVariation1D needs real arrays with an axis; penalise the other leaves with gdjax.penalties.by_leaf"
         )
     return leaves
 

@@ -74,19 +74,19 @@ class HoistedPenalty:
     name: str = static_field("")
 
     def call(self, part: str, *arrays: Any) -> Any:
-        """One of its functions."""
+        """Call one of the functions of the penalty."""
         return self.programs[part](self.data[part], [*self.own, *jax.tree.leaves(arrays)])
 
     def value(self, x: Any) -> Any:
-        """As the user's."""
+        """The same as that of the user's penalty."""
         return self.call("value", x)
 
     def prox(self, x: Any, step: Any) -> Any:
-        """As the user's."""
+        """The same as that of the user's penalty."""
         return self.call("prox", x, jnp.asarray(step).astype(vector.real_dtype(x)))
 
     def bounds(self, x: Any) -> Any:
-        """As the user's."""
+        """The same as that of the user's penalty."""
         return self.call("bounds", x)
 
     @property

@@ -123,7 +123,7 @@ def as_penalty(penalty: Any, params: Any) -> Any:
     if not ends(penalty):
         hint = "; it is a class: call it first, with its strength" if isinstance(penalty, type) else ""
         raise TypeError(
-            "penalty must be one of gdjax.penalties or have value(x) and prox(x, step), or be a pytree of such like "
+            "penalty must be one of gdjax.penalties or have value(x) and prox(x, step), or be a pytree of these like "
             f"params; got {penalty!r}{hint}"
         )
     if hasattr(penalty, "check") and all(map(is_concrete, jax.tree.leaves(params))):
@@ -177,5 +177,5 @@ def check_shapes(penalty: Any, params: Any, value_is_known: bool) -> None:
         if (leaf.shape, leaf.dtype) != (p.shape, p.dtype):
             raise ValueError(
                 f"the prox of {penalty!r} makes {name} of shape {leaf.shape} and dtype {leaf.dtype}; "
-                f"it must stay of shape {p.shape} and dtype {p.dtype}"
+                f"it must keep shape {p.shape} and dtype {p.dtype}"
             )

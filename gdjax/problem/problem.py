@@ -48,7 +48,7 @@ def make_problem(loss: Callable[..., Any], value_and_grad: bool, has_aux: bool, 
     if not value_and_grad:
         return Problem(loss=loss, has_aux=has_aux, **rest)
     if rest["grad"] is not None:
-        raise ValueError("with value_and_grad=True the loss itself gives the gradient: grad= is one too many")
+        raise ValueError("with value_and_grad=True the loss itself gives the gradient: leave grad= out")
     return Problem(loss=Joint(loss, has_aux), has_aux=True, joint=True, **rest)
 
 
@@ -59,7 +59,7 @@ class Joint:
         self.function, self.has_aux = function, has_aux
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, tuple[Any, Any]]:
-        """Of params and data."""
+        """Evaluate at params and data, and check what is returned."""
         out = self.function(*args, **kwargs)
         wanted = "((value, aux), grad)" if self.has_aux else "(value, grad)"
         if not (isinstance(out, tuple) and len(out) == 2):
@@ -141,7 +141,7 @@ def check_params(params: Any) -> Any:
     for name, leaf in named:
         if not is_traceable(leaf):
             raise TypeError(
-                f"{name} is {describe(leaf)}, not an array; keep what is not a parameter out of params "
+                f"{name} is {describe(leaf)}, not an array; keep everything that is not a parameter out of params "
                 "(a closure, a positional argument, or equinox.partition for modules)"
             )
         if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact):

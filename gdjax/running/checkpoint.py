@@ -64,9 +64,9 @@ def read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             with zipfile.ZipFile(file) as archive:
                 damaged = archive.testzip()
         except Exception as error:
-            raise ValueError(f"{path} is damaged, cut short or no checkpoint: {error}") from error
+            raise ValueError(f"{path} is damaged, cut short or not a checkpoint: {error}") from error
         if damaged is not None:
-            raise ValueError(f"{path} is damaged: the checksum of {damaged} does not hold")
+            raise ValueError(f"{path} is damaged: the checksum of {damaged} does not match")
         try:
             file.seek(0)
             with np.load(file, allow_pickle=False) as members:
@@ -75,9 +75,9 @@ def read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
                 if known and header["version"] == VERSION:
                     return header, [members[f"leaf{i}"] for i in range(header["count"])]
         except Exception as error:
-            raise ValueError(f"{path} is damaged or no checkpoint of gdjax: {error}") from error
+            raise ValueError(f"{path} is damaged or not a checkpoint of gdjax: {error}") from error
     if not known:
-        raise ValueError(f"{path} is an archive of another kind, no checkpoint of gdjax")
+        raise ValueError(f"{path} is another kind of archive, not a checkpoint of gdjax")
     raise ValueError(f"{path} has version {header['version']} of the format; this gdjax reads version {VERSION}")
 
 
@@ -98,8 +98,8 @@ def restore(name: str, header: dict[str, Any], arrays: Sequence[Any], like: Any)
     difference = first_difference(signature("", like), saved)
     if difference is not None:
         raise ValueError(
-            f"{name} is of another descent: {difference}. Resume with the method, has_aux and the shapes and dtypes of "
-            "the parameters that it was begun with"
+            f"{name} is of another descent: {difference}. Resume with the method, has_aux, and shapes and dtypes of "
+            "the parameters with which it began"
         )
     leaves, treedef = jax.tree.flatten(like)
     try:
@@ -133,7 +133,7 @@ def check_header(name: str, header: dict[str, Any]) -> None:
     for key, holds in HEADER.items():
         if not (key in header and holds(header[key])):
             what = repr(header[key])[:80] if key in header else "missing"
-            raise ValueError(f"{name} is damaged or no checkpoint of gdjax.minimize: {key!r} in its header is {what}")
+            raise ValueError(f"{name} is damaged or not a gdjax checkpoint: {key!r} in its header is {what}")
 
 
 def to_numpy(leaf: jax.Array) -> np.ndarray:

@@ -26,10 +26,10 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Since the call."""
+        """Seconds since the call."""
         return time.perf_counter() - self.began
 
     def timing(self) -> Timing:
-        """Of the whole."""
+        """The `Timing` of the whole descent."""
         seconds = self.seconds
         return Timing(seconds, self.compiling, seconds - self.compiling - self.running)

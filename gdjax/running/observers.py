@@ -61,7 +61,7 @@ class TimeLimit(Observer):
         self.deadline = time.perf_counter() + seconds
 
     def seconds_left(self) -> float:
-        """Until the deadline."""
+        """Seconds until the deadline."""
         return self.deadline - time.perf_counter()
 
     def visit(self, visit: Visit) -> Status | None:
@@ -98,7 +98,7 @@ class Interrupt(Observer):
             raise KeyboardInterrupt
 
     def press(self, number: int, frame: Any) -> None:
-        """Handle the signal."""
+        """Remember that Ctrl-C was pressed; the second time, raise."""
         if self.pressed:
             signal.default_int_handler(number, frame)
         self.pressed = True
@@ -111,7 +111,7 @@ class Callback(Observer):
         self.function, self.every = function, every
 
     def start(self, steps: int, lowest: Any) -> None:
-        """Go on from here."""
+        """Set when to call first."""
         if self.every == "best":
             self.below = lowest
         else:

@@ -76,7 +76,7 @@ class Programs(NamedTuple):
 
 
 def compiled(make_loop: Callable[..., Loop]) -> Programs:
-    """The programs, jitted."""
+    """The programs, each under `jax.jit`."""
 
     def program(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Remembered:
         def of_request(key: Static, arrays: list[Any], *rest: Any) -> Any:
@@ -156,7 +156,7 @@ def packed(loop: Loop, carry: Carry) -> Packed:
 
 
 def opened(loop: Loop, packed: Packed) -> Carry:
-    """The inverse."""
+    """The carry of a packed one."""
     like = jax.eval_shape(loop.start)
     return compact(lambda packed: unpack(packed, like), packed)
 

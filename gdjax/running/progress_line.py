@@ -63,7 +63,7 @@ class ProgressLine(Observer):
 
 
 def describe(now: Any) -> str:
-    """The numbers in words."""
+    """The text of the line."""
     norm, zero = float(now.grad_norm), float(now.threshold)
     far = f" = {norm / zero:.2g} tol" if norm > 0 and zero > 0 else ""
     length = float(now.step_length)

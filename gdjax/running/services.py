@@ -70,7 +70,7 @@ def check(services: Services) -> None:
     if path is not None and not Path(path).resolve().parent.is_dir():
         raise FileNotFoundError(f"checkpoint: there is no folder {Path(path).resolve().parent}")
     if path is not None and Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"checkpoint: {path} exists and is no regular file")
+        raise ValueError(f"checkpoint: {path} exists and is not a regular file")
     for name, default in (("checkpoint_seconds", 30.0), ("max_seconds", None)):
         seconds = services.get(name, default)
         if seconds is not None and not (isinstance(seconds, int | float | np.number) and seconds >= 0):
@@ -90,7 +90,7 @@ def run(
     if services.get("escape_saddles") and problem.penalty is not None:
         raise ValueError(
             "escape_saddles looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "
-            "holds: leave one of the two out, or add a smooth penalty to the loss instead"
+            "holds: leave one of the two out, or, if the penalty is smooth, add it to the loss instead"
         )
     interrupt, idle = Interrupt(), are_idle(services)
     escape = Escape(problem) if services.get("escape_saddles") else None

@@ -45,7 +45,7 @@ class Flat:
 
     @property
     def size(self) -> int:
-        """Number of reals."""
+        """The number of real entries."""
         return sum(
             int(np.prod(shape, dtype=np.int64)) * (2 if jnp.issubdtype(dtype, jnp.complexfloating) else 1)
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
@@ -94,7 +94,7 @@ class Apart:
         return cls(treedef, tuple(x.dtype for x in leaves))
 
     def ravel(self, tree: Any) -> tuple[jax.Array, ...]:
-        """The leaves."""
+        """The leaves in a tuple, half precision widened to single."""
         wide = lambda x: x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
         return tuple(map(wide, jax.tree.leaves(tree)))
 
@@ -113,9 +113,9 @@ class Leaves:
         return cls()
 
     def ravel(self, tree: Any) -> Any:
-        """The tree itself."""
+        """The pytree itself."""
         return tree
 
     def unravel(self, vector: Any) -> Any:
-        """The tree itself."""
+        """The pytree itself."""
         return vector

@@ -160,7 +160,7 @@ def test_explanations_name_what_stands_out(x64):
     assert "gradient descent is stable here for rates below 2.97e-06" in text
     assert "badly scaled: the curvature along params['b'] is 3e+05 times that along params['a']" in text
     saddle = gdjax.minimize(two_valleys, np.zeros(2), method=RATE)
-    assert "this is no minimum: start elsewhere, or pass escape_saddles=True" in str(saddle.explain(two_valleys))
+    assert "this is not a minimum: start elsewhere, or pass escape_saddles=True" in str(saddle.explain(two_valleys))
     good = gdjax.minimize(quadratic, np.zeros(3), method=RATE)
     assert good.explain(quadratic).advice == ["nothing stands out"]
     valley = lambda p: (p[0] + p[1] - 1) ** 2

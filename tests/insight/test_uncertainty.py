@@ -194,7 +194,7 @@ def test_what_is_at_a_bound_is_held_and_said(rtol):
 )
 def test_a_penalty_that_draws_the_estimate_away_is_refused_with_the_reason(penalty):
     result = gdjax.minimize(squares, jnp.zeros(3), 1.0, penalty=penalty)
-    with pytest.raises(ValueError, match="draws the estimate away from the minimum of the loss"):
+    with pytest.raises(ValueError, match="pulls the estimate away from the minimum of the loss"):
         uncertainty(squares, result, 1.0)
 
 

@@ -93,5 +93,5 @@ def test_mixture_weights_on_a_simplex_reach_the_softmax_answer(method, x64):
 
 @pytest.mark.float64
 def test_lower_bounds_that_leave_nothing_of_the_sum_are_named():
-    with pytest.raises(ValueError, match=r"lower bounds of Simplex add up to .*, which leaves nothing"):
+    with pytest.raises(ValueError, match=r"lower bounds of Simplex add up to .*, which must be less"):
         gdjax.minimize(roots, {"w": np.ones(3) / 3, "m": 0.0}, penalty={"w": Simplex(lower=0.4)})

@@ -101,7 +101,7 @@ def test_complex_entries_lose_modulus_and_keep_their_phase():
     np.testing.assert_allclose(L1(1.0).prox(x, 1.0), [(3 + 4j) * 0.8, 0, 0], atol=1e-6)
     np.testing.assert_allclose(L2(1.0).prox(x, 1.0), np.asarray(x) * (1 - 1 / np.linalg.norm(x)), atol=1e-6)
     assert NuclearNorm(1.0).prox(x[None], 1.0).dtype == jnp.complex64
-    with pytest.raises(TypeError, match="no complex parameters"):
+    with pytest.raises(TypeError, match="for real parameters"):
         Box(0.0).prox(x, 1.0)
 
 

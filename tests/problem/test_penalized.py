@@ -212,7 +212,7 @@ def test_methods_that_cannot_take_a_penalty_name_those_that_can(method):
     [
         ("L1", TypeError, "one of gdjax.penalties or have value"),
         (L1, TypeError, "it is a class: call it first"),
-        (by_leaf({"w": L1(1.0)}), ValueError, "the penalties are no pytree like params"),
+        (by_leaf({"w": L1(1.0)}), ValueError, "the penalties are not a pytree like params"),
         (Box(np.zeros(2)), ValueError, "lower has shape"),
     ],
 )

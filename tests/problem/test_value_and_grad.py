@@ -66,7 +66,7 @@ def test_a_wrong_gradient_is_noticed():
         (lambda p: jnp.sum(p**2), {}, r"needs a function that returns \(value, grad\)"),
         (bowl, dict(has_aux=True), r"needs a function that returns \(\(value, aux\), grad\)"),
         (lambda p: (jnp.sum(p**2), 1.0), {}, "grad must return a pytree like params|grad has shape"),
-        (bowl, dict(grad=lambda p: p), "grad= is one too many"),
+        (bowl, dict(grad=lambda p: p), "leave grad= out"),
     ],
 )
 def test_what_does_not_fit_is_told(loss, options, words):

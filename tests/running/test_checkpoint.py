@@ -111,14 +111,14 @@ def test_a_damaged_file_is_refused_wherever_the_damage(tmp_path, x64):
     assert harmless < 75
     for length in rng.choice(len(good), 20, replace=False):
         path.write_bytes(good[:length])
-        with pytest.raises(ValueError, match="damaged, cut short or no checkpoint"):
+        with pytest.raises(ValueError, match="damaged, cut short or not a checkpoint"):
             checkpoint.read(path)
 
 
 def test_a_foreign_file_is_refused(tmp_path):
     path = tmp_path / "foreign"
     path.write_text("params = 3")
-    with pytest.raises(ValueError, match="foreign is damaged, cut short or no checkpoint"):
+    with pytest.raises(ValueError, match="foreign is damaged, cut short or not a checkpoint"):
         gdjax.resume(path, rosenbrock, START)
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
     with pytest.raises(ValueError, match=r"other.npz is an archive of another kind"):
@@ -168,7 +168,7 @@ def test_another_descent_is_refused_with_the_difference(tmp_path):
         resume(method=LBFGS(memory=3))
     with pytest.raises(ValueError, match="the result has kept no state; make it with keep_state=True"):
         resume(gdjax.minimize(SHIFTED, START, 5.0, method=RATE, max_steps=3))
-    with pytest.raises(ValueError, match="decided in the call that begins"):
+    with pytest.raises(ValueError, match="decides whether there is a history"):
         resume(history=True)
     with pytest.raises(TypeError, match="resume has no option 'maximize'"):
         resume(maximize=True)
@@ -289,7 +289,7 @@ def test_a_disk_that_refuses_ends_no_descent(tmp_path, monkeypatch):
 def test_only_a_regular_file_is_replaced_and_a_link_is_followed(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/null"):
-        with pytest.raises(ValueError, match="exists and is no regular file"):
+        with pytest.raises(ValueError, match="exists and is not a regular file"):
             gdjax.minimize(quadratic, START, method=RATE, checkpoint=path)
     (tmp_path / "scratch").mkdir()
     link = tmp_path / "link.npz"
