@@ -2,17 +2,17 @@
 
     result = gdjax.minimize(loss, params, *data)    # then print(result)
 
-Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`; what they take and return:
-`Stop`, `Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`.
+Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`. They take and return `Stop`,
+`Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`.
 
 Methods: `LBFGS` (the default), `BFGS`, `ConjugateGradient`, `TrustRegion`, `GradientDescent`, `AcceleratedGradient`,
-`Optax`; for penalties and constraints (`gdjax.penalties`) `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
+`Optax`. For penalties and constraints (`gdjax.penalties`): `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
 
-Line searches: `MoreThuente`, `HagerZhang`, `Backtracking`, `WeakWolfe`; step sizes: `BarzilaiBorwein`, `AdaptiveStep`,
-`PolyakStep`; which rate: `learning_rate_range` (`LearningRates`).
+Line searches: `MoreThuente`, `HagerZhang`, `Backtracking`, `WeakWolfe`. Step sizes: `BarzilaiBorwein`, `AdaptiveStep`,
+`PolyakStep`. To choose a rate: `learning_rate_range` (`LearningRates`).
 
 Check and understand: `check_gradient`, `check_penalty`, `classify_critical_point` (`CriticalPoint`, `Kind`),
-`uncertainty` (`Uncertainty`), `explain`; pictures: `gdjax.plot`.
+`uncertainty` (`Uncertainty`), `explain`. Pictures: `gdjax.plot`.
 """
 
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""What `minimize` is asked for, checked and split into what selects a program and what is data."""
+"""A request to `minimize`: checked, and split into what selects a program and what is data."""
 
 import dataclasses
 import inspect

@@ -1,4 +1,4 @@
-"""Products with the Hessian at one point: exact, or by differences of the gradient where JAX has no derivative of it.
+"""Products with the Hessian at one point: exact, or by differences of the gradient if JAX cannot differentiate it.
 
 J. E. Dennis and R. B. Schnabel, Numerical Methods for Unconstrained Optimization and Nonlinear Equations (1996),
 section 5.4: central differences with steps of eps^(1/3) err by about eps^(2/3).

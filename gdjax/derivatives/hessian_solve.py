@@ -1,4 +1,4 @@
-"""Solving with a Hessian that is known by its products, also within a penalty; NaN where it is not positive definite.
+"""Solve with a Hessian of which only products are known, also with a penalty; NaN if it is not positive definite.
 
 M. R. Hestenes and E. Stiefel, Methods of conjugate gradients for solving linear systems, J. Res. Natl. Bur. Stand. 49
 (1952). J. L. Rigal and J. Gaches, On the compatibility of a given solution with the data of a linear system, J. ACM

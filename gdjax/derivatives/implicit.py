@@ -1,8 +1,8 @@
 """Derivatives of the solution with respect to the data, by the implicit function theorem.
 
 At a minimum g(x, theta) = 0 for the gradient g of the loss, so that ``dx/dtheta = -H^-1 dg/dtheta`` with the Hessian
-H = dg/dx. How the minimum was found does not matter, and nothing of it is stored. With a penalty, the equation is
-``x = prox(x - t g(x, theta), t)`` instead, whose derivative lives on what the penalty leaves free: the nonzero
+H = dg/dx. How the minimum was found does not matter, and no iteration is stored. With a penalty, the equation is
+``x = prox(x - t g(x, theta), t)`` instead. Only entries that the penalty leaves free have a derivative: the nonzero
 entries of a lasso, the entries off their bounds.
 
 S. G. Krantz and H. R. Parks, The Implicit Function Theorem (2002). A. Griewank and A. Walther, Evaluating

@@ -1,1 +1,1 @@
-"""The loop, and all that it remembers, tests and says."""
+"""The loop: what it remembers, what it tests, and what it reports."""

@@ -1,4 +1,4 @@
-"""What is said of a critical point: data alone; `gdjax.insight.critical_point` finds it."""
+"""What is known about a critical point. Only data; `gdjax.insight.critical_point` computes it."""
 
 import enum
 from typing import Any

@@ -1,18 +1,18 @@
-"""A gradient that was given is compared with that of `jax.grad`, or with the loss, where the descent ended.
+"""A gradient that the user gave is compared with `jax.grad`'s, or with the loss, where the descent ended.
 
-A wrong one leads every method astray and then vanishes at a point of its own. What is compared is the end of the
-descent, by one evaluation there: an error that vanishes with the gradient (a factor) does no harm, the point is
-stationary all the same. What rounding does is no error either: two right gradients differ by the rounding of their
-sums. A second evaluation, some roundings of x away, shows how much that may be, and the loss has the last word: the
-gradient given is called wrong if it differs by more than the tolerance and rounding allow *and* the loss falls along
-the other one, as far as that promises and beyond its own rounding.
+A wrong gradient misleads every method, and then vanishes at a point that is not stationary. Only the end of the descent
+is compared, by one evaluation there: an error that vanishes with the gradient (a factor) does no harm, because the
+point is stationary anyway. Rounding is not an error either: two correct gradients differ by the rounding of their sums.
+A second evaluation, a few roundings of x away, shows how large that may be, and the loss has the last word: the
+gradient is called wrong if it differs by more than the tolerance and rounding allow *and* the loss falls along the
+other one, as far as that one promises and beyond the rounding of the loss.
 
-Where JAX cannot differentiate the loss, as what a callback computes, the other one is made of central differences of
-the loss: entry by entry if there are few, otherwise along a few directions, the first through the entries that have no
-gradient at all (the commonest error is a forgotten one). One entry that is wrong among hundreds may hide. The steps are
-long enough that the noise of a simulator does not pass for a slope: a fall must go on at 16 times their length. So an
-error is seen if it leads away from the minimum by more than about 1e-5 of the size of the parameters in float64, 2% in
-float32.
+If JAX cannot differentiate the loss (a callback), central differences of the loss replace `jax.grad`: entry by entry if
+there are few, otherwise along a few directions. The first direction goes through the entries whose gradient is exactly
+zero, because a forgotten entry is the commonest error. A single wrong entry among hundreds may stay hidden. The steps
+are so long that the noise of a simulator does not look like a slope: a fall must continue at 16 times their length. So
+an error is seen if it leads away from the minimum by more than about 1e-5 of the size of the parameters in float64, 2%
+in float32.
 """
 
 from typing import Any

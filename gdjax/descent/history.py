@@ -1,4 +1,4 @@
-"""The course of a descent, kept inside the compiled loop at bounded memory."""
+"""The course of a descent, recorded inside the compiled loop in bounded memory."""
 
 import csv
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a sentence adds where the numbers of a descent show what stood in its way."""
+"""What a sentence adds if the numbers of a descent show what went wrong."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The words of a result: which test fired, the two numbers that it compared, and what to do."""
+"""The message of a result: which test fired, the two numbers that it compared, and what to do."""
 
 from collections.abc import Callable
 from typing import Any

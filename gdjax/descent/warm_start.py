@@ -1,4 +1,4 @@
-"""A descent that begins with what another one has learnt: curvature pairs, moments, velocity."""
+"""A descent that starts with what another one has learnt: curvature pairs, moments, velocity."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""What a loss or a result means: gradients checked, curvature, critical points, uncertainty, explanations."""
+"""What a loss or a result means: gradient checks, curvature, critical points, uncertainty, explanations."""

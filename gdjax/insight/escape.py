@@ -1,4 +1,4 @@
-"""Leaving saddles: a descent that has come to rest where the curvature is negative goes on from beside it.
+"""Leave saddles: a descent that stopped where the curvature is negative goes on from a point beside it.
 
 Moving along a direction of negative curvature to a lower point is the second-order step of J. J. More and
 D. C. Sorensen, On the use of directions of negative curvature in a modified Newton method, Math. Program. 16 (1979).

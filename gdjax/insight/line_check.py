@@ -1,4 +1,4 @@
-"""The loss along a line through a point, and what it tells of a gradient there.
+"""The loss along a line through a point, and what it says about a gradient there.
 
 The Taylor test with a fitted order is that of Boumal et al., Manopt, a Matlab toolbox (JMLR 15, 2014,
 `checkgradient`), with steps and the noise level set by the dtype.

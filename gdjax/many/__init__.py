@@ -1,1 +1,1 @@
-"""Many descents at once: a descent in each lane of one loop, refilled as they end."""
+"""Many descents at once. A lane is one place in a batch; when its descent ends, the next problem takes it."""

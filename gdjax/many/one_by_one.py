@@ -1,4 +1,4 @@
-"""Many descents one after the other: of losses that JAX cannot vmap, such as a callback without a ``vmap_method``."""
+"""Many descents one after the other, for losses that JAX cannot vmap (a callback without a ``vmap_method``)."""
 
 import dataclasses
 from collections.abc import Callable

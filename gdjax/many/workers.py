@@ -1,4 +1,4 @@
-"""Threads that work on lanes, one a core, and what they share: the problems that wait and the answers."""
+"""One thread per core, each with its own lanes, and what they share: the waiting problems and the answers."""
 
 import math
 import os

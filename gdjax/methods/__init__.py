@@ -1,7 +1,7 @@
-"""Methods: one file a family, each reading like its paper; and what one of your own is made of.
+"""Methods: one file per family, each of which reads like its paper; and the pieces for one of your own.
 
-`Stepping` for methods that accept every point, `Searching` for those that search along a direction, `Method` for all
-else; `method` makes the frozen dataclass. See examples/your_own_method.py.
+Derive from `Stepping` for a method that accepts every point, from `Searching` for one that searches along a direction,
+and from `Method` for any other; `method` makes the frozen dataclass. See examples/your_own_method.py.
 """
 
 from gdjax.jaxtools.pytrees import pytree_dataclass as method

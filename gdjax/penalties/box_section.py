@@ -1,4 +1,4 @@
-"""A slice through a box, as penalty: bounds on every entry and one linear equation."""
+"""A slice through a box, as a penalty: bounds on every entry and one linear equation."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A penalty for each parameter: sums by leaf."""
+"""A penalty of its own for each parameter."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""Constraints as penalties: 0 in a convex set, infinite outside; the prox is the projection, whatever the step.
+"""Constraints as penalties: 0 in a convex set, infinite outside. The prox is the projection, for any step.
 
-Projections are optax's (`optax.projections`) where it has them.
+The projections are those of `optax.projections`, if it has them.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The simplex as penalty: numbers that are not negative and have a given sum."""
+"""The simplex as a penalty: nonnegative numbers with a given sum."""
 
 from typing import Any
 

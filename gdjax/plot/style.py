@@ -1,4 +1,4 @@
-"""What all pictures share: axes, and series that differ in more than colour.
+"""What all pictures share: axes, and series that do not differ in colour alone.
 
 Colours: M. Okabe and K. Ito, Color universal design (2008), without its yellow, which is too light for lines.
 """

@@ -1,4 +1,4 @@
-"""The problem with traced functions in place of the user's: what they close over is data of the compiled program."""
+"""The problem with the user's functions traced: what they close over becomes data of the compiled program."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is to be minimised, as it was given, and whether it is what it must be."""
+"""What is to be minimised, as the user gave it, and the checks of it."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,1 +1,1 @@
-"""Running a descent: one compiled call, or pieces of it with what is watched from Python in between."""
+"""Run a descent: as one compiled call, or in pieces, with Python watching in between."""

@@ -1,4 +1,4 @@
-"""A descent on disk: written so that a kill leaves the old file or the new one, read without running any code.
+"""A descent on disk. If the process is killed, the old file or the new one is left; reading a file runs no code.
 
 The format is NumPy's npz: a dependency that is there anyway, arrays with a checksum each (safetensors has none), and no
 pickle (`numpy.load` refuses objects). The header is JSON.

@@ -1,4 +1,4 @@
-"""Where the time of a descent goes that is run from Python."""
+"""Where the time of a descent goes when it runs from Python."""
 
 import dataclasses
 import time

@@ -1,7 +1,7 @@
 """A descent run from Python: the compiled loop in pieces, and what happens on the host between them.
 
-Pieces grow until the host is visited about ten times a second: a visit costs a fraction of a millisecond. How many
-trips that is, is remembered with the program, so that the next descent that nobody watches may be one piece.
+Pieces grow until the host is visited about ten times a second; a visit costs a fraction of a millisecond. The program
+remembers how many passes of the loop that takes, so the next descent that nobody watches may be a single piece.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Who watches a descent from Python, and may ask it to stop."""
+"""Observers watch a descent from Python, and may ask it to stop."""
 
 import contextlib
 import os
@@ -35,7 +35,7 @@ class Visit(NamedTuple):
 
 
 class Observer:
-    """Is shown the descent now and then, about ten times a second, and when it has reached what it waits for."""
+    """Sees the descent about ten times a second, and when it reaches the step or the value that was asked for."""
 
     next_step: int = NEVER  # wants to be visited once this step is accepted
     below: Any = -np.inf  # or once a lower value than this is seen
@@ -55,7 +55,7 @@ class Observer:
 
 
 class TimeLimit(Observer):
-    """Stops when the time since its making is up."""
+    """Stops when so much time has passed since it was made."""
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.perf_counter() + seconds
@@ -81,7 +81,7 @@ class Interrupt(Observer):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the place of Python's own handler; where another is at work, that one is left alone."""
+        """Take the place of Python's own handler; a handler of the user's is left alone."""
         in_main = threading.current_thread() is threading.main_thread()
         if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
             yield
@@ -135,7 +135,7 @@ class Callback(Observer):
 
 
 class Checkpointer(Observer):
-    """Writes the descent to a file now and then, and at its end. A disk that refuses is warned of, and tried again."""
+    """Writes the descent to a file from time to time, and at its end. If the disk refuses, it warns and tries again."""
 
     def __init__(self, path: str | os.PathLike[str], seconds: float, header: dict[str, Any]) -> None:
         self.path, self.seconds, self.header = Path(path).resolve(), seconds, header

@@ -1,8 +1,8 @@
-"""The compiled program of a descent from Python, in pieces, and what is done to it between two pieces.
+"""The compiled program that runs a descent in pieces, and what happens to it between two pieces.
 
-One program makes all pieces, the first and the last too: so where a piece ends changes no number, and nothing but this
-program is compiled for a descent that nobody watches. It begins the descent if it is told to, runs the trips that it is
-told, and returns with the carry the best point so far.
+One program makes all pieces, including the first and the last. So it changes no number where a piece ends, and only
+this program is compiled for a descent that nobody watches. It begins the descent if it is told to, makes as many passes
+of the loop as it is told, and returns the carry and the best point so far.
 """
 
 import dataclasses
@@ -162,7 +162,7 @@ def opened(loop: Loop, packed: Packed) -> Carry:
 
 
 def apart(result: Result) -> Result:
-    """The same in memory of its own, where it may share some with a carry, which the next piece overwrites."""
+    """A copy of the result: it may share memory with the carry, which the next piece overwrites."""
     return jax.tree.map(lambda x: jnp.copy(x) if x.size > 1 else x, result)
 
 

@@ -1,4 +1,4 @@
-"""The live line of a descent: a bar in terminals and notebooks, a line now and then in a plain log."""
+"""The live line of a descent: a bar in terminals and notebooks, occasional lines in a plain log."""
 
 import math
 import sys

@@ -1,6 +1,6 @@
 """The vector algebra, and the way from parameters to a vector.
 
-A vector is a pytree of arrays, whatever the parameters are; a method that is written in these words serves them all.
+A vector is a pytree of arrays, whatever the parameters are. A method that only uses these functions works for all.
 """
 
 from gdjax.vectors.vector import (

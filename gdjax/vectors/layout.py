@@ -1,4 +1,4 @@
-"""How the user's parameters become the vector that a method works on, and back."""
+"""How the user's parameters become the vector that a method works on, and how it becomes parameters again."""
 
 import dataclasses
 from typing import Any, Protocol
