@@ -136,7 +136,7 @@ def learning_rate_range(
 
 
 def largest_curvature(found: Any) -> float:
-    """The largest eigenvalue, or zero: a hill sets no limit to the rate."""
+    """The largest eigenvalue, or zero: a hill sets no limit on the rate."""
     return max(found.largest.value, 0.0)
 
 
@@ -171,7 +171,7 @@ def history_end(results: Result, i: int) -> float:
 
 
 def choose(rates: np.ndarray, verdicts: list[str], results: Result, limit: float) -> int:
-    """The right rate of fewest steps, then of lowest value, below the limit where there is one."""
+    """The right rate with the fewest steps, then the lowest value, if possible below the limit."""
     right = [i for i, verdict in enumerate(verdicts) if verdict == "right"] or list(range(len(rates)))
     pool = [i for i in right if rates[i] < limit] or right
     values = np.nan_to_num(np.asarray(results.value, np.float64), nan=np.inf)

@@ -171,7 +171,7 @@ def iterate(
 
 
 def run(request: Request, services: Services, carry: Packed | None = None) -> Result:
-    """The descent, in pieces if it can be."""
+    """Run the descent, in pieces if possible."""
     check_services(services)
     key, arrays = request.split()
     if not are_idle(services):

@@ -165,7 +165,7 @@ def count_problems(inputs: list[Input]) -> int:
     """Length of the axes of problems.
 
     Raises:
-        ValueError: naming the leaf, if there is no such axis, or it is empty, or of another length than the first.
+        ValueError: naming the leaf, if there is no such axis, if it is empty, or if it is not as long as the first.
     """
     first, problems = None, 0
     for x in inputs:
@@ -199,7 +199,7 @@ def problems_first(leaf: Any, axis: int) -> Any:
 
 
 def which_are_own(key: Static, count: int, inputs: list[Input]) -> tuple[bool, ...]:
-    """For each of the arrays of a request whether it is each problem's own."""
+    """Whether each array of a request belongs to single problems, rather than to all."""
     found = places(key, lambda request: (request.problem.params, request.problem.args))  # those of kwargs come last
     traced = [x for x in inputs if is_traceable(x.leaf)]
     own = {place for place, x in zip(found, traced, strict=False) if x.axis is not None}
@@ -224,7 +224,7 @@ def check_limits(batch_size: Any, max_seconds: Any) -> None:
 
 
 def count_reals(params: Any) -> int:
-    """How many reals the parameters of one problem are."""
+    """The number of real parameters of one problem."""
     return sum(int(np.size(x)) * (2 if np.iscomplexobj(x) else 1) for x in jax.tree.leaves(params))
 
 

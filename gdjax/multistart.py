@@ -65,7 +65,7 @@ class MultiStart:
         return "\n".join([*lines, f"The best: {self.best}{self.lower_still()}"])
 
     def lower_still(self) -> str:
-        """Of those that did not converge the best, if it beats the best that did."""
+        """The best of those that did not converge, if it beats the best that did."""
         sign = -1.0 if self.best.maximized else 1.0
         value = np.nan_to_num(sign * np.asarray(self.results.value, np.float64), nan=np.inf)
         best = int(np.argmin(value))
@@ -155,13 +155,13 @@ def best_lane(results: Result) -> int:
 
 
 def in_minimisers_sign(results: Result) -> np.ndarray:
-    """The values, to be as small as can be; NaN is inf."""
+    """The values in the minimiser's sign; NaN becomes inf."""
     sign = -1.0 if results.maximized else 1.0
     return np.nan_to_num(sign * np.asarray(results.value, np.float64), nan=np.inf)
 
 
 def find_minima(results: Result, starts: Any, distinct: float) -> Minima:
-    """From the best on, each lane that is no neighbour of a better minimum is a new one."""
+    """Starting from the best, each result that is not a neighbour of a better minimum is a new one."""
     value = in_minimisers_sign(results)
     order = np.argsort(value, kind="stable")
     order = order[np.isin(results.code, RESTING)[order]]

@@ -67,7 +67,7 @@ METHODS: dict[str, str] = {
 
 
 def for_option(name: str, known: Iterable[str]) -> str:
-    """What to write for an option that does not exist, or the options that there are."""
+    """What to write instead of an option that does not exist, or the list of options."""
     known = list(known)
     if name in OPTIONS:
         return f"; {name}: {OPTIONS[name]}"
@@ -76,6 +76,6 @@ def for_option(name: str, known: Iterable[str]) -> str:
 
 
 def for_method(name: str) -> str:
-    """What to write for a method that is given by its name; empty if that is not known."""
+    """What to write instead of a method's name as text; empty if the name is not known."""
     key = "".join(filter(str.isalnum, name.lower()))
     return f"; write method={METHODS[key]}" if key in METHODS else ""

@@ -76,7 +76,7 @@ def prepare(
     implicit: bool = True,
     kwargs: dict[str, Any] | None = None,
 ) -> Request:
-    """Check what is asked for, and trace what is the user's."""
+    """Check the request, and trace the user's functions."""
     for name, function in (("loss", loss), ("grad", grad)):
         if not (callable(function) or (function is None and name == "grad")):
             raise TypeError(f"{name} must be a function of (params, *args), got {function!r}")
@@ -132,19 +132,19 @@ def check_options(caller: str, options: Any, known: Any) -> None:
 
 
 def take_services(caller: str, options: Any) -> tuple[Services, Any]:
-    """The services among the options, and the others; TypeError for what is neither."""
+    """The services among the options, and the other options; TypeError for anything else."""
     check_options(caller, options, AllOptions)
     services: Any = {name: value for name, value in options.items() if name in Services.__annotations__}
     return services, {name: value for name, value in options.items() if name not in services}
 
 
 def is_traced(arrays: list[Any]) -> bool:
-    """Whether this is inside a trace, where there are no numbers to look at (whatever is computed there is traced)."""
+    """Whether this is inside a trace, where no number is known (everything computed there is traced)."""
     return any(isinstance(x, jax.core.Tracer) for x in [*arrays, jax.device_put(0.0)])
 
 
 def on_one_device(arrays: list[Any]) -> bool:
-    """Whether one process with one device does it all: others would have to agree on where a piece ends."""
+    """Whether one process with one device does all the work: several would have to agree on where a piece ends."""
     given = [x for x in arrays if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)]
     return jax.process_count() == 1 and len({device for x in given for device in x.devices()}) <= 1
 
@@ -178,7 +178,7 @@ def as_method(method: Any, penalty: Any = None) -> Method:
 
 
 def unrolled_trips(method: Method, stop: Stop) -> int:
-    """Length of the loop for ``implicit=False``: the evaluations that were asked for."""
+    """Length of the loop for ``implicit=False``: the number of evaluations that was asked for."""
     if (trips := method.evaluations(stop)) is not None:
         return trips
     raise ValueError(
@@ -188,7 +188,7 @@ def unrolled_trips(method: Method, stop: Stop) -> int:
 
 
 def history_capacity(history: bool | int) -> int:
-    """Rows of the history: 0 for none, even otherwise."""
+    """Number of rows of the history: 0 for none, otherwise even."""
     if isinstance(history, bool):
         return CAPACITY if history else 0
     if not isinstance(history, int) or history < 2:

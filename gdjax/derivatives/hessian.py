@@ -34,7 +34,7 @@ def products_at(objective: Objective, x: jax.Array) -> tuple[jax.Array, Product]
 
 
 def by_differences(gradient: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """The Hessian, symmetric, of central differences of the gradient."""
+    """The symmetric Hessian, by central differences of the gradient."""
     size = jnp.maximum(jnp.abs(x), 1e-3 * jnp.max(jnp.abs(x)))
     steps = float(jnp.finfo(x.dtype).eps) ** (1 / 3) * jnp.where(size > 0, size, 1)
 
@@ -50,7 +50,7 @@ def by_differences(gradient: Callable[[jax.Array], jax.Array], x: jax.Array) -> 
 def product_anywhere(objective: Objective) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], float]:
     """The Hessian at x times v (flat), and the error of its entries relative to the largest curvature.
 
-    By differences of the gradient, two evaluations each, where JAX cannot differentiate that.
+    If JAX cannot differentiate the gradient, by its differences, two evaluations each.
     """
     exact = lambda x, v: objective.product(x, v).grad
     eps, start = objective.eps, objective.start

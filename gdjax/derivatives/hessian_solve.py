@@ -84,7 +84,7 @@ def solve_proximal(
         return jnp.stack([x - projection(u), u - x + step * product(x)])
 
     def inner(d: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """``R K^-1 R d``, and whether it is sound."""
+        """``R K^-1 R d``, and whether it can be trusted."""
         if d.size <= DENSE:
             h, p = matrix(product, d.size, d.dtype), matrix(projection, d.size, d.dtype)
             values, vectors = jnp.linalg.eigh(p, symmetrize_input=False)
@@ -121,7 +121,7 @@ def solve_proximal(
 
 
 def matrix(product: Product, size: int, dtype: jnp.dtype) -> jax.Array:
-    """H, one product a column, made symmetric."""
+    """H, by one product per column, made symmetric."""
     columns = jax.lax.map(product, jnp.eye(size, dtype=dtype))
     return (columns + columns.T) / 2
 
@@ -140,7 +140,7 @@ def cholesky(h: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def factorise(product: Product, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The solution by Cholesky's factors, and whether it is sound."""
+    """The solution by a Cholesky factorisation, and whether it can be trusted."""
     s, lower, definite = cholesky(matrix(product, b.size, b.dtype))
     return s * jax.scipy.linalg.cho_solve((lower, True), s * b), definite
 
@@ -168,7 +168,7 @@ def least_norm(product: Product, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def conjugate_gradients(product: Product, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The solution by conjugate gradients, and whether it is sound."""
+    """The solution by conjugate gradients, and whether it can be trusted."""
     eps = float(jnp.finfo(b.dtype).eps)
     limit = min(10 * b.size + 100, MOST_PRODUCTS)
     bb = jnp.vdot(b, b)

@@ -142,9 +142,9 @@ def add(a: Any, b: Any) -> Any:
 
 
 def is_stationary(result: Result) -> jax.Array:
-    """Whether the loss's own gradient is within ten times the tolerance, or the descent at rest at a minimum.
+    """Whether the loss's own gradient is within ten times the tolerance, or the descent stopped at a minimum.
 
-    (At rest its gradient may be above that, at the rounding of its parameters.) Elsewhere the theorem says nothing.
+    (There its gradient may be larger, because of the rounding of the parameters.) Elsewhere the theorem says nothing.
     """
     zero = gradient_threshold(result.stop.floor, result.progress, result.value)
     near = (result.grad_norm <= zero) & (result.code != Status.WRONG_GRADIENT)

@@ -104,29 +104,29 @@ def by_differences(objective: Objective, point: Point) -> jax.Array:
 
 
 def size(objective: Objective, x: Vector) -> Scalar:
-    """Of the parameters, or of the way that they have come."""
+    """The size of the parameters, or of the distance that they have moved."""
     largest = jnp.maximum(vector.max_abs(x), vector.max_abs(vector.subtract(x, objective.start)))
     return jnp.where(largest > 0, largest, 1)
 
 
 def sizes(objective: Objective, x: jax.Array) -> jax.Array:
-    """Of each entry, or of its way; of those that are zero and have stayed there that of the largest."""
+    """The size of each entry, or of its move; for entries that are zero and never moved, that of the largest."""
     own = jnp.maximum(jnp.abs(x), jnp.abs(x - objective.start))
     return jnp.where(own > 0, own, size(objective, x))
 
 
 def shaken(objective: Objective, x: Vector) -> Vector:
-    """``x`` with every entry moved by some of its roundings, up or down, as far as a constraint allows."""
+    """``x`` with every entry moved up or down by a few of its roundings, as far as a constraint allows."""
     return allowed(objective, shake(x, objective.eps))
 
 
 def allowed(objective: Objective, x: Vector) -> Vector:
-    """The nearest point that a constraint allows."""
+    """The nearest point that the constraint allows."""
     return x if objective.composite is None else objective.composite.prox(x, jnp.asarray(TINY, objective.dtype))
 
 
 def shake(x: Vector, eps: float) -> Vector:
-    """``x`` with every entry moved by some of its roundings, up or down."""
+    """``x`` with every entry moved up or down by a few of its roundings."""
 
     def of_leaf(x: jax.Array) -> jax.Array:
         signs = jnp.cos(jnp.arange(x.size).astype(jnp.finfo(x.dtype).dtype)).reshape(x.shape)

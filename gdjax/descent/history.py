@@ -35,7 +35,7 @@ class History:
     size: jax.Array  # records that are filled
 
     def trim(self) -> "History":
-        """The filled records alone, as NumPy arrays (outside of jit, one problem).
+        """Only the filled records, as NumPy arrays (outside of jit, one problem).
 
         Raises:
             ValueError: for the histories of a batch: take one, ``result[i].history``.
@@ -50,7 +50,7 @@ class History:
         return {f.name: getattr(trimmed, f.name) for f in dataclasses.fields(self) if f.name != "size"}
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the filled records to a file: a line of names, then a line a record, with every digit."""
+        """Write the filled records to a file: a line of names, then a line per record, with all digits."""
         columns = self.to_dict()
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -88,7 +88,7 @@ class History:
 
 
 class HistoryBuffer(NamedTuple):
-    """The history while it is written: row ``size`` is always the newest step, kept for good or not."""
+    """The history while it is written. Row ``size`` is always the newest step, whether it will be kept or not."""
 
     floats: jax.Array  # (capacity + 1, 3): value, gradient norm, step size
     counts: jax.Array  # (capacity + 1, 2): step, evaluations
@@ -104,7 +104,7 @@ class HistoryBuffer(NamedTuple):
         return cls(floats, counts, zero, zero + 1, jnp.asarray(False))
 
     def add(self, now: Progress, trip: Trip) -> "HistoryBuffer":
-        """Write the step of this trip, if it was accepted."""
+        """Write the step of this pass of the loop, if it was accepted."""
         after, outcome = trip.after, trip.outcome
         row = jnp.stack([after.value, after.grad_norm, outcome.step_size.astype(after.value.dtype)])
         count = jnp.stack([now.steps, now.evals])
@@ -133,7 +133,7 @@ class HistoryBuffer(NamedTuple):
         return self.floats.shape[0] - 1
 
     def to_history(self, sign: float) -> History:
-        """As the user sees it, with values in the user's sign."""
+        """The history that the user sees, with values in the user's sign."""
         size = self.size + self.newest.astype(jnp.int32)
         value = self.floats[:, 0] * jnp.asarray(sign, self.floats.dtype)
         return History(self.counts[:, 0], value, self.floats[:, 1], self.floats[:, 2], self.counts[:, 1], size)

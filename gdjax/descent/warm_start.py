@@ -31,7 +31,7 @@ def begin(method: Method, state: Any, old: Any | None) -> Any:
 
 
 def signature(name: str, tree: Any) -> Signature:
-    """Place, shape and dtype of every leaf: what must agree for one pytree of arrays to stand in for another."""
+    """Place, shape and dtype of every leaf: these must agree for one pytree of arrays to replace another."""
     return [(path, tuple(leaf.shape), str(leaf.dtype)) for path, leaf in named_leaves(name, tree)]
 
 

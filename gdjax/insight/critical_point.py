@@ -109,7 +109,7 @@ def classify(problem: Problem, found: Curvature, threshold: float) -> CriticalPo
 
 
 def counts_as_zero(problem: Problem, found: Curvature, pair: Eigenpair, critical: bool) -> bool:
-    """Whether a curvature is within its error, or does not stay what it is up to where the gradient would vanish."""
+    """Whether a curvature is within its error, or changes a lot on the way to where the gradient would vanish."""
     if abs(pair.value) <= pair.error:
         return True
     way = 2 * abs(float(pair.vector @ found.grad) / pair.value)  # twice Newton's step along the direction
@@ -120,10 +120,10 @@ def counts_as_zero(problem: Problem, found: Curvature, pair: Eigenpair, critical
 
 
 def follow(problem: Problem, found: Curvature, pair: Eigenpair) -> tuple[str, float | None, float]:
-    """What the loss does to both sides of a direction as soon as it can be told from rounding, in words.
+    """What the loss does on both sides of a direction, as soon as rounding does not hide it, in words.
 
-    Also t, positive or negative, of the lowest point x + t v that was met, if it is below x beyond rounding, and
-    what the infinity norm of the gradient on the way to there is at least.
+    Also t, positive or negative, of the lowest point x + t v that was met, if it is below x by more than rounding, and
+    a lower bound of the infinity norm of the gradient on the way there.
     """
     size = max(float(np.linalg.norm([np.linalg.norm(x) for x in jax.tree.leaves(problem.params)])), 1.0)
     ts = size * 10.0 ** np.linspace(-4, 0, TRIALS)

@@ -31,7 +31,7 @@ class Eigenpair(NamedTuple):
 
 
 class Curvature(NamedTuple):
-    """What a Lanczos run tells of a point; in the minimiser's sign."""
+    """What a Lanczos run says about a point, in the minimiser's sign."""
 
     value: float
     grad: jax.Array  # flat
@@ -54,7 +54,7 @@ class Line(NamedTuple):
 def measure(problem: Problem, products: int = PRODUCTS, seed: int = 0) -> Curvature:
     """Extreme eigenvalues at the params of a hoisted problem.
 
-    From a random start, an extreme eigenvalue is missed only if the start has no part along its eigenvector (up
+    From a random start, an extreme eigenvalue is missed only if the start has no component along its eigenvector (up
     to rounding, which has probability zero). The error is the residual |H v - theta v|, plus rounding.
     """
     arrays, static = split(problem)
@@ -131,7 +131,7 @@ def _lanczos(static: Static, most: int, arrays: list[Any], seed: jax.Array) -> d
 
 @remembered(static=1)
 def _along(static: Static, arrays: list[Any], v: jax.Array, ts: jax.Array) -> tuple[jax.Array, ...]:
-    """One evaluation and one Hessian product (or three evaluations) a point."""
+    """One evaluation and one Hessian product (or three evaluations) per point."""
     objective = objective_of(static, arrays)
     product, _ = product_anywhere(objective)
 

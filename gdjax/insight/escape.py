@@ -25,9 +25,9 @@ class Escape:
         self.certificate: CriticalPoint | None = None  # of the point last looked at
 
     def __call__(self, params: Any) -> tuple[Any, int, float] | None:
-        """Lower params along negative or no curvature; None if there are none.
+        """Params with a lower value along a direction of negative or zero curvature; None if there are none.
 
-        Also the evaluations spent, and what the largest gradient norm on the way there is at least.
+        Also the evaluations spent, and a lower bound of the largest gradient norm on the way there.
         """
         problem = dataclasses.replace(self.problem, params=params)
         found = measure(problem)
@@ -45,7 +45,7 @@ class Escape:
 
 
 def upside_down(point: CriticalPoint) -> CriticalPoint:
-    """The verdict on the negative of the loss."""
+    """The same verdict for the negative of the loss."""
     swapped = {Kind.MINIMUM: Kind.MAXIMUM, Kind.MAXIMUM: Kind.MINIMUM}
     return dataclasses.replace(
         point,

@@ -89,7 +89,7 @@ def explain(
 
 
 def leaf_curvatures(problem: Problem, result: Result) -> dict[str, tuple[float, float]]:
-    """Of each leaf the gradient, and the mean curvature: the trace of its part of the Hessian over its size.
+    """The gradient and the mean curvature of each leaf: the trace of its part of the Hessian over its size.
 
     The trace is estimated by v'Hv with random signs v (M. F. Hutchinson, Commun. Stat. Simul. Comput. 18, 1989).
     """
@@ -107,7 +107,7 @@ def leaf_curvatures(problem: Problem, result: Result) -> dict[str, tuple[float, 
 
 
 def entry_curvatures(problem: Problem, result: Result) -> dict[str, tuple[float, float]]:
-    """Of each entry the gradient and the curvature: the diagonal of the Hessian."""
+    """The gradient and the curvature of each entry: the diagonal of the Hessian."""
     layout = Flat.of(problem.params)
     units = jnp.eye(layout.size, dtype=layout.dtype)
     diagonal = [float(along(problem, v, [0.0]).curvature[0]) for v in units]
@@ -117,7 +117,7 @@ def entry_curvatures(problem: Problem, result: Result) -> dict[str, tuple[float,
 
 
 def about_status(result: Result, point: CriticalPoint) -> list[str]:
-    """What the way it ended suggests, given the curvature."""
+    """What the status suggests, given the curvature."""
     largest = max(abs(point.smallest), abs(point.largest))
     rate = f"gradient descent is stable here for rates below {2 / largest:.3g}" if largest > 0 else ""
     single = result.value.dtype == np.float32
@@ -157,7 +157,7 @@ def about_point(result: Result, point: CriticalPoint) -> list[str]:
 
 
 def about_leaves(leaves: dict[str, tuple[float, float]]) -> list[str]:
-    """Whether the leaves are scaled alike."""
+    """Whether the leaves have similar scales."""
     curved = {name: mean for name, (_, mean) in leaves.items() if mean > 0}
     if len(curved) < 2:
         return []

@@ -91,7 +91,7 @@ def _widen(problem: Problem) -> Problem:
 
 
 def examine(problem: Problem, directions: int, seed: int, coarse: float) -> GradientReport:
-    """The check in the dtypes of ``problem``; ``coarse`` is the machine epsilon of those that the user gave."""
+    """Check in the dtypes of ``problem``; ``coarse`` is the machine epsilon of the dtypes that the user gave."""
     params = within(problem.penalty, check_params(problem.params))
     lines = Lines(problem, params)
     value, automatic, eps = lines.value, lines.grad, lines.eps
@@ -127,12 +127,12 @@ def examine(problem: Problem, directions: int, seed: int, coarse: float) -> Grad
 
 
 def within(penalty: Any, params: Any) -> Any:
-    """The nearest params that a constraint allows."""
+    """The nearest params that the constraint allows."""
     return params if penalty is None else penalty.prox(params, jnp.asarray(TINY, vector.real_dtype(params)))
 
 
 class Lines:
-    """The loss along lines through params, or beside them: where a constraint allows no line through them."""
+    """The loss along lines through params, or beside them if a constraint allows no line through them."""
 
     def __init__(self, problem: Problem, params: Any) -> None:
         loss = lambda p: call_loss(problem, p)[0]
@@ -150,7 +150,7 @@ class Lines:
         self.along = jax.jit(lambda p, v, ts: jax.lax.map(lambda t: loss(vector.add_scaled(p, t, v)), ts))
 
     def check(self, v: Any) -> LineCheck:
-        """From params - v to params + v, or from params to the point nearest to params + v that is allowed."""
+        """From params - v to params + v, or from params to the allowed point that is nearest to params + v."""
         start, value, grad = self.params, self.value, self.grad
         if self.penalty is not None:  # a convex set holds the way between two of its points
             end = within(self.penalty, jax.tree.map(operator.add, start, v))
@@ -162,7 +162,7 @@ class Lines:
 
 
 def differentiable(loss: Callable[[Any], Any], params: Any) -> bool:
-    """Whether JAX knows a gradient of the loss; what is wrong with the loss itself is raised."""
+    """Whether JAX knows a gradient of the loss; errors of the loss itself are raised."""
     jax.eval_shape(loss, params)
     try:
         jax.eval_shape(jax.grad(loss), params)
@@ -210,7 +210,7 @@ def leaf_check(
 
 
 def judge_leaf(leaf: LeafCheck, by: str, problems: list[str], notes: list[str]) -> None:
-    """Put what is wrong or peculiar with a leaf into words."""
+    """Say what is wrong or peculiar with a leaf."""
     at = f"{leaf.path}[{', '.join(map(str, leaf.worst_index))}]" if leaf.worst_index else leaf.path
     digits = 6 if leaf.analytic_error > 1e-5 else 15
     match leaf.verdict:
@@ -236,7 +236,7 @@ def by_whom(by: str) -> str:
 
 
 def judge_lines(lines: list[LineCheck], by: str, tolerance: float, problems: list[str], notes: list[str]) -> None:
-    """Put what is wrong or peculiar along directions through all leaves into words."""
+    """Say what is wrong or peculiar along directions through all leaves."""
     for i, line in enumerate(lines, start=1):
         if np.isfinite(line.slope) and not line.agrees(tolerance):
             problems.append(

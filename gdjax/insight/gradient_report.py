@@ -11,7 +11,7 @@ AUTOMATIC = "jax.grad"  # the gradient that finite differences are compared with
 
 @dataclasses.dataclass(frozen=True)
 class LineCheck:
-    """A gradient against finite differences along one random direction v, t from -1 to 1 times its scale."""
+    """A gradient compared with finite differences along one random direction v, t from -1 to 1 times its scale."""
 
     slope: float  # jax.grad (or the gradient given) along v
     numeric: float  # central finite difference, at the step where it is steadiest

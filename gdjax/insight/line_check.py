@@ -33,7 +33,7 @@ def scale_of(p: jax.Array) -> float:
 
 
 def line_check(along: Callable[..., Any], f0: float, grad: Any, params: Any, v: Any, eps: float) -> LineCheck:
-    """`jax.grad` along ``v`` against values of the loss at x + t v and x - t v."""
+    """Compare `jax.grad` along ``v`` with values of the loss at x + t v and x - t v."""
     slope = float(vector.dot(jax.tree.map(jnp.conj, grad), v))
     decades = -0.5 * np.log10(eps)
     ts = np.logspace(-decades, 0, int(STEPS_A_DECADE * decades))

@@ -87,7 +87,7 @@ def check_penalty(penalty: Any, params: Any, *, points: int = 100, seed: int = 0
 
 
 def compare(composite: Composite, x: np.ndarray, step: float, around: np.ndarray) -> str | None:
-    """What is wrong with the prox of x, in words; ``around`` are differences to it, shape (points, n)."""
+    """What is wrong with the prox of x, in words; ``around`` are offsets from it, shape (points, n)."""
     z = np.asarray(composite.prox(jnp.asarray(x), jnp.asarray(step, x.dtype)))
     if not np.isfinite(z).all():
         return "the prox is not finite"

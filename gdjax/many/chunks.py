@@ -33,7 +33,7 @@ TRIPS = 64  # of the first piece
 def solve(
     program: LaneProgram, shared: list[Any], own: list[Any], ending: Callable[[], Status], batch_size: int | None
 ) -> Result:
-    """All results. ``own``: each problem's own arrays, along the first axis; ``ending``: a status that ends it all."""
+    """All results. ``own``: the arrays of the problems, along the first axis; ``ending``: a status that ends all."""
     problems = own[0].shape[0]
     carry = begin.eval_shape(program, shared, own)
     size = sum(x.size * x.dtype.itemsize for x in [*own, *jax.tree.leaves(carry)])
@@ -45,7 +45,7 @@ def solve(
 
 
 def lanes(problems: int, lane_bytes: int, batch_size: int | None) -> int:
-    """Lanes of a chunk: chunks of equal size, rounded up to one of eight sizes an octave, so that few are compiled."""
+    """Problems per chunk: equal chunks, rounded up to one of eight sizes per octave, so that few are compiled."""
     most = min(LANES, max(1, MEMORY // max(1, lane_bytes)), batch_size or LANES)
     each = -(-problems // -(-problems // most))
     step = 1 << max(0, each.bit_length() - 4)
@@ -53,7 +53,7 @@ def lanes(problems: int, lane_bytes: int, batch_size: int | None) -> int:
 
 
 def cut(own: list[Any], first: int, width: int) -> list[Any]:
-    """The problems from ``first`` on; the last one again where there are no more."""
+    """The problems from ``first`` on, padded with the last one."""
     rows = np.minimum(np.arange(first, first + width), own[0].shape[0] - 1)
     return [x[rows] if isinstance(x, np.ndarray) else take(x, rows) for x in own]
 
@@ -66,7 +66,7 @@ def take(x: jax.Array, rows: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=1)
 def join(results: list[Result], problems: int) -> Result:
-    """The chunks behind one another, without what was added to the last."""
+    """The chunks in a row, without the padding of the last."""
     return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:problems], *results)
 
 
@@ -85,7 +85,7 @@ def descend(program: LaneProgram, shared: list[Any], own: list[Any], ending: Cal
 
 
 def loop(program: LaneProgram, shared: list[Any], own: list[Any]) -> Loop:
-    """That of one problem, inside a trace."""
+    """The loop of one problem, inside a trace."""
     return make_loop(merge(program.arrays(own, shared), program.key))
 
 
@@ -99,7 +99,7 @@ def begin(program: LaneProgram, shared: list[Any], own: list[Any]) -> Carry:
 def advance(
     program: LaneProgram, shared: list[Any], own: list[Any], carry: Carry, trips: Any
 ) -> tuple[Carry, jax.Array, jax.Array]:
-    """So many trips at most; how many were made, and whether a lane has not ended."""
+    """Make at most so many passes; how many were made, and whether a lane has not ended."""
     go_on = lambda own, carry: loop(program, shared, own).run_until(carry, Until(trips, NEVER, -jnp.inf))
     with batched():
         carry, made = jax.vmap(go_on)(own, carry)
@@ -108,6 +108,6 @@ def advance(
 
 @functools.partial(jax.jit, static_argnums=0)
 def answer(program: LaneProgram, shared: list[Any], own: list[Any], carry: Carry, status: Any) -> Result:
-    """The results; of descents that have not ended, with this status."""
+    """The results; descents that have not ended get this status."""
     carry = carry._replace(status=jnp.where(carry.status == Status.RUNNING, status, carry.status))
     return jax.vmap(lambda own, carry: loop(program, shared, own).answer(carry))(own, carry)

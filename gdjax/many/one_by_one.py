@@ -16,7 +16,7 @@ from gdjax.running.programs import WATCHED
 
 
 class Ending(Observer):
-    """Stops when the whole is to end: each descent after its first evaluation."""
+    """Stops each descent after its first evaluation when all problems are to end."""
 
     def __init__(self, ending: Callable[[], Status]) -> None:
         self.ending = ending
@@ -28,7 +28,7 @@ class Ending(Observer):
 
 
 def solve(program: LaneProgram, shared: list[Any], own: list[Any], ending: Callable[[], Status]) -> Result:
-    """All results. ``own``: each problem's own arrays, along the first axis; ``ending``: a status that ends it all."""
+    """All results. ``own``: the arrays of the problems, along the first axis; ``ending``: a status that ends all."""
     results = []
     for i in range(own[0].shape[0]):
         arrays = program.arrays([x[i] for x in own], shared)

@@ -65,7 +65,7 @@ class Store:
         self.problems, self.packed = problems, dict[str, np.ndarray]()
 
     def put(self, log: Log) -> None:
-        """Keep what was finished. Several threads may do so at once: each has other rows."""
+        """Keep finished answers. Several threads may do this at once: each has its own rows."""
         size = int(log.size)
         rows = np.asarray(log.ids)[:size]
         for name, answers in log.answers.items():
@@ -74,7 +74,7 @@ class Store:
 
 
 class Crew:
-    """Workers on one set of problems; ``own`` are its arrays, the problems along their first axis."""
+    """Workers on one set of problems; ``own`` are the arrays of the problems, along their first axis."""
 
     def __init__(
         self, program: LaneProgram, shared: list[Any], own: list[np.ndarray], ending: Callable[[], Status]
@@ -102,7 +102,7 @@ class Crew:
         return unpack(Packed(self.store.packed, []), self.like)
 
     def all(self, begun: Sequence[Lanes], workers: int, patience: int) -> list[Lanes]:
-        """Each worker on its lanes, and on problems as long as some wait: the lanes in the end."""
+        """Let each worker fill its lanes as long as problems wait; the lanes in the end."""
         compiled = self.compile(begun[0])
         x64 = canonicalize_dtype(np.float64) == np.float64  # such settings are each thread's own
 
@@ -136,7 +136,7 @@ class Crew:
         self.heard, self.longest = now, max(self.longest, now - self.heard)
 
     def compile(self, lanes: Lanes) -> Compiled:
-        """The program for lanes and pages of these shapes; known if it was compiled before."""
+        """The program for lanes and pages of these shapes, from the cache if it was compiled before."""
         orders = Orders(*map(np.int32, (0, 0, 0, 0, Status.RUNNING)))
         return serve.lower(self.program, self.shared, lanes, self.page(0, 0, PAGE * lanes.ids.size), orders).compile()
 
@@ -147,7 +147,7 @@ class Crew:
         return Page([cut(x) for x in self.own], rows)
 
     def pages(self, size: int, workers: int) -> Iterator[tuple[Page, int]]:
-        """Pages of the problems that wait and how many are on each: the last ones smaller, so that all end together."""
+        """Pages of the waiting problems, and the number on each; the last ones are smaller, so all end together."""
         while True:
             with self.lock:
                 first = self.next
@@ -158,7 +158,7 @@ class Crew:
             yield self.page(first, count, size), count
 
     def narrow(self, lanes: Lanes, few: int) -> Lanes:
-        """The lanes that have a problem, alone."""
+        """Only the lanes that have a problem."""
         chosen = np.flatnonzero(taken(lanes))
         fill = lambda new, old: np.concatenate([np.asarray(old)[chosen], new[chosen.size :]])
         return jax.tree.map(fill, idle(self.carry, self.own, few), lanes)
@@ -213,7 +213,7 @@ class Worker:
         self.trips = 64  # of the next call, which is to take VISIT seconds at most
 
     def run(self, workers: int, patience: int) -> Lanes:
-        """Page after page; then what is under way, without patience for a few stragglers."""
+        """Page after page; then what is still in the lanes, without waiting for a few stragglers."""
         for page, count in self.crew.pages(PAGE * self.width, workers):
             first = 0
             while first < count and not self.crew.abandoned:
@@ -227,7 +227,7 @@ class Worker:
         return self.lanes
 
     def call(self, page: Page, first: int, count: int, floor: int, trips: int) -> Report:
-        """Go on for a while."""
+        """Run the lanes for a while."""
         began = time.perf_counter()
         orders = Orders(*map(np.int32, (first, count, floor, min(trips, self.trips), self.crew.ending())))
         self.lanes, log, report = jax.block_until_ready(self.compiled(self.crew.shared, self.lanes, page, orders))

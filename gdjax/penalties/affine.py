@@ -14,7 +14,7 @@ from gdjax.vectors.vector import Scalar
 
 
 def normal_like(normal: Any, x: Any) -> Any:
-    """A normal vector as a pytree like x, in its dtypes."""
+    """A normal vector as a pytree like x, in the dtypes of x."""
     return jax.tree.map(
         lambda leaf, a: jnp.broadcast_to(like(a.value, leaf), leaf.shape), x, spread(normal, x, "normal")
     )

@@ -28,7 +28,7 @@ class L1Ball:
         return indicator(norm - like(self.radius, norm), like(self.radius, norm))
 
     def prox(self, x: Any, step: Scalar) -> Any:
-        """Soft threshold, as far as needed."""
+        """Soft threshold, with the smallest threshold that suffices."""
         # optax's l1_ball rests on a simplex that is not shifted: of float32 entries of 50 it keeps four digits.
         sizes = jax.tree.map(jnp.abs, x)
         norm = total(jax.tree.leaves(sizes))

@@ -91,14 +91,14 @@ def as_array(value: Any) -> Any:
 
 
 class Some:
-    """A wrapper that is a leaf whatever is in it."""
+    """A wrapper that is a leaf of a pytree, whatever it holds."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 def require_strength(name: str, value: Any) -> None:
-    """Raise unless every number in a strength is at least 0, and it is made of numbers."""
+    """Raise unless a strength consists of numbers that are at least 0."""
     for leaf_name, leaf in named_leaves(name, value):
         if not (is_traceable(leaf) or type(leaf) is object):  # JAX rebuilds pytrees with bare objects
             raise TypeError(f"{leaf_name} must be a number or an array, got {leaf!r}")

@@ -50,7 +50,7 @@ class BoxSection:
         return unravel(project(flat, jnp.asarray(self.offset).astype(flat.dtype), *sides))
 
     def narrowed(self, x: Any) -> "BoxSection":
-        """With bounds that the dtypes of x hold."""
+        """The same with bounds in the dtypes of x."""
         return BoxSection(self.normal, self.offset, *Box(self.lower, self.upper).bounds(x))
 
     def describe(self, x: Any) -> str:

@@ -45,7 +45,7 @@ def ends(x: Any) -> bool:
 
 
 def completed(penalties: Any, x: Any) -> Any:
-    """With None for the entries of dicts in x that have no penalty.
+    """The penalties, with None for the entries of dicts in x that have none.
 
     Raises:
         ValueError: on a penalty for an entry that is not there.
@@ -60,7 +60,7 @@ def completed(penalties: Any, x: Any) -> Any:
 
 @contextlib.contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Errors about one of the penalties say which."""
+    """Name the penalty in errors about it."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -84,7 +84,7 @@ class ByLeaf:
             raise ValueError(f"the penalties are not a pytree like params: {error}") from None
 
     def parts(self, x: Any) -> list[tuple[Any, Any]]:
-        """Each penalty that is one, with its branch of x."""
+        """Each penalty that is not None, with its branch of x."""
         return [(penalty, branch) for penalty, branch in self.split(x)[0] if penalty is not None]
 
     def named(self, x: Any) -> list[tuple[str, Any, Any]]:
@@ -104,7 +104,7 @@ class ByLeaf:
 
     @property
     def value_is_known(self) -> bool:
-        """Whether that of every penalty is."""
+        """Whether the value of every penalty is known."""
         return all(p is None or has_value(p) for p in jax.tree.leaves(self.penalties, is_leaf=ends))
 
     def prox(self, x: Any, step: Scalar) -> Any:
@@ -126,7 +126,7 @@ class ByLeaf:
         return lower, upper
 
     def narrowed(self, x: Any) -> "ByLeaf":
-        """With bounds that the dtypes of x hold."""
+        """The same with bounds in the dtypes of x."""
         pairs, treedef = self.split(x)
         return ByLeaf(jax.tree.unflatten(treedef, [narrowed(p, branch) for p, branch in pairs]))
 

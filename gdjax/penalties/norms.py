@@ -14,7 +14,7 @@ from gdjax.vectors.vector import Scalar
 
 
 def shrink(x: jax.Array, threshold: jax.Array) -> jax.Array:
-    """Soft threshold: the modulus is lowered by the threshold, down to 0, the sign or phase kept."""
+    """Soft threshold: lower the modulus by the threshold, down to 0, and keep the sign or phase."""
     if not jnp.iscomplexobj(x):
         return x - jnp.clip(x, -threshold, threshold)
     size = jnp.abs(x)
@@ -169,7 +169,7 @@ class L2:
 
 
 def safe_sqrt(squares: jax.Array) -> jax.Array:
-    """The square root, whose derivative at 0 is taken for 0: a norm that is zero stays so, or is at its kink."""
+    """The square root with derivative 0 at 0: a norm that is zero stays zero, or is at its kink."""
     positive = squares > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
 

@@ -49,7 +49,7 @@ class NuclearNorm:
 
 
 def matrix(leaf: jax.Array) -> jax.Array:
-    """A leaf for the singular value decomposition, which knows no half precision."""
+    """A leaf in a dtype that the singular value decomposition supports: it has no half precision."""
     if leaf.ndim < 2:
         raise ValueError(f"NuclearNorm needs matrices; a parameter has shape {leaf.shape}")
     return leaf.astype(jnp.float32) if jnp.finfo(leaf.dtype).bits < 32 else leaf

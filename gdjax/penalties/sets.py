@@ -27,12 +27,12 @@ def indicator(violation: jax.Array, scale: Any) -> Scalar:
 
 
 def mixed() -> contextlib.AbstractContextManager[Any]:
-    """optax mixes dtypes, whatever the user has chosen."""
+    """Allow implicit promotion of dtypes: optax needs it, whatever the user has chosen."""
     return jax.numpy_dtype_promotion("standard")
 
 
 def as_before(new: Any, old: Any) -> Any:
-    """The dtypes that the parameters had."""
+    """The pytree in the dtypes that the parameters had."""
     return jax.tree.map(lambda a, b: jnp.asarray(a).astype(b.dtype), new, old)
 
 
@@ -80,7 +80,7 @@ class Box:
         return lower, upper
 
     def narrowed(self, x: Any) -> "Box":
-        """With bounds that the dtypes of x hold: the loss sees half precision where the prox works in single."""
+        """The same with bounds in the dtypes of x: the loss may see half precision where the prox works in single."""
         return Box(*self.bounds(x))
 
     def value(self, x: Any) -> Scalar:
@@ -101,7 +101,7 @@ class Box:
 
 
 def bounds_of(leaf: jax.Array, lower: Some, upper: Some) -> tuple[jax.Array, jax.Array]:
-    """The bounds of a leaf in its dtype, rounded inwards; where no number is left between, both the one nearest."""
+    """The bounds of a leaf in its dtype, rounded inwards; both the nearest number, if none is left between."""
     low, low_lost = rounded(leaf, -jnp.inf if lower.value is None else lower.value, 1.0)
     high, high_lost = rounded(leaf, jnp.inf if upper.value is None else upper.value, -1.0)
     if low_lost or high_lost:
@@ -111,7 +111,7 @@ def bounds_of(leaf: jax.Array, lower: Some, upper: Some) -> tuple[jax.Array, jax
 
 
 def rounded(leaf: jax.Array, bound: Any, toward: float) -> tuple[jax.Array, bool]:
-    """A bound in the dtype of a leaf, no less (``toward`` 1) or no more (-1) than it is; whether digits may be lost."""
+    """A bound in the dtype of a leaf, rounded up (``toward`` 1) or down (-1), and whether digits may be lost."""
     wide = jnp.asarray(bound)
     cast = wide.astype(leaf.dtype)
     lost = jnp.issubdtype(wide.dtype, jnp.floating) and jnp.finfo(cast.dtype).nmant < jnp.finfo(wide.dtype).nmant

@@ -72,11 +72,11 @@ class Simplex:
         return [total(leaves)] if self.axis is None else [jnp.sum(leaf, self.axis) for leaf in leaves]
 
     def narrowed(self, x: Any) -> "Simplex":
-        """With lower bounds that the dtypes of x hold."""
+        """The same with lower bounds in the dtypes of x."""
         return Simplex(self.scale, self.axis, Box(self.lower).narrowed(x).lower)
 
     def check(self, x: Any) -> None:
-        """Raise ValueError if the lower bounds leave nothing of the scale, as far as the numbers are known."""
+        """Raise ValueError unless the lower bounds sum to less than the scale, as far as the numbers are known."""
         for least in self.sums(Box(self.lower).bounds(x)[0]):
             if is_concrete(least) and is_concrete(self.scale) and not np.all(np.asarray(least) < self.scale):
                 raise ValueError(
@@ -98,7 +98,7 @@ def size_of(x: Any) -> int:
 
 
 def shifted(x: Any) -> Any:
-    """With 0 for the largest entry, the same for the projection: sums of large equal numbers would lose the scale."""
+    """Shift the largest entry to 0, which the projection does not see: sums of large equal numbers lose the scale."""
     largest = jnp.stack([jnp.max(leaf, initial=-jnp.inf).astype(real_dtype(x)) for leaf in jax.tree.leaves(x)]).max()
     return jax.tree.map(lambda leaf: leaf - largest.astype(leaf.dtype), x)
 
@@ -112,7 +112,7 @@ def onto_simplex(x: Any, scale: jax.Array) -> Any:
 
 @onto_simplex.defjvp
 def onto_simplex_jvp(primals: tuple[Any, jax.Array], tangents: tuple[Any, jax.Array]) -> tuple[Any, Any]:
-    """The entries above 0 move together such that their sum does as the scale."""
+    """The entries above 0 move together so that their sum follows the scale."""
     z = onto_simplex(*primals)
     dots, rise = tangents
     moving = jax.tree.map(lambda v, d: jnp.where(v > 0, d, 0), z, dots)

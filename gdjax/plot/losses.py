@@ -123,7 +123,7 @@ def surface(
 
 
 def around(center: float, places: np.ndarray) -> tuple[float, float]:
-    """A range with some room around all that is to be seen; one to each side if that is a point."""
+    """A range with some room around everything to be seen; one to each side if that is a point."""
     low, high = min([center, *places]), max([center, *places])
     margin = 0.15 * (high - low) or 1.0
     return low - margin, high + margin

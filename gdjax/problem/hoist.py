@@ -53,7 +53,7 @@ def hoist(problem: Problem) -> Problem:
 
 
 def note_numbers(error: Exception, problem: Problem) -> None:
-    """Say which arguments could be meant by JAX's complaint that a number has to be known."""
+    """Say which arguments JAX may mean when it complains that a number has to be known."""
     named = named_leaves("args", problem.args) + named_leaves("kwargs", problem.kwargs)
     numbers = [f"{name} = {x!r}" for name, x in named if isinstance(x, int | float | np.number)]
     if numbers:

@@ -26,7 +26,7 @@ NO_PRODUCTS = (
 
 
 class Point(NamedTuple):
-    """What one evaluation tells; in the minimiser's signs (a maximised function is negated)."""
+    """What one evaluation returns, in the minimiser's sign (a maximised function is negated)."""
 
     x: Vector  # where
     value: Scalar  # loss plus penalty, dtype of the objective's scalars
@@ -71,7 +71,7 @@ class Objective(Scalars):
         return jax.tree.map(lambda g: jnp.conj(g) * jnp.asarray(self.sign, g.dtype), self.layout.unravel(grad))
 
     def merit(self, point: Point) -> Scalar:
-        """What makes a point better if it is less: its value; its prox-gradient step if the penalty's is not known."""
+        """What ranks points, smaller is better: the value, or the prox-gradient step if the penalty has no value."""
         known = self.composite is None or self.composite.value_is_known
         return point.value if known else point.grad_norm
 
@@ -89,7 +89,7 @@ class Objective(Scalars):
         return self.composite.descend(point.x, point.grad, rate)
 
     def unmoved(self, point: Point) -> Any:
-        """Of each leaf of params, whether it is as it was at the start, with a gradient that is not zero."""
+        """Whether each leaf of params is as it was at the start although its gradient is not zero."""
         if self.composite is not None:
             return None
         still = lambda old, new, g: jnp.all(old == new) & jnp.any(g != 0)

@@ -52,7 +52,7 @@ class Composite:
         return self.prox(vector.add_scaled(x, -step, grad), step)
 
     def to_return(self) -> Any:
-        """The penalty, if it can leave a compiled program; None for a class of the user's that is no pytree."""
+        """The penalty, if it can leave a compiled program; None for a user's class that is not a pytree."""
         traced = lambda p: hasattr(p, "as_given")
         penalty = jax.tree.map(lambda p: p.as_given if traced(p) else p, self.penalty, is_leaf=traced)
         return penalty if all(map(is_traceable, jax.tree.leaves(penalty))) else None

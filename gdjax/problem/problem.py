@@ -13,7 +13,7 @@ from gdjax.vectors.vector import Scalar
 
 @pytree_dataclass
 class Problem:
-    """What the user wants minimised, as given at the door; its arrays are traced."""
+    """What the user wants to minimise, as given; its arrays are traced."""
 
     loss: Callable[..., Any]
     params: Any
@@ -94,7 +94,7 @@ def call_loss(problem: Problem, params: Any) -> tuple[Scalar, Any]:
 
 
 def why(error: TypeError, params: Any) -> str:
-    """What is behind an error that the loss raised, if that is plain from how it was called."""
+    """The reason for an error that the loss raised, if the way it was called shows it."""
     if "positional argument" in str(error):
         return "what the loss takes after params is given after params: minimize(loss, params, x, y)"
     if isinstance(params, list | tuple) and all(jnp.ndim(x) == 0 for x in params if is_traceable(x)):

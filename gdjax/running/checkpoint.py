@@ -57,7 +57,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, cut short, no checkpoint of gdjax, or of a later version.
+        ValueError: if it is damaged, cut short, not a checkpoint of gdjax, or of a later version.
     """
     with open(path, "rb") as file:
         try:
@@ -129,7 +129,7 @@ def is_leaf_entry(entry: Any) -> bool:
 
 
 def check_header(name: str, header: dict[str, Any]) -> None:
-    """Raise ValueError unless the header has what `gdjax.resume` reads of it."""
+    """Raise ValueError unless the header has what `gdjax.resume` needs."""
     for key, holds in HEADER.items():
         if not (key in header and holds(header[key])):
             what = repr(header[key])[:80] if key in header else "missing"
@@ -137,7 +137,7 @@ def check_header(name: str, header: dict[str, Any]) -> None:
 
 
 def to_numpy(leaf: jax.Array) -> np.ndarray:
-    """An array as one of a dtype that npz knows: random keys as their data, bfloat16 and its like as integers."""
+    """An array in a dtype that npz knows: random keys as their data, bfloat16 and the like as integers."""
     if is_key(leaf):
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)

@@ -16,7 +16,7 @@ class Clock:
     pace: float = 0.0  # trips in a second there
 
     def enter(self, trips: int, began: float) -> None:
-        """A piece is done. The first may have been compiled in its time, which tells nothing of the pace."""
+        """A piece is done. The first one may include compiling, which says nothing about the pace."""
         now = time.perf_counter()
         if not self.compiling:
             self.compiling = now - self.began

@@ -41,12 +41,12 @@ class Walk:
         self.raises = 0  # within so many trips the loss has raised; 0 if it has not
 
     def advance(self, until: Until) -> Report | Exception:
-        """A piece; what the loss has raised, if it has.
+        """Run a piece; also what the loss has raised, if anything.
 
-        Where a piece raises, its first half is tried instead, and so on: to keep all before the trip that raises.
+        If a piece raises, its first half is tried instead, and so on, to keep everything before the pass that raises.
 
         Raises:
-            RuntimeError, ValueError: at the first evaluation of all, and while the loss is traced for it.
+            RuntimeError, ValueError: at the very first evaluation, and while the loss is traced for it.
         """
         while True:
             kept, fresh = self.kept(), self.fresh
@@ -69,7 +69,7 @@ class Walk:
             return report
 
     def kept(self) -> Packed | None:
-        """The carry to go back to, as far as memory allows; begins the descent if that is not done."""
+        """The carry to return to after an error, as far as memory allows; begins the descent if necessary."""
         if self.fresh:
             self.carry, self.fresh = self.descent.begin()
             return None
@@ -124,7 +124,7 @@ def drive(
 
 
 def until(trips: int, observers: Sequence[Observer], descent: Descent) -> Until:
-    """The end of the next piece: when its trips are done or an observer wants to see it."""
+    """When the next piece ends: after so many passes, or when an observer wants to see it."""
     steps = min(observer.next_step for observer in observers)
     below = max(observer.below for observer in observers)
     return Until(np.int32(trips), np.int32(steps), np.asarray(below, descent.memory.like.progress.lowest.dtype))

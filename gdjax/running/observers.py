@@ -41,10 +41,10 @@ class Observer:
     below: Any = -np.inf  # or once a lower value than this is seen
 
     def start(self, steps: int, lowest: Any) -> None:
-        """Before the first visit: steps and lowest value of a descent that goes on; -1 and inf of a new one."""
+        """Called before the first visit, with steps and lowest value of a resumed descent; -1 and inf for a new one."""
 
     def seconds_left(self) -> float:
-        """Wants to be visited within this time."""
+        """The time within which it wants to be visited."""
         return np.inf
 
     def visit(self, visit: Visit) -> Status | None:
@@ -93,7 +93,7 @@ class Interrupt(Observer):
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def hand_on(self, status: Status, seconds: float) -> None:
-        """Raise KeyboardInterrupt if the key was pressed, but a short descent had ended: a loop around it is meant."""
+        """Raise KeyboardInterrupt if the key was pressed too late for a short descent: a loop around it was meant."""
         if self.pressed and status != Status.INTERRUPTED and seconds < SHORT:
             raise KeyboardInterrupt
 
@@ -122,7 +122,7 @@ class Callback(Observer):
         return (steps // int(self.every) + 1) * int(self.every)
 
     def visit(self, visit: Visit) -> Status | None:
-        """Call if it is time to."""
+        """Call the function if it is time."""
         if self.every == "best":
             if not visit.lowest < self.below:
                 return None
@@ -142,13 +142,13 @@ class Checkpointer(Observer):
         self.due = 0.0
 
     def visit(self, visit: Visit) -> Status | None:
-        """Write if it is time to, the first time after the first evaluation."""
+        """Write if it is time, first after the first evaluation."""
         if time.perf_counter() >= self.due:
             self.write(visit)
         return None
 
     def end(self, visit: Visit) -> None:
-        """Write as it ended; a descent that was asked to stop is saved as still running, to go on."""
+        """Write the end. A descent that was asked to stop is saved as still running, so that it can go on."""
         if visit.carry is not None:
             self.write(visit)
 

@@ -51,7 +51,7 @@ class Glance(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What is remembered of a program that was run before."""
+    """What is remembered about a program that was run before."""
 
     like: Carry  # shapes and dtypes
     blank: Packed  # the same
@@ -59,7 +59,7 @@ class Memory(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What is compiled, as functions of a request, split into (key, arrays), and of what else is named."""
+    """The compiled functions: of a request, split into (key, arrays), and of the other arguments named here."""
 
     run: Callable[..., tuple[Packed, Report, Result]]  # (packed, until, fresh): a piece, in the memory of packed
     begin: Callable[..., Packed]  # (): before the first evaluation, where several devices share the arrays
@@ -100,7 +100,7 @@ _memories: weakref.WeakKeyDictionary[Any, dict[Any, Memory]] = weakref.WeakKeyDi
 
 
 class Descent:
-    """The programs of one request, and what is known of them; as long as JAX keeps the compiled program."""
+    """The programs of one request, and what is known about them, as long as JAX keeps the compiled program."""
 
     def __init__(self, programs: Programs, key: Static, arrays: list[Any]) -> None:
         self.programs, self.key, self.arrays = programs, key, arrays
@@ -113,7 +113,7 @@ class Descent:
 
     @functools.cached_property
     def memory(self) -> Memory:
-        """Of this program for arrays of these shapes."""
+        """The memory of this program for arrays of these shapes."""
         shapes = tuple((np.shape(x), getattr(x, "dtype", type(x))) for x in self.arrays)
         variant = shapes, jax.dtypes.canonicalize_dtype(np.float64)
         known = _memories.setdefault(self.key, {})
@@ -122,7 +122,7 @@ class Descent:
         return known[variant]
 
     def begin(self) -> tuple[Packed, bool]:
-        """What to run the first piece with: anything of the right shapes, and whether the descent is to be begun."""
+        """What to run the first piece with: arrays of the right shapes, and whether the descent has to begin."""
         devices = {device for x in self.arrays if isinstance(x, jax.Array) for device in x.devices()}
         if len(devices) > 1:
             return self.programs.begin(self.key, self.arrays), False
@@ -131,7 +131,7 @@ class Descent:
         return jax.device_put(blank, devices.pop()) if fixed else blank, True
 
     def open(self, packed: Packed) -> Carry:
-        """The carry: of NumPy arrays, but for what is large."""
+        """The carry, as NumPy arrays except for what is large."""
         return unpack(dataclasses.replace(packed, vectors=jax.device_get(packed.vectors)), self.memory.like)
 
     def like(self) -> Carry:
@@ -141,12 +141,12 @@ class Descent:
 
 
 def most_of(loop: Loop) -> int:
-    """Larger arrays are not packed: none that several devices may share."""
+    """The largest size that is packed; nothing is packed that several devices may share."""
     return 1 if isinstance(loop.objective.layout, Apart) else MOST
 
 
 def compact(function: Callable[[Any], Any], state: Any) -> Any:
-    """Packing for a CPU, where it is not part of a larger function: one kernel instead of one for each leaf."""
+    """Pack on a CPU, if this is not part of a larger function: one kernel instead of one per leaf."""
     return one_function(function, state) if in_loops() and not is_inside() else function(state)
 
 
@@ -167,7 +167,7 @@ def apart(result: Result) -> Result:
 
 
 def piece(loop: Loop, begun: Packed, until: Until, fresh: jax.Array) -> tuple[Packed, Report, Result]:
-    """The trips until ``until``, from the start if ``fresh``; and the best point."""
+    """Run until ``until``, from the start if ``fresh``; also the best point."""
 
     def trips(state: tuple[Packed, Until, jax.Array]) -> tuple[Carry, Packed, jax.Array]:
         begun, until, fresh = state
@@ -196,9 +196,9 @@ def glance(loop: Loop, carry: Carry) -> Glance:
 
 
 def jump(loop: Loop, carry: Carry, params: Any, evals: jax.Array, steepest: jax.Array) -> Carry:
-    """The method begins anew from ``params``; steps, evaluations, scales and history go on.
+    """Start the method again from ``params``; steps, evaluations, scales and history go on.
 
-    The way there cost ``evals`` evaluations, and led through gradient norms up to ``steepest`` at least.
+    The way there cost ``evals`` evaluations, and the largest gradient norm on it was at least ``steepest``.
     """
     blank, x = loop.objective.blank, loop.objective.layout.ravel(params)
     moved = dataclasses.replace(loop.objective, start=x, blank=blank._replace(x=x))
@@ -214,7 +214,7 @@ def jump(loop: Loop, carry: Carry, params: Any, evals: jax.Array, steepest: jax.
 
 
 def reopen(loop: Loop, carry: Carry) -> Carry:
-    """A descent that ended by a limit or tolerance goes on if the present one is not reached."""
+    """Continue a descent that ended at a limit or tolerance, unless it has reached the present one."""
     now, stop, point = carry.progress, loop.stop, carry.state.iterate
     holds = {
         Status.CONVERGED: is_stationary(stop, now, point),

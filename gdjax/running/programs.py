@@ -32,7 +32,7 @@ from gdjax.vectors.layout import Apart, Flat
 
 @pytree_dataclass
 class Request:
-    """What a descent is asked for."""
+    """What a descent is asked to do."""
 
     problem: Problem
     method: Any
@@ -90,7 +90,7 @@ def begin(key: Static, arrays: list[Any]) -> Carry:
 
 @remembered(static=1)
 def next_step(key: Static, arrays: list[Any], carry: Carry) -> tuple[Carry, Result]:
-    """On to the next accepted point, and what to show of it."""
+    """Go on to the next accepted point; also what to show of it."""
     loop = make_loop(merge(arrays, key))
     one = lambda carry: loop.run_until(carry, Until(NEVER, carry.progress.steps + 1, -jnp.inf))
     carry, _ = loop.compact(one, carry)

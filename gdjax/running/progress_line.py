@@ -16,10 +16,10 @@ FORMAT = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}]"
 
 
 class ProgressLine(Observer):
-    """Shows step, value, gradient norm, length of the step, speed and the way left to the tolerance.
+    """Shows step, value, gradient norm, length of the step, speed, and how far the tolerance is.
 
-    The bar's share is that of the way from the largest gradient norm seen to the one that counts as zero, in
-    logarithms: what is left of it is about what a linearly convergent method has yet to do.
+    The bar shows the way from the largest gradient norm seen to the one that counts as zero, in logarithms: the rest of
+    the bar is about the rest of the work of a linearly convergent method.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ def describe(now: Any) -> str:
 
 
 def share(now: Any) -> float:
-    """Share of the way to the tolerance, between 0 and 1."""
+    """Fraction of the way to the tolerance, between 0 and 1."""
     norm, zero, most = float(now.grad_norm), float(now.threshold), float(now.largest_norm)
     if norm <= zero:
         return 1.0

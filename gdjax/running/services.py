@@ -54,7 +54,7 @@ class Services(TypedDict, total=False):
 
 
 def check(services: Services) -> None:
-    """Raise TypeError or ValueError, naming the service, for what it cannot be."""
+    """Raise TypeError or ValueError, naming the service, for a value that it cannot have."""
     for name in ("progress", "keep_state", "escape_saddles"):
         if not isinstance(services.get(name, False), bool):
             raise TypeError(f"{name} must be True or False, got {services[name]!r}")
@@ -86,7 +86,7 @@ def are_idle(services: Services) -> bool:
 def run(
     descent: Descent, problem: Problem, services: Services, header: dict[str, Any], carry: Packed | None = None
 ) -> Result:
-    """A descent with its services; ``header`` is what a checkpoint must say of it."""
+    """Run a descent with its services; ``header`` is what a checkpoint must say about it."""
     if services.get("escape_saddles") and problem.penalty is not None:
         raise ValueError(
             "escape_saddles looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "
@@ -106,7 +106,7 @@ def run(
 
 
 def observers(services: Services, header: dict[str, Any]) -> list[Observer]:
-    """Those that the services ask for."""
+    """The observers that the services ask for."""
     made: list[Observer] = []
     if (seconds := services.get("max_seconds")) is not None:
         made.append(TimeLimit(seconds))
@@ -120,7 +120,7 @@ def observers(services: Services, header: dict[str, Any]) -> list[Observer]:
 
 
 def describe(method: Any) -> dict[str, Any]:
-    """The structure of a method, numbers left out: what a checkpoint must agree with."""
+    """The structure of a method without its numbers; a checkpoint must agree with it."""
     fields = dataclasses.fields(method) if dataclasses.is_dataclass(method) else ()
     parts = {f.name: getattr(method, f.name) for f in fields}
     static = {f.name: str(parts[f.name]) for f in fields if f.metadata.get("static")}

@@ -78,7 +78,7 @@ class Flat:
 
 @dataclasses.dataclass(frozen=True)
 class Apart:
-    """The leaves one by one, each in its shape and where it is: for parameters that are spread over devices.
+    """The leaves one by one, each in its shape and in its place: for parameters that are sharded over devices.
 
     To make one vector of them, most of their entries would have to move to another device. Half precision is
     optimised through a float32 copy, as by `Flat`; complex leaves are left complex.

@@ -64,7 +64,7 @@ def is_flat(a: Vector) -> bool:
 
 
 def is_spread(tree: Any) -> bool:
-    """Whether some array of a pytree is known to be in pieces on several devices.
+    """Whether some array of a pytree is known to be sharded over several devices.
 
     It is of arrays; of what a `jax.jit` around traces only on a mesh with explicit axes, whose types tell.
     """
@@ -75,7 +75,7 @@ def is_spread(tree: Any) -> bool:
 
 
 def explicit_place(x: jax.Array) -> NamedSharding | None:
-    """The sharding that the type of an array tells, if it is in pieces over explicit axes of a mesh."""
+    """The sharding that the type of an array shows, if it is sharded over explicit axes of a mesh."""
     sharding = jax.typeof(x).sharding
     return sharding if any(axis is not None for axis in sharding.spec) else None
 
@@ -113,7 +113,7 @@ def dots(*pairs: tuple[Vector, Vector]) -> list[Scalar]:
 
 
 def zero_rows(a: Vector, count: int) -> Vector:
-    """A memory for so many vectors like ``a``: each leaf with a new first axis of this length, and spread alike."""
+    """A memory for so many vectors like ``a``: each leaf gets a new first axis, and keeps its sharding."""
     return jax.tree.map(lambda x: jnp.broadcast_to(jnp.zeros_like(x), (count, *x.shape)), a)
 
 
