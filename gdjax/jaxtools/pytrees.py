@@ -78,7 +78,7 @@ def as_data(name: str, tree: Any) -> Any:
         if not is_traceable(array):
             what = type(leaf).__name__ if not isinstance(leaf, np.ndarray) else "array"
             raise TypeError(
-                f"{leaf_name} is a {what} of dtype {array.dtype}, which is not numeric: convert it, as with "
+                f"{leaf_name} is a {what} of dtype {array.dtype}, which is not of numbers: convert it, as with "
                 ".astype(float), or let the loss close over what is not data"
             )
         return array

@@ -66,9 +66,9 @@ def count_variants(text: Hashable) -> None:
     seen.add(hash(text))
     if len(seen) == MANY:
         warnings.warn(
-            f"gdjax compiles the {MANY}nd program that differs from others in a number alone; each costs time and "
-            "memory. A Python number that is an exponent or in the body of a loop is part of the program: to vary it, "
-            "make it an array (jnp.asarray(number)) or an argument of the loss.",
+            f"gdjax compiles the {MANY}nd program that differs from others in a number alone, at the cost of time and "
+            "memory for each. A Python number that is an exponent or in the body of a loop is part of the program: "
+            "make it an array (jnp.asarray(number)) or an argument of the loss to vary it.",
             stacklevel=2,
         )
     while len(_variants) > 1000:

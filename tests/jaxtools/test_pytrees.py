@@ -87,7 +87,7 @@ def test_whatever_can_be_made_an_array_of_numbers_is_data():
 
 @pytest.mark.parametrize("bad", [np.array([1, "a"], object), Column(["a", "b"]), np.array(["2020-01-01"], "M8[D]")])
 def test_an_array_that_is_not_of_numbers_is_named(bad):
-    with pytest.raises(TypeError, match=r"args\[1\]\['y'\] is .* of dtype .*not numeric: convert it"):
+    with pytest.raises(TypeError, match=r"args\[1\]\['y'\] is .* of dtype .*not of numbers: convert it"):
         gdjax.minimize(lambda p, x, data: p**2, 1.0, 2.0, {"y": bad})
 
 
