@@ -33,7 +33,7 @@ class WeakWolfe:
     short unless ``d'g(x + alpha d) >= curvature * d'g``. Otherwise it is accepted. No smoothness is needed: with
     `gdjax.BFGS` it minimises losses with kinks (absolute errors, maxima). There the curvature pairs of steps
     across a kink teach BFGS the shape of the valley. The gradient does not vanish at a kink, so
-    such a descent ends at a target, or with LINE_SEARCH_FAILED at the resolution of the loss.
+    such a descent ends at a target, or as STALLED or LINE_SEARCH_FAILED at the resolution of the loss.
 
     Args:
         decrease: fraction of the linear prediction that must be achieved (Lewis & Overton: 0 suffices; 1e-4).
