@@ -210,6 +210,10 @@ def test_a_line_search_of_your_own_halves_and_does_as_well_as_ours(double):
     halvings = -np.log2(result.history.trim().step_size[2:])  # L-BFGS begins with 1 once it has learnt something
     np.testing.assert_array_equal(halvings, np.round(halvings))
     assert halvings.max() >= 1
+    solve = lambda share: gdjax.minimize(
+        example.rosenbrock, start, method=gdjax.LBFGS(line_search=example.Halving(share))
+    )
+    assert (jax.vmap(solve)(np.array([1e-4, 0.1])).status == Status.CONVERGED).all()
     uphill = dict(grad=lambda p: -jax.grad(example.rosenbrock)(p))
     few = gdjax.LBFGS(line_search=example.Halving(max_trials=20))
     assert gdjax.minimize(example.rosenbrock, start, method=few, **uphill).status == Status.LINE_SEARCH_FAILED
