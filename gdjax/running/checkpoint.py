@@ -75,9 +75,9 @@ def read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
                 if known and header["version"] == VERSION:
                     return header, [members[f"leaf{i}"] for i in range(header["count"])]
         except Exception as error:
-            raise ValueError(f"{path} is damaged or not a checkpoint of gdjax: {error}") from error
+            raise ValueError(f"{path} is damaged or not a gdjax checkpoint: {error}") from error
     if not known:
-        raise ValueError(f"{path} is another kind of archive, not a checkpoint of gdjax")
+        raise ValueError(f"{path} is another kind of archive, not a gdjax checkpoint")
     raise ValueError(f"{path} has version {header['version']} of the format; this gdjax reads version {VERSION}")
 
 

@@ -121,7 +121,7 @@ def test_a_foreign_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="foreign is damaged, cut short or not a checkpoint"):
         gdjax.resume(path, rosenbrock, START)
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
-    with pytest.raises(ValueError, match=r"other.npz is an archive of another kind"):
+    with pytest.raises(ValueError, match=r"other.npz is another kind of archive"):
         gdjax.resume(tmp_path / "other.npz", rosenbrock, START)
     later = dict(format=checkpoint.FORMAT, version=checkpoint.VERSION + 1)
     np.savez(tmp_path / "later.npz", header=np.frombuffer(json.dumps(later).encode(), np.uint8))
@@ -313,7 +313,7 @@ def test_a_crafted_header_is_refused_by_name(crafted, tmp_path):
     path, (key,) = tmp_path / "crafted.npz", crafted
     header = {k: v for k, v in {**GOOD, **crafted}.items() if v is not None}
     checkpoint.write(path, header, [])
-    with pytest.raises(ValueError, match=rf"crafted.npz is damaged or no checkpoint of gdjax.minimize: '{key}'"):
+    with pytest.raises(ValueError, match=rf"crafted.npz is damaged or not a gdjax checkpoint: '{key}'"):
         gdjax.resume(path, quadratic, START, method=RATE)
 
 
