@@ -88,7 +88,7 @@ def test_a_dict_of_penalties_is_spoken_of_by_the_names_in_it():
     assert "params['a']: of 2 entries 0 are at the lower bound, 2 at the upper; params['b']: of 3" in result.message
     for penalty, words in (
         ({"a": box(jnp.zeros(3))}, r"penalty\['a'\], for params\['a'\]: lower has shape \(3,\)"),
-        ({"c": box()}, "penalty has an entry 'c', params has not: it has 'a', 'b'"),
+        ({"c": box()}, "penalty has an entry 'c', but params has not: it has 'a', 'b'"),
     ):
         with pytest.raises(ValueError, match=words):
             gdjax.minimize(loss, start, penalty=penalty)
