@@ -124,7 +124,7 @@ def test_entries_left_out_have_no_penalty_and_unknown_ones_are_named():
     z = penalty.prox(x, 1.0)
     assert [float(leaf[0]) for leaf in (z["w"], z["b"]["c"], z["b"]["d"])] == [3, 2, 0]
     assert float(penalty.bounds(x)[0]["w"][0]) == -np.inf
-    with pytest.raises(ValueError, match="penalty has an entry 'v', params has not"):
+    with pytest.raises(ValueError, match="penalty has an entry 'v', but params has not"):
         by_leaf({"v": NonNegative()}).prox(x, 1.0)
 
 
