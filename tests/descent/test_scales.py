@@ -97,3 +97,35 @@ def test_where_squares_leave_the_range_of_float32_the_sentence_says_so(size, wor
     assert result.status in (Status.LINE_SEARCH_FAILED, Status.STEP_TOO_SMALL), result
     assert word in str(result)
     assert "multiply the loss by" in str(result)
+
+
+def poisson_on_raw_columns(seed):
+    """Columns 1, age, income, year; counts; the estimates and their standard errors by Newton's method in float64."""
+    rng = np.random.default_rng(seed)
+    age, income = rng.integers(18, 90, 400), np.round(np.exp(rng.normal(10.8, 0.7, 400)))
+    year = rng.integers(1995, 2024, 400)
+    counts = rng.poisson(np.exp(-60 + 0.03 * year + 0.015 * age - 3e-6 * income))
+    raw = np.column_stack([np.ones(400), age, income, year])
+    size = np.abs(raw).max(axis=0)
+    scaled, w = raw / size, np.zeros(4)
+    w[0] = np.log(counts.mean())
+    for _ in range(30):
+        rates = np.exp(scaled @ w)
+        hessian = scaled.T @ (rates[:, None] * scaled)
+        w += np.linalg.solve(hessian, scaled.T @ (counts - rates))
+    return raw, counts, w / size, np.sqrt(np.diag(np.linalg.inv(hessian))) / size
+
+
+@pytest.mark.parametrize("method", [gdjax.LBFGS(), gdjax.BFGS()], ids=["lbfgs", "bfgs"])
+def test_no_success_where_rounding_of_a_stiff_parameter_stops_the_others(method):
+    for seed in (1, 5):
+        raw, counts, estimates, errors = poisson_on_raw_columns(seed)
+
+        def deviance(w, raw, counts):
+            return jnp.sum(jnp.exp(raw @ w) - counts * (raw @ w))
+
+        data = jnp.asarray(raw, jnp.float32), jnp.asarray(counts, jnp.float32)
+        result = gdjax.minimize(deviance, jnp.zeros(4), *data, method=method)
+        off = np.max(np.abs(result.params - estimates) / errors)
+        honest = Status.LINE_SEARCH_FAILED, Status.STALLED
+        assert result.status in honest or (result.converged and off < 0.1), (seed, off, result)
