@@ -52,6 +52,11 @@ def of_penalty(result: Any) -> str:
     return f"{parts}{'; ' * bool(words)}{words} (method: {result.method})."
 
 
+def counted(number: Any, what: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{int(number)} {what}{'s' * (int(number) != 1)}"
+
+
 def converged(f: Facts) -> str:
     """The gradient test held."""
     smooth = f.result.penalty_value is None
@@ -137,6 +142,8 @@ def search_failed(f: Facts) -> str:
         f"rounding hides what is left (scale parameters of very different sizes{'' if f.double else ', or try float64'}"
         "), the loss is not smooth here, or the gradient is wrong (gdjax.check_gradient)"
     )
+    if f.result.penalty_value is not None:
+        why += ", or value and prox of the penalty do not belong together (gdjax.check_penalty)"
     return f"{f.after} no step lowers the loss as its gradient promises: {f.scale or f.domain or why}. {f.gradient}"
 
 
@@ -165,8 +172,8 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"{f.after} a step changed the parameters by no more than {np.asarray(f.stop.step):.3g} of their largest, as "
         f"asked. That is no sign of a minimum by itself. {f.gradient}"
     ),
-    Status.MAX_STEPS: lambda f: f"the limit of {int(f.stop.max_steps)} steps came first, {f.after}. {f.advice}",
-    Status.MAX_EVALS: lambda f: f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {f.advice}",
+    Status.MAX_STEPS: lambda f: f"the limit of {counted(f.stop.max_steps, 'step')} came first, {f.after}. {f.advice}",
+    Status.MAX_EVALS: lambda f: f"the limit of {counted(f.stop.max_evals, 'evaluation')} came first, {f.after}. {f.advice}",
     Status.STALLED: stalled,
     Status.STEP_TOO_SMALL: step_too_small,
     Status.LINE_SEARCH_FAILED: search_failed,

@@ -79,6 +79,7 @@ def explain(
     ('MINIMUM', 4.0)
     """
     options: dict[str, Any] = dict(grad=grad, has_aux=has_aux, value_and_grad=value_and_grad, kwargs=kwargs)
+    result.require_smooth("explain")
     point = classify_critical_point(loss, result, *args, **options)
     given: dict[str, Any] = dict(params=result.params, args=args, kwargs=kwargs or {}, maximize=False)
     problem = make_problem(loss, value_and_grad, has_aux, grad=grad, **given)

@@ -108,7 +108,7 @@ def uncertainty(
 ) -> Uncertainty:
     """Covariance and standard errors of fitted parameters, from the Hessian H of the loss at ``result.params``.
 
-    The scale depends on what the loss is, so you must say it:
+    The scale depends on what the loss is. If it is no negative log-likelihood summed over the data, say so:
 
     - ``kind="likelihood"``: the loss is a negative log-likelihood, summed over independent data:
       ``cov = H^-1`` (observed information). If it is the mean over the data, give their number N as ``num_data``:

@@ -97,7 +97,7 @@ class Box:
         lower, upper = self.bounds(x)
         count = lambda bound: sum(jax.tree.leaves(jax.tree.map(lambda v, b: int(jnp.sum(v == b)), x, bound)))
         size = sum(leaf.size for leaf in jax.tree.leaves(x))
-        return f"of {size} entries {count(lower)} are at the lower bound, {count(upper)} at the upper"
+        return f"{count(lower)} of {size} entries are at the lower bound, {count(upper)} at the upper"
 
 
 def bounds_of(leaf: jax.Array, lower: Some, upper: Some) -> tuple[jax.Array, jax.Array]:

@@ -78,7 +78,7 @@ def test_a_corner_is_reached_exactly_and_fixed_variables_stay(x64):
     assert result.status == Status.CONVERGED
     np.testing.assert_array_equal(result.params, [-1, 3, 2, 7])
     assert float(result.grad_norm) == 0
-    assert "of 4 entries 3 are at the lower bound, 2 at the upper" in str(result)  # the fixed one is at both
+    assert "3 of 4 entries are at the lower bound, 2 at the upper" in str(result)  # the fixed one is at both
 
 
 def test_unbounded_below_is_said(x64):

@@ -58,7 +58,7 @@ def test_the_default_is_named_and_the_result_speaks_of_parts_and_sparsity():
     assert "The loss is 2.2" in text
     assert "1 of 3 entries are exactly zero (method: PANOC)." in text
     boxed = gdjax.minimize(bowl, start(False), data(False), penalty=Box(-0.5, 2.0))
-    assert "of 3 entries 1 are at the lower bound, 1 at the upper (method: LBFGS with bounds)." in str(boxed)
+    assert "1 of 3 entries are at the lower bound, 1 at the upper (method: LBFGS with bounds)." in str(boxed)
     assert gdjax.minimize(bowl, start(False), data(False)).penalty_value is None
 
 
