@@ -7,6 +7,7 @@ import jax
 
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
+from gdjax.insight.doubt import reviewed
 from gdjax.jaxtools.packing import Packed
 from gdjax.request import (
     AllOptions,
@@ -183,4 +184,4 @@ def run(request: Request, services: Services, carry: Packed | None = None) -> Re
     if carry is None and are_idle(services) and whole:
         return descend(key, bool(services.get("keep_state")), arrays)
     header = dict(method=describe(request.method), maximize=problem.maximize, history=request.history)
-    return run_with(WATCHED.bind(key, arrays), problem, services, header, carry)
+    return reviewed(key, arrays, run_with(WATCHED.bind(key, arrays), problem, services, header, carry))

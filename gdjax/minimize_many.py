@@ -10,6 +10,7 @@ import numpy as np
 
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
+from gdjax.insight.doubt import reviewed_many
 from gdjax.jaxtools.packing import is_key, kind_of_key
 from gdjax.jaxtools.pytrees import Static, as_data, is_concrete, is_traceable, named_leaves, places
 from gdjax.jaxtools.scalar_kernels import in_loops
@@ -124,11 +125,12 @@ def minimize_many(
     with interrupt.listening(), jax.default_device(device):
         try:
             if not in_loops():
-                return chunks.solve(program, shared, own, ending, batch_size)
+                return reviewed_many(program, own, shared, chunks.solve(program, shared, own, ending, batch_size))
             crew = Crew(program, shared, [canonical(x) for x in own], ending)
             result = crew.solve(plan(problems, crew.lane_bytes, batch_size))
         except NotImplementedError:  # what JAX cannot vmap
             result = one_by_one.solve(program, shared, own, ending)
+        result = reviewed_many(program, own, shared, result)
     return jax.device_put(result, None if device == default else device)
 
 

@@ -52,7 +52,7 @@ def of_penalty(result: Any) -> str:
     return f"{parts}{'; ' * bool(words)}{words} (method: {result.method})."
 
 
-def counted(number: Any, what: str) -> str:
+def count(number: Any, what: str) -> str:
     """``1 step``, ``2 steps``."""
     return f"{int(number)} {what}{'s' * (int(number) != 1)}"
 
@@ -172,8 +172,10 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"{f.after} a step changed the parameters by no more than {np.asarray(f.stop.step):.3g} of their largest, as "
         f"asked. That is no sign of a minimum by itself. {f.gradient}"
     ),
-    Status.MAX_STEPS: lambda f: f"the limit of {counted(f.stop.max_steps, 'step')} came first, {f.after}. {f.advice}",
-    Status.MAX_EVALS: lambda f: f"the limit of {counted(f.stop.max_evals, 'evaluation')} came first, {f.after}. {f.advice}",
+    Status.MAX_STEPS: lambda f: f"the limit of {count(f.stop.max_steps, 'step')} came first, {f.after}. {f.advice}",
+    Status.MAX_EVALS: lambda f: (
+        f"the limit of {count(f.stop.max_evals, 'evaluation')} came first, {f.after}. {f.advice}"
+    ),
     Status.STALLED: stalled,
     Status.STEP_TOO_SMALL: step_too_small,
     Status.LINE_SEARCH_FAILED: search_failed,

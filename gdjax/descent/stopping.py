@@ -62,8 +62,8 @@ PROMISED = 0.1
 # Tolerances by which the value may change, to first order, if one parameter changes by its own size. (Without it, raw
 # regressions on scikit-learn's diabetes and wine data ended 5 and 3 standard errors off in float32; with it 0.01.)
 SPAN = 3.0
-# Share of each entry of the gradient at first, in units of the floor's tolerance, that may be left where rounding ends a
-# descent. (Of 24 Poisson regressions on raw columns in float32, 17 froze at 7 to 10 standard errors with a share of
+# Share of each entry of the gradient at first, in units of the floor's tolerance, that may be left where rounding ends
+# a descent. (Of 24 Poisson regressions on raw columns in float32, 17 froze at 7 to 10 standard errors with a share of
 # 1.5e-3 to 2.2e-3, the others at the answer with 1e-7 to 5e-6; the floor's tolerance is 3.5e-3 there.)
 SHARE_LEFT = 0.01
 # Roundings of the value (in units of its noise) that no descent has brought. (Sums of squares of residuals of 1% err

@@ -1,0 +1,82 @@
+"""Where rounding ends a descent, the Hessian has the last word: success at a minimum, and nowhere else."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gdjax
+from gdjax import Status
+
+METHODS = {"lbfgs": gdjax.LBFGS(), "bfgs": gdjax.BFGS(), "trust region": gdjax.TrustRegion()}
+
+
+def line(p, t, y):
+    return jnp.sum((p[0] + p[1] * t - y) ** 2) / 0.18
+
+
+def dated(seed, day):
+    """A line over dates that begin at ``day``, and its least value."""
+    rng = np.random.default_rng(seed)
+    days = rng.uniform(0, 100, 60)
+    t, y = np.round(day + days, 1), 3 + 0.02 * days + 0.3 * rng.normal(size=60)
+    least = np.linalg.lstsq(np.c_[np.ones(60), t - day], y)[1][0] / 0.18
+    return jnp.asarray(t, float), jnp.asarray(y, float), least
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("day", [2e4, 1e5, 2_459_000.0])
+def test_a_line_over_dates_is_right_or_does_not_count_as_right(name, day):
+    for seed in range(2):
+        t, y, least = dated(seed, day)
+        result = gdjax.minimize(line, jnp.zeros(2), t, y, method=METHODS[name])
+        right = float(result.value) < least + 0.5
+        assert right or not result.converged, (seed, result)
+        if name == "trust region" and day == 2e4:  # beyond, the Hessian is singular in float32
+            assert result.converged, (seed, result)
+        assert result.status in (Status.PRECISION_FLOOR, Status.LINE_SEARCH_FAILED, Status.STALLED, Status.CONVERGED)
+
+
+def poisson(w, x, counts):
+    return jnp.mean(jnp.exp(x @ w) - counts * (x @ w))
+
+
+def yearly(seed):
+    """Counts over years, a raw column."""
+    rng = np.random.default_rng(seed)
+    years = rng.integers(1990, 2020, 200).astype(float)
+    counts = rng.poisson(np.exp(0.4 * (years - years.mean()) / years.std()))
+    return np.c_[np.ones(200), years].astype(np.float32), counts.astype(np.float32)
+
+
+def distance(w, x, counts):
+    """From the estimates, in units of log-likelihood, by Newton's method in float64 on a centred column."""
+    center = np.array([[1.0, -x[:, 1].mean()], [0.0, 1.0]])
+    z, v = x.astype(np.float64) @ center, np.array([np.log(counts.mean()), 0.0])
+    for _ in range(20):
+        rates = np.exp(z @ v)
+        v += np.linalg.solve(z.T @ (rates[:, None] * z), z.T @ (counts - rates))
+    value = lambda v: np.sum(np.exp(z @ v) - counts * (z @ v))
+    return value(np.linalg.solve(center, np.asarray(w, np.float64))) - value(v)
+
+
+def test_a_right_answer_on_a_raw_column_is_a_success():
+    for seed in range(3, 9):
+        x, counts = yearly(seed)
+        result = gdjax.minimize(poisson, jnp.zeros(2), x, counts)
+        assert result.converged, (seed, result)
+        assert distance(result.params, x, counts) < 0.01, seed
+
+
+def test_many_problems_are_judged_one_by_one():
+    data = [yearly(seed) for seed in range(16)]
+    x, counts = (np.stack(part) for part in zip(*data, strict=True))
+    many = gdjax.minimize_many(poisson, jnp.zeros(2), x, counts, in_axes=(None, 0, 0))
+    right = np.array([distance(w, *d) < 0.01 for w, d in zip(many.params, data, strict=True)])
+    np.testing.assert_array_equal(many.converged, right)
+    assert right.sum() >= 8
+    assert (many.code[~right] == Status.LINE_SEARCH_FAILED).all()
+
+
+def test_a_kink_stays_a_failure():
+    result = gdjax.minimize(lambda p: jnp.sum(jnp.abs(p - 1.0)) + 0.5 * jnp.sum((p - 0.5) ** 2), jnp.zeros(3))
+    assert result.status in (Status.LINE_SEARCH_FAILED, Status.STALLED)
