@@ -13,7 +13,7 @@ from gdjax.descent.stopping import Status
 from gdjax.insight.doubt import reviewed_many
 from gdjax.jaxtools.packing import is_key, kind_of_key
 from gdjax.jaxtools.pytrees import Static, as_data, is_concrete, is_traceable, named_leaves, places
-from gdjax.jaxtools.scalar_kernels import in_loops
+from gdjax.jaxtools.scalar_kernels import for_cpu
 from gdjax.many import chunks, one_by_one
 from gdjax.many.lanes import LaneProgram
 from gdjax.many.workers import Crew, plan
@@ -124,7 +124,7 @@ def minimize_many(
 
     with interrupt.listening(), jax.default_device(device):
         try:
-            if not in_loops():
+            if not for_cpu():
                 return reviewed_many(program, own, shared, chunks.solve(program, shared, own, ending, batch_size))
             crew = Crew(program, shared, [canonical(x) for x in own], ending)
             result = crew.solve(plan(problems, crew.lane_bytes, batch_size))
@@ -194,7 +194,7 @@ def count_problems(inputs: list[Input]) -> int:
 
 def problems_first(leaf: Any, axis: int) -> Any:
     """The leaf with the axis of problems in front: on a CPU a NumPy array if its numbers are known."""
-    stays = lambda x: not in_loops() or is_key(x) or len(x.devices()) > 1
+    stays = lambda x: not for_cpu() or is_key(x) or len(x.devices()) > 1
     if not is_concrete(leaf) or (isinstance(leaf, jax.Array) and stays(leaf)):
         return jnp.moveaxis(leaf, axis, 0)
     return np.moveaxis(np.asarray(leaf), axis, 0)

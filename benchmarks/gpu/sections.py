@@ -17,7 +17,7 @@ from benchmarks.measuring import Record
 ROOT = Path(__file__).parents[2]
 QUIET = dict(TF_CPP_MIN_LOG_LEVEL="2", PYTHONUNBUFFERED="1")
 # The code that is written for GPUs: see gdjax.jaxtools.scalar_kernels.
-AS_ON_GPU = dict(GDJAX_LOOPS="0", GDJAX_ONE_FUNCTION="0")
+AS_ON_GPU = dict(GDJAX_AS_ON_GPU="1", GDJAX_ONE_FUNCTION="0")
 REHEARSAL = 600  # seconds for a section on a CPU
 
 

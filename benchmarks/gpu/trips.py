@@ -108,7 +108,7 @@ def run(work: Work) -> Iterator[Record]:
         yield dict(n=small) | r
     variants = (
         (mock.patch.object(scalar_kernels, "BOTH", -1), CONDITIONALS),
-        (mock.patch.object(scalar_kernels, "DTYPES", ()), APART),
+        (mock.patch.object(scalar_kernels, "TOGETHER", -1), APART),
     )
     for changed, programs in variants:
         jax.clear_caches()  # what was traced before would be taken again

@@ -7,8 +7,6 @@ shows, and so do the steps and values: others, that could not move meanwhile, ma
 import jax
 import jax.numpy as jnp
 
-from gdjax.descent.progress import Trip
-from gdjax.jaxtools.scalar_kernels import update_if
 from gdjax.problem.objective import Objective
 from gdjax.vectors.vector import Scalar, Vector
 
@@ -18,20 +16,14 @@ def begin(objective: Objective) -> Vector | None:
     return None if objective.composite is not None else jax.tree.map(jnp.abs, objective.blank.grad)
 
 
-def follow(first: Vector, trip: Trip, steps: jax.Array, asked: jax.Array) -> tuple[Vector, Scalar]:
-    """The size of each entry of the gradient at first, and the `largest_share` that is left if that is ``asked``.
+def look(first: Vector, grad: Vector, early: jax.Array) -> tuple[Vector, Scalar]:
+    """The size of each entry of the gradient at first, and the `largest_share` that is left.
 
-    At first is at the start or after the first step, whichever is more. (At the start alone some entries can be 0 by
-    chance, as that of an intercept which is right for the mean.) ``steps`` were made before this trip, -1 before the
-    start is known.
+    At first is at the start or after the first step, whichever is more: there it is ``early``. (At the start alone some
+    entries can be 0 by chance, as that of an intercept which is right for the mean.)
     """
-    early, grad = trip.outcome.accepted & (steps <= 0), trip.after.grad
-
-    def look(state: tuple[Vector, Scalar]) -> tuple[Vector, Scalar]:
-        sizes = jax.tree.map(lambda a, g: jnp.maximum(a, jnp.where(early, jnp.abs(g), 0)), state[0], grad)
-        return sizes, largest_share(sizes, grad).astype(state[1].dtype)
-
-    return update_if(early | asked, look, (first, jnp.full_like(trip.after.value, jnp.inf)))
+    sizes = jax.tree.map(lambda a, g: jnp.maximum(a, jnp.where(early, jnp.abs(g), 0)), first, grad)
+    return sizes, largest_share(sizes, grad)
 
 
 def largest_share(first: Vector, grad: Vector) -> Scalar:

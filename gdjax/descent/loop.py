@@ -14,13 +14,12 @@ from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
-from gdjax.jaxtools.scalar_kernels import as_written, in_loops, update_if, while_loop
-from gdjax.jaxtools.small_programs import one_function
+from gdjax.jaxtools.scalar_kernels import as_written, one_kernel, update_if, while_loop
 from gdjax.jaxtools.varying import cond, vary
 from gdjax.methods.base import Method
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
-from gdjax.vectors.vector import Vector
+from gdjax.vectors.vector import Scalar, Vector
 
 NEVER = int(np.iinfo(np.int32).max)  # a step that is not reached
 
@@ -73,12 +72,9 @@ class Loop(NamedTuple):
         trip = Trip(carry.state.iterate, point, state.iterate, outcome)
         if self.unroll is not None:  # what only decides when to stop has no part in the derivative
             trip = jax.lax.stop_gradient(trip)
-        now = progress.advance(self.objective, self.stop.tol, carry.progress, trip)
-        first, left = carry.first, None
-        if first is not None:
-            asked = stopping.exhausted(now, trip)
-            first, left = entrywise.follow(first, trip, carry.progress.steps, asked)
-        now, status = stopping.test(self.objective, self.stop, self.method, now, trip, left)
+        now = self.enter(carry.progress, trip)
+        first, left = self.follow(carry, now, trip)
+        now, status = self.test(now, trip, left)
         carry = Carry(
             state=state,
             best=self.keep_best(carry, now, point, trip.outcome.accepted),
@@ -99,6 +95,34 @@ class Loop(NamedTuple):
             lambda: self.objective.evaluate(state.trial),
         )
 
+    def enter(self, p: Progress, trip: Trip) -> Progress:
+        """What the trip shows, and now and then the curvature."""
+        p, wanted = one_kernel(lambda p: progress.enter(self.objective, self.stop.tol, trip, p), p)
+        measured = update_if(wanted, lambda old: progress.measure(self.objective, trip, old), progress.known(p))
+        return p._replace(**measured._asdict())
+
+    def follow(self, carry: Carry, now: Progress, trip: Trip) -> tuple[Vector | None, Scalar | None]:
+        """What `entrywise.look` sees, at first and where a test will ask for it."""
+        if carry.first is None:
+            return None, None
+        early, unknown = trip.outcome.accepted & (carry.progress.steps <= 0), jnp.full_like(trip.after.value, jnp.inf)
+
+        def look(state: tuple[Vector, Scalar]) -> tuple[Vector, Scalar]:
+            first, left = entrywise.look(state[0], trip.after.grad, early)
+            return first, left.astype(unknown.dtype)
+
+        return update_if(early | stopping.exhausted(now, trip), look, (carry.first, unknown))
+
+    def test(self, p: Progress, trip: Trip, left: Scalar | None) -> tuple[Progress, jax.Array]:
+        """The status, and the progress with its say on whether the iterate is the best point."""
+        small = stopping.small_step(self.stop, trip)
+
+        def decide(p: Progress) -> tuple[Progress, jax.Array]:
+            code = stopping.status(self.objective, self.stop, self.method, p, trip, small, left)
+            return stopping.with_answer(p, code), code
+
+        return one_kernel(decide, p)
+
     def keep_best(self, carry: Carry, now: Progress, point: Point, accepted: jax.Array) -> Point:
         """The best point is copied only when the iterate leaves it, or a trial that is refused is lower still."""
         low = ~accepted & (now.best_value < carry.progress.best_value)
@@ -117,7 +141,7 @@ class Loop(NamedTuple):
 
     def compact(self, loop: Callable[[Any], Any], state: Any) -> Any:
         """The loop as one function if the loss is cheap: then launching kernels is what takes time."""
-        return one_function(loop, state) if self.objective.is_small and in_loops() else loop(state)
+        return one_kernel(loop, state) if self.objective.is_small else loop(state)
 
     def run_until(self, carry: Carry, until: Until) -> tuple[Carry, jax.Array]:
         """One piece of `run`, by the same trips; also how many trips it took. What calls it makes it `compact`."""

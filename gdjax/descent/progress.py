@@ -1,12 +1,10 @@
 """What the loop remembers of a descent, in scalars: all that the stopping tests and their sentences need."""
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
 from gdjax.methods.base import Outcome, Secant
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
@@ -121,15 +119,8 @@ def gradient_threshold(tol: Scalar, p: Progress, value: Scalar) -> Scalar:
     return tol * jnp.minimum(size_of(value, p.start_value), p.largest_norm)
 
 
-def advance(objective: Objective, tol: Scalar, p: Progress, trip: Trip) -> Progress:
-    """Enter one trip; ``tol`` is that of the gradient test."""
-    p, wanted = one_kernel(functools.partial(enter, objective, tol, trip), p)
-    measured = update_if(wanted, functools.partial(measure, objective, trip), known(p))
-    return p._replace(**measured._asdict())
-
-
 def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[Progress, jax.Array]:
-    """Enter the scalars of a trip; also whether to measure the curvature."""
+    """Enter the scalars of a trip; also whether to `measure`. ``tol`` is that of the gradient test."""
     before, point, after, outcome = trip
     accepted, f, g = outcome.accepted, objective.merit(after), after.grad_norm
     product = jnp.asarray(outcome.product)
@@ -230,32 +221,28 @@ def measure(objective: Objective, trip: Trip, old: Known) -> Known:
     """
     outcome = trip.outcome
     ss, slope_before, slope_after, yy, gg, xx, sy = outcome.secant or secant(trip.before, trip.point)
-
-    def derive(_: Any) -> tuple[Known, None]:
-        curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
-        # (At a kink the curvature of short steps is enormous; that of longer ones before is not.)
-        stiffness = jnp.where(ss > 0, jnp.fmin(old.stiffness, curvature), old.stiffness)
-        settled = (ss > 0) & (gg > 0) & (jnp.sqrt(gg) <= SLACK * objective.eps * jnp.sqrt(xx) * stiffness)
-        rise, mean = trip.point.value - trip.before.value, 0.5 * (slope_before + slope_after)
-        settled &= jnp.abs(rise - mean) <= 0.1 * jnp.abs(rise) + objective.noise(trip.before.value)
-        settled &= outcome.settled is None and objective.composite is None
-        trusted = settled | (sy > 100 * float(jnp.finfo(sy.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(gg))
-        decrease = jnp.where(settled, 0, 0.5 * gg * (ss / sy))
-        overshot = (slope_before < 0) & (slope_after > 0)
-        predicted = jnp.where(trusted, jnp.minimum(decrease, old.predicted), old.predicted)
-        turned = outcome.accepted & (ss > 0)
-        asked = outcome.predicted is None and objective.composite is None
-        promise = jnp.where(trusted, decrease, jnp.inf) if asked else old.promise
-        return Known(
-            curvature=jnp.where(turned, jnp.where(overshot, curvature, -curvature), old.curvature),
-            stable_rate=jnp.where(turned, jnp.minimum(1 / curvature, 0.5 * outcome.step_size), old.stable_rate),
-            predicted=predicted,
-            promise=promise,
-            stiffness=stiffness,
-            settled=old.settled | settled,
-        ), None
-
-    return one_kernel(derive, old)[0]
+    curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
+    # (At a kink the curvature of short steps is enormous; that of longer ones before is not.)
+    stiffness = jnp.where(ss > 0, jnp.fmin(old.stiffness, curvature), old.stiffness)
+    settled = (ss > 0) & (gg > 0) & (jnp.sqrt(gg) <= SLACK * objective.eps * jnp.sqrt(xx) * stiffness)
+    rise, mean = trip.point.value - trip.before.value, 0.5 * (slope_before + slope_after)
+    settled &= jnp.abs(rise - mean) <= 0.1 * jnp.abs(rise) + objective.noise(trip.before.value)
+    settled &= outcome.settled is None and objective.composite is None
+    trusted = settled | (sy > 100 * float(jnp.finfo(sy.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(gg))
+    decrease = jnp.where(settled, 0, 0.5 * gg * (ss / sy))
+    overshot = (slope_before < 0) & (slope_after > 0)
+    predicted = jnp.where(trusted, jnp.minimum(decrease, old.predicted), old.predicted)
+    turned = outcome.accepted & (ss > 0)
+    asked = outcome.predicted is None and objective.composite is None
+    promise = jnp.where(trusted, decrease, jnp.inf) if asked else old.promise
+    return Known(
+        curvature=jnp.where(turned, jnp.where(overshot, curvature, -curvature), old.curvature),
+        stable_rate=jnp.where(turned, jnp.minimum(1 / curvature, 0.5 * outcome.step_size), old.stable_rate),
+        predicted=predicted,
+        promise=promise,
+        stiffness=stiffness,
+        settled=old.settled | settled,
+    )
 
 
 def secant(before: Point, after: Point) -> Secant:

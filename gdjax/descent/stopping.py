@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from gdjax.descent.limits import FLOOR_SLOPE, PATIENCE_OF_STEPS, Limits
 from gdjax.descent.progress import PATIENCE, Progress, Trip, gradient_threshold, size_of
-from gdjax.jaxtools.scalar_kernels import one_kernel
 from gdjax.methods.base import Method
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
@@ -81,21 +80,9 @@ DIVERGED_GROWTH = 1e4
 DIVERGED_POWER = 4.0
 
 
-def test(
-    objective: Objective, stop: Limits, method: Method, p: Progress, trip: Trip, left: Scalar | None
-) -> tuple[Progress, jax.Array]:
-    """The status after a trip, an int32: that of the first test that holds, or RUNNING.
-
-    An iterate that satisfies a test of success is the answer, and the best point up to rounding: so says the progress.
-    """
-
-    small = small_step(stop, trip)
-
-    def decide(p: Progress) -> tuple[Progress, jax.Array]:
-        code = status(objective, stop, method, p, trip, small, left)
-        return p._replace(at_best=p.at_best | (code == Status.CONVERGED) | (code == Status.TARGET_REACHED)), code
-
-    return one_kernel(decide, p)
+def with_answer(p: Progress, code: jax.Array) -> Progress:
+    """An iterate that satisfies a test of success is the answer, and the best point up to rounding."""
+    return p._replace(at_best=p.at_best | (code == Status.CONVERGED) | (code == Status.TARGET_REACHED))
 
 
 def status(
@@ -107,8 +94,10 @@ def status(
     small: jax.Array | None,
     left: Scalar | None,
 ) -> jax.Array:
-    """The status, from the scalars of a trip and of vectors: `small_step`, if asked for, and the `largest_share` of the
-    gradient that is left, if it is known."""
+    """The status after a trip, an int32: that of the first test that holds, or RUNNING. Nothing but scalars.
+
+    Of vectors it is given `small_step`, if asked for, and the `largest_share` of the gradient that is left, if known.
+    """
     after, outcome = trip.after, trip.outcome
     f, noise = after.value, objective.noise(after.value)
     # A stationary point above a value already seen is not an answer.

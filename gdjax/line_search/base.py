@@ -39,7 +39,7 @@ class LineSearch(Protocol):
         """Open a search: value and slope (negative) at alpha = 0, and the first alpha to try."""
 
     def satisfied(self, search: Any, value: Scalar, slope: Scalar, noise: Scalar) -> jax.Array:
-        """Whether the trial can be taken without a further look, as almost every one can: of scalars, in one kernel."""
+        """Whether the trial can be taken without a further look, as almost every one can."""
 
     def feed(self, search: Any, value: Scalar, slope: Scalar, noise: Scalar) -> tuple[Any, Verdict]:
         """Digest value and slope at ``search.step_size``, which are not satisfactory, or not known to be.

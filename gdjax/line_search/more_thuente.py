@@ -4,13 +4,12 @@ J. J. Moré and D. J. Thuente, Line search algorithms with guaranteed sufficient
 Softw. 20 (1994), sections 2 to 4, as a state machine fed one trial at a time (as MINPACK-2's dcsrch is).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import pytree_dataclass, require
-from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
 from gdjax.line_search.base import Trial, Verdict, conclude, denoise
 from gdjax.vectors.vector import Scalar, where
 
@@ -95,70 +94,52 @@ class MoreThuente:
         self, search: MoreThuenteState, value: Scalar, slope: Scalar, noise: Scalar
     ) -> tuple[MoreThuenteState, Verdict]:
         """Digest one trial."""
-        alpha, returning = search.step_size, search.returning
+        alpha, finite = search.step_size, jnp.isfinite(value) & jnp.isfinite(slope)
+        trial, promised, armijo = self.look(search, value, slope, noise)
+        new = where(finite, narrow(search, trial, armijo, promised), retreat(search))
+        new = new._replace(trials=search.trials + 1)
 
-        def open_(old: MoreThuenteState) -> tuple[MoreThuenteState, tuple[Any, ...]]:
-            finite = jnp.isfinite(value) & jnp.isfinite(slope)
-            trial, promised, armijo = self.look(old, value, slope, noise)
-            visible = value < old.start.value - noise
-            accepted = self.satisfied(old, value, slope, noise)
-            return retreat(old, finite), (finite, trial, promised, armijo, armijo & visible, accepted)
-
-        search, (finite, trial, promised, armijo, sufficient, accepted) = one_kernel(open_, search)
-        narrowed = update_if(finite, lambda old: narrow(old, trial, armijo, promised), search)
-
-        def end(new: MoreThuenteState) -> tuple[MoreThuenteState, Verdict]:
-            eps = float(jnp.finfo(alpha.dtype).eps)
-            tight = new.bracketed & (new.width <= 4 * eps * jnp.maximum(new.best.alpha, new.other.alpha))
-            spent = tight | (new.trials >= self.max_trials)
-            verdict, back = conclude(alpha, new.best.alpha, sufficient, accepted, spent, returning)
-            step_size = jnp.where(back, new.best.alpha, new.step_size)
-            return new._replace(step_size=step_size, returning=back), verdict
-
-        return one_kernel(end, narrowed)
+        eps = float(jnp.finfo(alpha.dtype).eps)
+        tight = new.bracketed & (new.width <= 4 * eps * jnp.maximum(new.best.alpha, new.other.alpha))
+        spent = tight | (new.trials >= self.max_trials)
+        sufficient = armijo & (value < search.start.value - noise)
+        accepted = self.satisfied(search, value, slope, noise)
+        verdict, back = conclude(alpha, new.best.alpha, sufficient, accepted, spent, search.returning)
+        return new._replace(step_size=jnp.where(back, new.best.alpha, new.step_size), returning=back), verdict
 
 
-def retreat(search: MoreThuenteState, finite: jax.Array) -> MoreThuenteState:
+def retreat(search: MoreThuenteState) -> MoreThuenteState:
     """Back from a point where the loss is not finite, to a tenth of the way from the best one."""
     shorter = search.best.alpha + 0.1 * (search.step_size - search.best.alpha)
-    barrier = jnp.where(finite, search.barrier, search.step_size)
-    return search._replace(
-        step_size=jnp.where(finite, search.step_size, shorter), barrier=barrier, trials=search.trials + 1
-    )
+    return search._replace(step_size=shorter, barrier=search.step_size)
 
 
 def narrow(search: MoreThuenteState, trial: Trial, armijo: jax.Array, promised: Scalar) -> MoreThuenteState:
     """The updating algorithm and the next trial (Moré & Thuente, section 3)."""
+    shifted = search.shifted & ~(armijo & (trial.slope >= 0))
+    use_psi = shifted & ~armijo & (trial.value <= search.best.value)
+    m = jnp.where(use_psi, promised, 0)
+    x, y, p = (Trial(t.alpha, t.value - t.alpha * m, t.slope - m) for t in (search.best, search.other, trial))
+    alpha = trial_value(x, y, p, search.bracketed)
 
-    def choose(alpha: Scalar) -> tuple[Scalar, tuple[jax.Array, ...]]:
-        shifted = search.shifted & ~(armijo & (trial.slope >= 0))
-        use_psi = shifted & ~armijo & (trial.value <= search.best.value)
-        m = jnp.where(use_psi, promised, 0)
-        x, y, p = (Trial(t.alpha, t.value - t.alpha * m, t.slope - m) for t in (search.best, search.other, trial))
-        return trial_value(x, y, p, search.bracketed), (shifted, p.value > x.value, p.slope * x.slope < 0)
-
-    def update(old: MoreThuenteState) -> tuple[MoreThuenteState, None]:
-        bracketed = old.bracketed | higher | crossed
-        best = where(higher, old.best, trial)
-        other = where(higher, trial, where(crossed, old.best, old.other))
-        # A bracket that does not shrink by a third in two trials is bisected.
-        width = jnp.abs(other.alpha - best.alpha)
-        bisect = bracketed & (width >= SHRINK * old.width_before)
-        next_ = jnp.where(bisect, best.alpha + 0.5 * (other.alpha - best.alpha), alpha)
-        next_ = jnp.where(next_ >= old.barrier, 0.5 * (best.alpha + old.barrier), next_)
-        new = old._replace(
-            step_size=next_,
-            best=best,
-            other=other,
-            bracketed=bracketed,
-            shifted=shifted,
-            width=jnp.where(bracketed, width, old.width),
-            width_before=jnp.where(bracketed, old.width, old.width_before),
-        )
-        return new, None
-
-    alpha, (shifted, higher, crossed) = one_kernel(choose, search.step_size)
-    return one_kernel(update, search)[0]
+    higher, crossed = p.value > x.value, p.slope * x.slope < 0
+    bracketed = search.bracketed | higher | crossed
+    best = where(higher, search.best, trial)
+    other = where(higher, trial, where(crossed, search.best, search.other))
+    # A bracket that does not shrink by a third in two trials is bisected.
+    width = jnp.abs(other.alpha - best.alpha)
+    bisect = bracketed & (width >= SHRINK * search.width_before)
+    alpha = jnp.where(bisect, best.alpha + 0.5 * (other.alpha - best.alpha), alpha)
+    alpha = jnp.where(alpha >= search.barrier, 0.5 * (best.alpha + search.barrier), alpha)
+    return search._replace(
+        step_size=alpha,
+        best=best,
+        other=other,
+        bracketed=bracketed,
+        shifted=shifted,
+        width=jnp.where(bracketed, width, search.width),
+        width_before=jnp.where(bracketed, search.width, search.width_before),
+    )
 
 
 def trial_value(x: Trial, y: Trial, p: Trial, bracketed: jax.Array) -> Scalar:

@@ -5,14 +5,13 @@ memory methods, Math. Program. 63 (1994), theorem 2.4 (the inverse Hessian).
 D. C. Liu and J. Nocedal, On the limited memory BFGS method for large scale optimization, Math. Program. 45 (1989).
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.lax import dynamic_update_index_in_dim, slice_in_dim
 
 from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
-from gdjax.jaxtools.scalar_kernels import in_loops, one_kernel
 from gdjax.line_search.base import LineSearch, check_line_search
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.base import Secant
@@ -80,7 +79,8 @@ class LBFGS(Searching):
         """Remember the step; d = -H g, of which alpha = 1 is the length to try."""
         before, after, g = move.before, move.after, move.after.grad
         s, y = vector.subtract(after.x, before.x), vector.subtract(g, before.grad)
-        memory, first = remember(memory, s, y, g, move.secant)
+        memory = remember(memory, s, y, g, move.secant)
+        first = jnp.where(memory.stored > 0, 1, jnp.nan).astype(move.slope.dtype)
         return memory, descend(memory, g), first
 
     def forget(self, memory: Memory) -> Memory:
@@ -93,26 +93,18 @@ class LBFGS(Searching):
         return memory.stored > 0
 
 
-def remember(memory: Memory, s: Vector, y: Vector, g: Vector, secant: Secant) -> tuple[Memory, Scalar]:
-    """Store a pair in place of the oldest, if its curvature is positive; also the first alpha, NaN without pairs."""
+def remember(memory: Memory, s: Vector, y: Vector, g: Vector, secant: Secant) -> Memory:
+    """Store a pair in place of the oldest, if its curvature is positive."""
     m, dtype = memory.gram.shape[0], memory.gram.dtype
     # The slot is written in any case, and left empty unless the pair is good: to choose would read it, and copy W.
     slot = memory.slot
     pairs = vector.with_row(vector.with_row(memory.pairs, slot, s), slot + m, y)
     wg = vector.products(pairs, g).astype(dtype)
-    ss, sy, yy = secant.ss, secant.sy, secant.yy
-
-    def count(scalars: tuple[Scalar, jax.Array, jax.Array]) -> tuple[Any, Any]:
-        gamma, stored, slot = scalars
-        eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(s))
-        good = sy > eps * jnp.sqrt(ss) * jnp.sqrt(yy)
-        ratio = jnp.where(good, sy, gamma) / jnp.where(good, yy, 1)
-        stored = stored + good.astype(stored.dtype)
-        first = jnp.where(stored > 0, 1, jnp.nan).astype(dtype)
-        return (ratio, stored, jnp.where(good, (slot + 1) % m, slot)), (good, first)
-
-    (gamma, stored, next_slot), (good, first) = one_kernel(count, (memory.gamma, memory.stored, slot))
-    divisor = sy if in_loops() else jnp.where(good, sy, 1)  # 0 / 0 is not chosen below, but would be differentiated
+    eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(s))
+    good = secant.sy > eps * jnp.sqrt(secant.ss) * jnp.sqrt(secant.yy)
+    sy, yy = jnp.where(good, secant.sy, 1), jnp.where(good, secant.yy, 1)
+    gamma = jnp.where(good, sy / yy, memory.gamma)
+    stored, next_slot = memory.stored + good.astype(jnp.int32), jnp.where(good, (slot + 1) % m, slot)
     wy = (wg - memory.wg).reshape(2, m)  # W y, but for the pair's own: another product would read all of W again
 
     # The new pair is the youngest: a last column [S'y; s'y] of R, an empty last row but for the corner. The
@@ -120,11 +112,11 @@ def remember(memory: Memory, s: Vector, y: Vector, g: Vector, secant: Secant) ->
     slots = jnp.arange(m, dtype=jnp.int32)
     new, kept = slots == slot, (slots != slot) & (slots < memory.stored)
     column = times(memory.inverse_r, jnp.where(kept, wy[0], 0))
-    column = jnp.where(good, jnp.where(new, 1, jnp.where(kept, -column, 0)) / divisor, 0)
+    column = jnp.where(good, jnp.where(new, 1, jnp.where(kept, -column, 0)) / sy, 0)
     products = jnp.where(good, jnp.where(new, yy, wy[1]), 0)
     inverse_r = with_cross(memory.inverse_r, slot, jnp.zeros_like(column), column)
     gram = with_cross(memory.gram, slot, products, products)
-    return Memory(pairs, wg, inverse_r, gram, gamma, stored, next_slot), first
+    return Memory(pairs, wg, inverse_r, gram, gamma, stored, next_slot)
 
 
 def descend(memory: Memory, g: Vector) -> Vector:

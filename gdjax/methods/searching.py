@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.jaxtools.forward_jacobian import piecewise
-from gdjax.jaxtools.scalar_kernels import choose, one_kernel, update_if
+from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
 from gdjax.line_search.base import LineSearch, believable, noise_shown
 from gdjax.methods.base import Method, Outcome, Secant, usable
 from gdjax.problem.objective import Objective, Point
@@ -91,7 +91,6 @@ class Decision(NamedTuple):
     """What becomes of an evaluation."""
 
     turn: jax.Array  # on to a new direction: the point was accepted, or the descent begins anew
-    refused: jax.Array  # not accepted at once
     accepted: jax.Array
     failed: jax.Array  # the descent has
 
@@ -148,12 +147,10 @@ class Searching(Method):
         y = vector.subtract(g, state.iterate.grad)
         products = vector.dots((d, g), (g, g), (y, y), moduli(point), (point.x, point.x))
         products = [z.astype(objective.dtype) for z in products]
-        judge = lambda figures: self.judge(objective, state._replace(figures=figures), point, products)
-        figures, (trial, decision, secant) = one_kernel(judge, state.figures)
-        refused = (figures, decision)
-        figures, decision = update_if(decision.refused, lambda old: self.refuse(state, trial, *old), refused)
-        state = state._replace(figures=figures)
-        new = update_if(decision.turn, lambda old: self.turn(objective, old, point, trial, secant), state)
+        digest = lambda figures: self.digest(objective, state._replace(figures=figures), point, products)
+        figures, trial, decision, secant = one_kernel(digest, state.figures)
+        turn = lambda state: self.turn(objective, state, point, trial, secant)
+        new = update_if(decision.turn, turn, state._replace(figures=figures))
         figures = new.figures
         outcome = Outcome(
             decision.accepted,
@@ -167,9 +164,18 @@ class Searching(Method):
         )
         return new, outcome
 
+    def digest(
+        self, objective: Objective, state: SearchState, point: Point, products: list[Scalar]
+    ) -> tuple[Figures, Measured, Decision, Secant]:
+        """Take the trial, or refuse it and choose another: nothing but scalars."""
+        figures, trial, decision, secant = self.judge(objective, state, point, products)
+        refuse = lambda old: self.refuse(state, trial, old[0])
+        figures, decision = update_if(~decision.turn, refuse, (figures, decision))
+        return figures, trial, decision, secant
+
     def judge(
         self, objective: Objective, state: SearchState, point: Point, products: list[Scalar]
-    ) -> tuple[Figures, tuple[Measured, Decision, Secant]]:
+    ) -> tuple[Figures, Measured, Decision, Secant]:
         """What the trial shows, the trial in scalars, whether it is accepted at once, and the secant to it."""
         slope, square, yy, size, xx = products
         alpha, figures, before = state.search.step_size, state.figures, state.iterate.value
@@ -195,48 +201,40 @@ class Searching(Method):
         ss, sy = alpha * (alpha * figures.length), alpha * (slope - start)  # alpha^2 alone can underflow
         secant = Secant(ss, alpha * start, alpha * slope, yy, square, xx, sy)
         accepted = finite & turn & ~figures.anew
-        return figures, (trial, Decision(turn, ~turn, accepted, jnp.asarray(False)), secant)
+        return figures, trial, Decision(turn, accepted, jnp.asarray(False)), secant
 
-    def refuse(
-        self, state: SearchState, trial: Measured, figures: Figures, decision: Decision
-    ) -> tuple[Figures, Decision]:
+    def refuse(self, state: SearchState, trial: Measured, figures: Figures) -> tuple[Figures, Decision]:
         """Another step, or the end of the search."""
         start, alpha = figures.search.start.slope, figures.search.step_size
         feed = piecewise(lambda rule, *given: rule.feed(*given))
-        search, verdict = feed(self.line_search, figures.search, trial.value, trial.slope, trial.noise)
-
-        def decide(old: tuple[Figures, Decision]) -> tuple[tuple[Figures, Decision], None]:
-            figures, decision = old
-            shown = noise_shown(state.iterate.value, start, alpha, trial.value, trial.slope, figures.shown)
-            noisier = verdict.failed & believable(shown, trial.noise, figures.largest)
-            anew = noisier | (verdict.failed & (self.has_learnt(state.memory) | ~old[0].fresh))
-            figures = figures._replace(
-                search=search._replace(step_size=jnp.where(anew, 0, search.step_size)),
-                shown=shown,
-                noisier=noisier,
-                forgets=anew & ~noisier,
-            )
-            accepted = verdict.accepted
-            return (figures, Decision(accepted, decision.refused, accepted, verdict.failed & ~anew)), None
-
-        return one_kernel(decide, (figures, decision))[0]
+        search, (accepted, failed) = feed(self.line_search, figures.search, trial.value, trial.slope, trial.noise)
+        shown = noise_shown(state.iterate.value, start, alpha, trial.value, trial.slope, figures.shown)
+        noisier = failed & believable(shown, trial.noise, figures.largest)
+        anew = noisier | (failed & (self.has_learnt(state.memory) | ~figures.fresh))
+        figures = figures._replace(
+            search=search._replace(step_size=jnp.where(anew, 0, search.step_size)),
+            shown=shown,
+            noisier=noisier,
+            forgets=anew & ~noisier,
+        )
+        return figures, Decision(accepted, accepted, failed & ~anew)
 
     def turn(
         self, objective: Objective, state: SearchState, point: Point, trial: Measured, secant: Secant
     ) -> SearchState:
         """At a new iterate (or at the old one, to begin anew): learn from the step, then a direction and a search."""
         before, figures = state.iterate, state.figures
-        memory = choose(figures.forgets, self.forget(state.memory), state.memory)
+        memory = vector.where(figures.forgets, self.forget(state.memory), state.memory)
         move = Move(before, point, state.direction, trial.step_size, state.search.start.slope, secant)
         memory, direction, first = self.learn(memory, move)
         products = vector.dots((direction, point.grad), (direction, direction))
         products = [z.astype(objective.dtype) for z in products]
         opened = functools.partial(self.open, memory, move, trial, first, products)
-        return SearchState(point, direction, one_kernel(opened, figures)[0], memory)
+        return SearchState(point, direction, one_kernel(opened, figures), memory)
 
     def open(
         self, memory: Any, move: Move, trial: Measured, first: Scalar, products: list[Scalar], old: Figures
-    ) -> tuple[Figures, None]:
+    ) -> Figures:
         """A search along the new direction: nothing but scalars."""
         value, rounding, (slope, square) = move.after.value, trial.rounding, products
         # If rounding or overflow makes the direction ascend, drop it together with the memory.
@@ -261,7 +259,7 @@ class Searching(Method):
         known = (slope < 0) & ((first > 0) if self.models else (sy > 0))
         promised = jnp.where(known, promised, jnp.inf)
         zero, no = jnp.zeros_like(noise), jnp.zeros_like(astray)
-        return Figures(search, rounding, noise, zero, largest, square, promised, unknown, old.settled, no, astray), None
+        return Figures(search, rounding, noise, zero, largest, square, promised, unknown, old.settled, no, astray)
 
 
 def moduli(point: Point) -> tuple[Vector, Vector]:

@@ -22,8 +22,7 @@ from gdjax.descent.stopping import Status, is_stationary
 from gdjax.jaxtools.packing import Packed, pack, unpack
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import Remembered, remembered
-from gdjax.jaxtools.scalar_kernels import in_loops, update_if
-from gdjax.jaxtools.small_programs import is_inside, one_function
+from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
 from gdjax.vectors import vector
 from gdjax.vectors.layout import Apart
 from gdjax.vectors.vector import Scalar
@@ -145,20 +144,15 @@ def most_of(loop: Loop) -> int:
     return 1 if isinstance(loop.objective.layout, Apart) else MOST
 
 
-def compact(function: Callable[[Any], Any], state: Any) -> Any:
-    """Pack on a CPU, if this is not part of a larger function: one kernel instead of one per leaf."""
-    return one_function(function, state) if in_loops() and not is_inside() else function(state)
-
-
 def packed(loop: Loop, carry: Carry) -> Packed:
-    """The carry as few arrays."""
-    return compact(lambda carry: pack(carry, most_of(loop)), carry)
+    """The carry as few arrays: on a CPU one kernel instead of one per leaf."""
+    return one_kernel(lambda carry: pack(carry, most_of(loop)), carry)
 
 
 def opened(loop: Loop, packed: Packed) -> Carry:
     """The carry of a packed one."""
     like = jax.eval_shape(loop.start)
-    return compact(lambda packed: unpack(packed, like), packed)
+    return one_kernel(lambda packed: unpack(packed, like), packed)
 
 
 def apart(result: Result) -> Result:

@@ -9,7 +9,7 @@ from problems import count_primitive, equations, rosenbrock
 
 import gdjax
 from benchmarks.gpu.correct import CASES
-from gdjax.jaxtools.scalar_kernels import in_loops
+from gdjax.jaxtools.scalar_kernels import for_cpu
 from gdjax.many import chunks
 
 # A part of the cases, those that compile in a second or two: `python -m benchmarks gpu --device cpu` runs all.
@@ -22,7 +22,7 @@ BASICS = (
 @pytest.fixture
 def as_on_gpu(monkeypatch):
     """With the switch, and without programs that were compiled before or will be needed after."""
-    monkeypatch.setenv("GDJAX_LOOPS", "0")
+    monkeypatch.setenv("GDJAX_AS_ON_GPU", "1")
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -39,14 +39,14 @@ def loops_and_conditionals(size, method=None):
 @pytest.mark.parametrize(("size", "conditionals"), [(100, False), (100_000, True)])
 @pytest.mark.parametrize("method", [None, gdjax.GradientDescent(1e-3)], ids=["LBFGS", "GradientDescent"])
 def test_there_is_one_loop_on_a_gpu_and_conditionals_where_vectors_are_large(method, size, conditionals, as_on_gpu):
-    assert not in_loops()
+    assert not for_cpu()
     loops, found = loops_and_conditionals(size, method)
     assert (loops, found > 0) == (1, conditionals)
 
 
 @pytest.mark.float64
 def test_there_are_loops_and_no_conditionals_on_a_cpu():
-    assert in_loops()
+    assert for_cpu()
     loops, conditionals = loops_and_conditionals(3000)
     assert (loops > 1, conditionals) == (True, 0)
 
