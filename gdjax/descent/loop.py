@@ -11,7 +11,7 @@ from gdjax.descent import entrywise, progress, stopping, warm_start
 from gdjax.descent.given_gradient import review
 from gdjax.descent.history import HistoryBuffer
 from gdjax.descent.limits import Limits
-from gdjax.descent.progress import Progress, Trip
+from gdjax.descent.progress import Known, Progress, Trip
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.scalar_kernels import as_written, one_kernel, update_if, while_loop
@@ -98,8 +98,12 @@ class Loop(NamedTuple):
     def enter(self, p: Progress, trip: Trip) -> Progress:
         """What the trip shows, and now and then the curvature."""
         p, wanted = one_kernel(lambda p: progress.enter(self.objective, self.stop.tol, trip, p), p)
-        measured = update_if(wanted, lambda old: progress.measure(self.objective, trip, old), progress.known(p))
-        return p._replace(**measured._asdict())
+
+        def measure(old: Known) -> Known:
+            products = trip.outcome.secant or progress.secant(trip.before, trip.point)
+            return one_kernel(lambda old: progress.measure(self.objective, trip, products, old), old)
+
+        return p._replace(**update_if(wanted, measure, progress.known(p))._asdict())
 
     def follow(self, carry: Carry, now: Progress, trip: Trip) -> tuple[Vector | None, Scalar | None]:
         """What `entrywise.look` sees, at first and where a test will ask for it."""

@@ -206,7 +206,7 @@ def known(p: Progress) -> Known:
     return Known(p.curvature, p.stable_rate, p.predicted, p.promise, p.stiffness, p.settled)
 
 
-def measure(objective: Objective, trip: Trip, old: Known) -> Known:
+def measure(objective: Objective, trip: Trip, products: Secant, old: Known) -> Known:
     """Curvature along the last step s, the rate that it allows, and the Newton decrease that it promises, if any.
 
     Measured near the floor (see MEASURE), where the value first rises (a run-away; later it is so far out that its
@@ -220,7 +220,7 @@ def measure(objective: Objective, trip: Trip, old: Known) -> Known:
     kink they are not): then nothing is left.
     """
     outcome = trip.outcome
-    ss, slope_before, slope_after, yy, gg, xx, sy = outcome.secant or secant(trip.before, trip.point)
+    ss, slope_before, slope_after, yy, gg, xx, sy = products
     curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
     # (At a kink the curvature of short steps is enormous; that of longer ones before is not.)
     stiffness = jnp.where(ss > 0, jnp.fmin(old.stiffness, curvature), old.stiffness)

@@ -20,6 +20,7 @@ from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
 from gdjax.jaxtools.scalar_kernels import batched
 from gdjax.running.programs import make_loop
+from gdjax.vectors import vector
 
 NONE = -1  # number of the problem in an idle lane
 HARVEST = 8  # lanes are harvested when an eighth of them is done: less idles less, more costs fewer interruptions
@@ -102,9 +103,9 @@ class LaneProgram(NamedTuple):
         return loop.answer(with_keys(carry, jax.eval_shape(loop.start)))
 
 
-def choose(condition: jax.Array, a: Any, b: Any) -> Any:
+def of_lanes(condition: jax.Array, a: Any, b: Any) -> Any:
     """The lanes of ``a`` where ``condition`` holds, of ``b`` elsewhere."""
-    return jax.tree.map(lambda x, y: jnp.where(condition.reshape(x.shape[0], *[1] * (x.ndim - 1)), x, y), a, b)
+    return jax.vmap(vector.where)(condition, a, b)
 
 
 def what_is_read(answer: Callable[..., Any], own: list[Any], carry: Any) -> Any:
@@ -120,48 +121,7 @@ def serve(
     program: LaneProgram, shared: list[Any], lanes: Lanes, page: Page, orders: Orders
 ) -> tuple[Lanes, Log, Report]:
     """Work on the lanes and the page until the orders say to come back."""
-    start = jax.vmap(lambda own: program.start(own, shared))
-    trip = jax.vmap(lambda own, carry: program.trip(own, shared, carry))
-    answer = jax.vmap(lambda own, carry: pack(program.answer(own, shared, carry)).vectors)
-    read = what_is_read(answer, lanes.own, lanes.carry)
-    width, ending = lanes.ids.size, jnp.asarray(orders.ending, jnp.int32)
-    running = lambda lanes: jnp.sum(lanes.carry.status == Status.RUNNING, dtype=jnp.int32)
-    finished = lambda lanes: (lanes.ids != NONE) & (lanes.carry.status != Status.RUNNING)
-
-    def harvest(lanes: Lanes, log: Log, first: jax.Array) -> tuple[Lanes, Log, jax.Array]:
-        """Write down what is finished, and give its lanes to the problems that wait."""
-        done = finished(lanes)
-        size = log.size + jnp.sum(done, dtype=jnp.int32)
-        # Gathering before what is packed is there would search the pack for each number.
-        packed = jax.lax.optimization_barrier(answer(lanes.own, lanes.carry))
-        rows = jnp.where(done, log.size - 1 + jnp.cumsum(done, dtype=jnp.int32), log.ids.size)
-        write = lambda log, new: log.at[rows].set(new, mode="drop")
-        log = Log(jax.tree.map(write, log.answers, packed), write(log.ids, lanes.ids), size)
-        free = done | (lanes.ids == NONE)
-        place = first - 1 + jnp.cumsum(free, dtype=jnp.int32)
-        filled = free & (place < orders.count)
-        taken = jax.tree.map(lambda rows: rows[jnp.minimum(place, rows.shape[0] - 1)], page)
-        # A lane that stays free is given a problem, too, and never its number: so it evaluates no odd points.
-        own = choose(free, taken.own, lanes.own)
-        carry = choose(free, start(own), lanes.carry)
-        carry = carry._replace(status=jnp.where(free & ~filled, Status.CONVERGED, carry.status))
-        ids = jnp.where(filled, taken.ids, jnp.where(done, NONE, lanes.ids))
-        return Lanes(carry, own, ids), log, first + jnp.sum(filled, dtype=jnp.int32)
-
-    def advance(lanes: Lanes, least: jax.Array, trips: jax.Array) -> tuple[Lanes, jax.Array]:
-        """Trips of all running lanes, until no more than ``least`` are running."""
-
-        def step(turn: tuple[Lanes, jax.Array]) -> tuple[Lanes, jax.Array]:
-            lanes, trips = turn
-            new = trip(lanes.own, lanes.carry)
-            status = jnp.where((new.status == Status.RUNNING) & (ending != Status.RUNNING), ending, new.status)
-            live = lanes.carry.status == Status.RUNNING
-            freeze = lambda read, new, old: choose(live, new, old) if read else new
-            carry = jax.tree.map(freeze, read, new._replace(status=status), lanes.carry)
-            return lanes._replace(carry=carry), trips + 1
-
-        goes_on = lambda turn: (running(turn[0]) > least) & (turn[1] < orders.trips)
-        return jax.lax.while_loop(goes_on, step, (lanes, trips))
+    width = lanes.ids.size
 
     def goes_on(turn: tuple[Lanes, Log, Report]) -> jax.Array:
         lanes, _, report = turn
@@ -169,21 +129,86 @@ def serve(
         return work & (report.trips < orders.trips)
 
     def turn(turn: tuple[Lanes, Log, Report]) -> tuple[Lanes, Log, Report]:
-        lanes, log, first = harvest(turn[0], turn[1], turn[2].first)
+        lanes, log, report = turn
+        done = finished(lanes)
+        log = write(program, shared, lanes, done, log)
+        lanes, first = refill(program, shared, lanes, done, page, report.first, orders)
         least = jnp.where(first < orders.count, width - max(1, width // HARVEST), orders.floor)
-        lanes, trips = advance(lanes, least, turn[2].trips)
+        lanes, trips = advance(program, shared, lanes, least, report.trips, orders)
         return lanes, log, Report(first, running(lanes), trips)
 
-    zero = jnp.asarray(0, jnp.int32)
-    rows = page.ids.shape[0] + width
-    packed = jax.eval_shape(answer, lanes.own, lanes.carry)
-    log = Log(
-        answers={name: jnp.zeros((rows, x.shape[1]), x.dtype) for name, x in packed.items()},
-        ids=jnp.full(rows, NONE, jnp.int32),
-        size=zero,
-    )
-    begun = Report(jnp.asarray(orders.first, jnp.int32), running(lanes), zero)
+    begun = Report(jnp.asarray(orders.first, jnp.int32), running(lanes), jnp.asarray(0, jnp.int32))
+    log = blank(program, shared, lanes, page.ids.shape[0] + width)
     return jax.lax.while_loop(goes_on, turn, (lanes, log, begun))
+
+
+def running(lanes: Lanes) -> jax.Array:
+    """How many are under way."""
+    return jnp.sum(lanes.carry.status == Status.RUNNING, dtype=jnp.int32)
+
+
+def finished(lanes: Lanes) -> jax.Array:
+    """Whose answers are to be written down."""
+    return (lanes.ids != NONE) & (lanes.carry.status != Status.RUNNING)
+
+
+def answers(program: LaneProgram, shared: list[Any], lanes: Lanes) -> dict[str, jax.Array]:
+    """The result of each lane, packed."""
+    return jax.vmap(lambda own, carry: pack(program.answer(own, shared, carry)).vectors)(lanes.own, lanes.carry)
+
+
+def blank(program: LaneProgram, shared: list[Any], lanes: Lanes, rows: int) -> Log:
+    """A log for so many answers."""
+    packed = jax.eval_shape(lambda lanes: answers(program, shared, lanes), lanes)
+    empty = {name: jnp.zeros((rows, x.shape[1]), x.dtype) for name, x in packed.items()}
+    return Log(empty, jnp.full(rows, NONE, jnp.int32), jnp.asarray(0, jnp.int32))
+
+
+def write(program: LaneProgram, shared: list[Any], lanes: Lanes, done: jax.Array, log: Log) -> Log:
+    """Write down the answers of the lanes that are done."""
+    # Gathering before what is packed is there would search the pack for each number.
+    packed = jax.lax.optimization_barrier(answers(program, shared, lanes))
+    rows = jnp.where(done, log.size - 1 + jnp.cumsum(done, dtype=jnp.int32), log.ids.size)
+    put = lambda log, new: log.at[rows].set(new, mode="drop")
+    return Log(
+        jax.tree.map(put, log.answers, packed), put(log.ids, lanes.ids), log.size + jnp.sum(done, dtype=jnp.int32)
+    )
+
+
+def refill(
+    program: LaneProgram, shared: list[Any], lanes: Lanes, done: jax.Array, page: Page, first: jax.Array, orders: Orders
+) -> tuple[Lanes, jax.Array]:
+    """Give the lanes that are done, or idle, to the problems that wait; also the problem that is next."""
+    free = done | (lanes.ids == NONE)
+    place = first - 1 + jnp.cumsum(free, dtype=jnp.int32)
+    filled = free & (place < orders.count)
+    taken = jax.tree.map(lambda rows: rows[jnp.minimum(place, rows.shape[0] - 1)], page)
+    # A lane that stays free is given a problem, too, and never its number: so it evaluates no odd points.
+    own = of_lanes(free, taken.own, lanes.own)
+    carry = of_lanes(free, jax.vmap(lambda own: program.start(own, shared))(own), lanes.carry)
+    carry = carry._replace(status=jnp.where(free & ~filled, Status.CONVERGED, carry.status))
+    ids = jnp.where(filled, taken.ids, jnp.where(done, NONE, lanes.ids))
+    return Lanes(carry, own, ids), first + jnp.sum(filled, dtype=jnp.int32)
+
+
+def advance(
+    program: LaneProgram, shared: list[Any], lanes: Lanes, least: jax.Array, trips: jax.Array, orders: Orders
+) -> tuple[Lanes, jax.Array]:
+    """Trips of all running lanes, until no more than ``least`` are running; also how many trips were made in all."""
+    trip = jax.vmap(lambda own, carry: program.trip(own, shared, carry))
+    answer = lambda own, carry: answers(program, shared, lanes._replace(own=own, carry=carry))
+    read, ending = what_is_read(answer, lanes.own, lanes.carry), jnp.asarray(orders.ending, jnp.int32)
+
+    def step(turn: tuple[Lanes, jax.Array]) -> tuple[Lanes, jax.Array]:
+        lanes, trips = turn
+        new = trip(lanes.own, lanes.carry)
+        status = jnp.where((new.status == Status.RUNNING) & (ending != Status.RUNNING), ending, new.status)
+        live = lanes.carry.status == Status.RUNNING
+        freeze = lambda read, new, old: of_lanes(live, new, old) if read else new
+        return lanes._replace(carry=jax.tree.map(freeze, read, new._replace(status=status), lanes.carry)), trips + 1
+
+    goes_on = lambda turn: (running(turn[0]) > least) & (turn[1] < orders.trips)
+    return jax.lax.while_loop(goes_on, step, (lanes, trips))
 
 
 @remembered(static=1)

@@ -66,8 +66,8 @@ class BFGS(Searching):
         Since s is a multiple of -J J'g, ``J'w = J'y / s'y - J^-1 s / (|J^-1 s| sqrt(s'y))`` needs no inverse.
         """
         s, g, secant, updates = move.after.x - move.before.x, move.after.grad, move.secant, memory.updates
-        ss, sy, yy, sg = (z.astype(s.dtype) for z in (secant.ss, secant.sy, secant.yy, secant.slope_after))
-        good = sy > float(jnp.finfo(s.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(yy)
+        sy, sg = secant.sy.astype(s.dtype), secant.slope_after.astype(s.dtype)
+        good = move.curved
         sy = jnp.where(good, sy, 1)
         anew = (updates == 0) & (move.step_size == 0) & (move.before.value < jnp.inf)
         j, old = jnp.where(anew, sizes(move.after.x), memory.j), memory.jg

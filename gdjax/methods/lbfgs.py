@@ -79,7 +79,7 @@ class LBFGS(Searching):
         """Remember the step; d = -H g, of which alpha = 1 is the length to try."""
         before, after, g = move.before, move.after, move.after.grad
         s, y = vector.subtract(after.x, before.x), vector.subtract(g, before.grad)
-        memory = remember(memory, s, y, g, move.secant)
+        memory = remember(memory, s, y, g, move.secant, move.curved)
         first = jnp.where(memory.stored > 0, 1, jnp.nan).astype(move.slope.dtype)
         return memory, descend(memory, g), first
 
@@ -93,15 +93,13 @@ class LBFGS(Searching):
         return memory.stored > 0
 
 
-def remember(memory: Memory, s: Vector, y: Vector, g: Vector, secant: Secant) -> Memory:
-    """Store a pair in place of the oldest, if its curvature is positive."""
+def remember(memory: Memory, s: Vector, y: Vector, g: Vector, secant: Secant, good: jax.Array) -> Memory:
+    """Store a pair in place of the oldest, if it is ``good``."""
     m, dtype = memory.gram.shape[0], memory.gram.dtype
     # The slot is written in any case, and left empty unless the pair is good: to choose would read it, and copy W.
     slot = memory.slot
     pairs = vector.with_row(vector.with_row(memory.pairs, slot, s), slot + m, y)
     wg = vector.products(pairs, g).astype(dtype)
-    eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(s))
-    good = secant.sy > eps * jnp.sqrt(secant.ss) * jnp.sqrt(secant.yy)
     sy, yy = jnp.where(good, secant.sy, 1), jnp.where(good, secant.yy, 1)
     gamma = jnp.where(good, sy / yy, memory.gamma)
     stored, next_slot = memory.stored + good.astype(jnp.int32), jnp.where(good, (slot + 1) % m, slot)

@@ -31,7 +31,8 @@ class Move(NamedTuple):
     direction: Vector  # d, along which it went
     step_size: Scalar  # alpha
     slope: Scalar  # d'g before
-    secant: Secant  # inner products of the step and of the change of the gradient
+    secant: Secant  # inner products of the step s and of the change of the gradient y
+    curved: jax.Array  # whether s'y > eps |s| |y|: the curvature is positive, and no rounding error
 
 
 class Figures(NamedTuple):
@@ -85,6 +86,7 @@ class Measured(NamedTuple):
     noise: Scalar  # differences of values that are to be taken for noise
     size: Scalar  # |x|
     rounding: Scalar  # as in `Figures`
+    curved: jax.Array  # as in `Move`
 
 
 class Decision(NamedTuple):
@@ -184,7 +186,6 @@ class Searching(Method):
         noise = max(NOISE, 8 * objective.eps) * jnp.abs(before) + figures.rounding + figures.noise
         begins = (before == jnp.inf) | figures.anew
         turn = begins | (finite & self.line_search.satisfied(state.search, value, slope, noise))
-        trial = Measured(alpha, value, slope, noise, vector.root(xx), 8 * objective.eps * size)
         start = state.search.start.slope
         # The step to the minimum along d is alpha |start| / |slope - start|; it promises half of that times |start|. A
         # trial tells so much if it is far longer than the rounding of x, and value and slopes are those of a parabola.
@@ -200,6 +201,8 @@ class Searching(Method):
         )
         ss, sy = alpha * (alpha * figures.length), alpha * (slope - start)  # alpha^2 alone can underflow
         secant = Secant(ss, alpha * start, alpha * slope, yy, square, xx, sy)
+        curved = sy > objective.eps * jnp.sqrt(ss) * jnp.sqrt(yy)
+        trial = Measured(alpha, value, slope, noise, vector.root(xx), 8 * objective.eps * size, curved)
         accepted = finite & turn & ~figures.anew
         return figures, trial, Decision(turn, accepted, jnp.asarray(False)), secant
 
@@ -225,7 +228,7 @@ class Searching(Method):
         """At a new iterate (or at the old one, to begin anew): learn from the step, then a direction and a search."""
         before, figures = state.iterate, state.figures
         memory = vector.where(figures.forgets, self.forget(state.memory), state.memory)
-        move = Move(before, point, state.direction, trial.step_size, state.search.start.slope, secant)
+        move = Move(before, point, state.direction, trial.step_size, state.search.start.slope, secant, trial.curved)
         memory, direction, first = self.learn(memory, move)
         products = vector.dots((direction, point.grad), (direction, direction))
         products = [z.astype(objective.dtype) for z in products]

@@ -37,13 +37,15 @@ def test_compact_form_is_the_two_loop_recursion_through_all_turns_of_the_ring(x6
         y = -hessian @ s if k == 5 else hessian @ s + 0.1 * rng.standard_normal(n)  # the sixth is refused
         g = g + y
         secant = SimpleNamespace(ss=dtype(s @ s), sy=dtype(s @ y), yy=dtype(y @ y))
-        memory = remember(memory, *(jnp.asarray(v, dtype) for v in (s, y, g)), secant)
+        memory = remember(memory, *(jnp.asarray(v, dtype) for v in (s, y, g)), secant, jnp.asarray(s @ y > 0))
         pairs = [*pairs, (s, y)][-m:] if s @ y > 0 else pairs[-m + 1 :]  # and has cost the oldest its place
         gamma = pairs[-1][0] @ pairs[-1][1] / (pairs[-1][1] @ pairs[-1][1])
         want = two_loop(pairs, gamma, g)
         np.testing.assert_allclose(descend(memory, jnp.asarray(g, dtype)), want, rtol=1e-9 if x64 else 2e-3)
     nothing = SimpleNamespace(ss=dtype(0), sy=dtype(0), yy=dtype(0))
-    emptied = remember(LBFGS(m).forget(memory), *(jnp.asarray(v, dtype) for v in (0 * s, 0 * y, g)), nothing)
+    emptied = remember(
+        LBFGS(m).forget(memory), *(jnp.asarray(v, dtype) for v in (0 * s, 0 * y, g)), nothing, jnp.asarray(False)
+    )
     assert not LBFGS(m).has_learnt(emptied)
     np.testing.assert_allclose(descend(emptied, jnp.asarray(g, dtype)), -gamma * g, rtol=1e-5)
 
