@@ -23,7 +23,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from gdjax.jaxtools.packing import pack, unpack
 from gdjax.jaxtools.small_programs import is_inside, of_bytes, one_function
-from gdjax.jaxtools.varying import cond
+from gdjax.jaxtools.varying import axes_after, cond, vary
 
 # Bytes that branches are given, up to which both are computed on a GPU. On an H100 a conditional costs 9 us (a trip of
 # gradient descent with two of them 48, without 31), in which 22 MB are moved; branches and choice read and write what
@@ -80,8 +80,16 @@ def one_kernel(function: Callable[[Any], Any], state: Any) -> Any:
 
 
 def update_if(condition: jax.Array, function: Callable[[Any], Any], state: Any) -> Any:
-    """``function(state)`` if ``condition``, else ``state``."""
-    return branch(condition, function, lambda state: state, state)
+    """``function(state)`` if ``condition``, else ``state``: on a CPU in place, by a loop of one turn or none.
+
+    A conditional copies what it hands through, such as the memory of L-BFGS: with ten variables a trip took 1.75 us
+    instead of 1.5. (Of many problems at once all are written in any case: `gdjax.minimize_many` takes a tenth less.)
+    """
+    if AS_WRITTEN.get() or BATCHED.get() or not for_cpu():
+        return branch(condition, function, lambda state: state, state)
+    axes = axes_after(lambda condition, state: (condition, state, function(state)), condition, state)
+    turn = lambda carry: vary((jnp.asarray(False), function(carry[1])), axes)
+    return jax.lax.while_loop(lambda carry: carry[0], turn, vary((condition, state), axes))[1]
 
 
 def branch(condition: jax.Array, yes: Callable[[Any], Any], no: Callable[[Any], Any], state: Any) -> Any:
