@@ -149,7 +149,7 @@ def test_data_that_a_loss_closes_over_may_be_constants_of_the_program(size):
     data = jnp.linspace(0, 1, size // jnp.ones(()).itemsize)
     result, marks = descent(lambda x: jnp.sum((x - data[:3]) ** 2), jnp.ones(3))
     assert result.status == Status.CONVERGED
-    assert marks == (size <= BYTES)
+    assert (marks == 1) == (size <= BYTES)
 
 
 METHODS = {
@@ -217,7 +217,7 @@ def test_large_losses_and_those_with_other_operations_are_compiled_as_ever():
     for name, (loss, start) in losses.items():
         result, marks = descent(loss, start)
         assert result.status == Status.CONVERGED, name
-        assert marks == 0, name
+        assert marks != 1, name  # the scalars of a trip are functions of their own
 
 
 def test_batches_are_one_function_while_they_are_small():
