@@ -142,7 +142,7 @@ def test_bfgs_update_is_the_product_form(x64):
     point = lambda x, g: Point(jnp.asarray(x, dtype), 0.0, jnp.asarray(g, dtype), 0.0, None)
     before, after, one = point(0 * s, g), point(s, g + y), jnp.asarray(1.0, dtype)
     before = before._replace(value=one)
-    move = Move(before, after, None, one, jnp.asarray(-g @ h @ g, dtype), secant(before, after), True)
+    move = Move(before, after, None, one, jnp.asarray(-g @ h @ g, dtype), secant(before, after), one > 0)
     memory = BFGS().empty(SimpleNamespace(start=jnp.zeros(n, dtype), dtype=dtype))
     memory = memory._replace(j=jnp.asarray(j, dtype), jg=jnp.asarray(j.T @ g, dtype), updates=memory.updates + 3)
     memory, direction, first = BFGS().learn(memory, move)
