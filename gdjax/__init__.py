@@ -5,6 +5,9 @@
 Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`. They take and return `Stop`,
 `Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`.
 
+Least squares: `least_squares`, `curve_fit`, `least_squares_many` (`Fit`), by `LevenbergMarquardt`. For outliers:
+`Huber`, `SoftL1`, `Cauchy`, `Tukey`.
+
 Methods: `LBFGS` (the default), `BFGS`, `ConjugateGradient`, `TrustRegion`, `GradientDescent`, `AcceleratedGradient`,
 `Optax`. For penalties and constraints (`gdjax.penalties`): `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
 
@@ -26,10 +29,12 @@ from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.insight.critical_point import classify_critical_point
 from gdjax.insight.explain import explain
+from gdjax.insight.fit import Fit
 from gdjax.insight.gradient_check import check_gradient
 from gdjax.insight.penalty_check import check_penalty
 from gdjax.insight.uncertainty import Uncertainty, uncertainty
 from gdjax.learning_rates import LearningRates, learning_rate_range
+from gdjax.least_squares import curve_fit, least_squares, least_squares_many
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.hager_zhang import HagerZhang
 from gdjax.line_search.more_thuente import MoreThuente
@@ -41,6 +46,7 @@ from gdjax.methods.bfgs import BFGS
 from gdjax.methods.conjugate_gradient import ConjugateGradient
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.methods.lbfgs import LBFGS
+from gdjax.methods.levenberg_marquardt import LevenbergMarquardt
 from gdjax.methods.optax import Optax
 from gdjax.methods.panoc import PANOC
 from gdjax.methods.proximal_gradient import ProximalGradient
@@ -49,6 +55,7 @@ from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import iterate, maximize, minimize
 from gdjax.minimize_many import minimize_many
 from gdjax.multistart import Minima, MultiStart, multistart
+from gdjax.problem.robust import Cauchy, Huber, SoftL1, Tukey
 from gdjax.resume import resume
 from gdjax.running.services import Services
 
@@ -61,13 +68,17 @@ __all__ = [
     "AdaptiveStep",
     "Backtracking",
     "BarzilaiBorwein",
+    "Cauchy",
     "ConjugateGradient",
     "CriticalPoint",
+    "Fit",
     "GradientDescent",
     "HagerZhang",
     "History",
+    "Huber",
     "Kind",
     "LearningRates",
+    "LevenbergMarquardt",
     "Minima",
     "MoreThuente",
     "MultiStart",
@@ -76,17 +87,22 @@ __all__ = [
     "ProximalGradient",
     "Result",
     "Services",
+    "SoftL1",
     "Status",
     "Stop",
     "TrustRegion",
+    "Tukey",
     "Uncertainty",
     "WeakWolfe",
     "check_gradient",
     "check_penalty",
     "classify_critical_point",
+    "curve_fit",
     "explain",
     "iterate",
     "learning_rate_range",
+    "least_squares",
+    "least_squares_many",
     "maximize",
     "minimize",
     "minimize_many",

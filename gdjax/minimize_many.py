@@ -88,11 +88,24 @@ def minimize_many(
     >>> print(result.params[:, 0].round(3))
     [0. 1. 2.]
     """
-    began = time.perf_counter()
     for name in options:
         if name in Services.__annotations__:
             raise TypeError(f"{name} watches a single descent: minimize has it; minimize_many only takes max_seconds")
     check_options("minimize_many", options, Options)
+    return solve_many(loss, params, args, in_axes, batch_size, max_seconds, dict(options, maximize=maximize))
+
+
+def solve_many(
+    loss: Callable[..., Any],
+    params: Any,
+    args: tuple[Any, ...],
+    in_axes: Any,
+    batch_size: int | None,
+    max_seconds: float | None,
+    options: dict[str, Any],
+) -> Result:
+    """Many problems; ``options`` are those of `gdjax.request.prepare`."""
+    began = time.perf_counter()
     check_limits(batch_size, max_seconds)
     trees = (params.params if isinstance(params, Result) else params, *as_data("args", args))
     inputs = spread_axes(in_axes, trees)
@@ -101,9 +114,10 @@ def minimize_many(
     rows = iter(own)
     first = [x.leaf if x.axis is None else next(rows)[0] for x in inputs]
     params, *args_of_one = jax.tree.unflatten(jax.tree.structure(trees), first)
-    if options.get("method") is None and options.get("penalty") is None and count_reals(params) <= DENSE:
+    plain = not any(options.get(name) for name in ("method", "penalty", "squares"))
+    if plain and count_reals(params) <= DENSE:
         options["method"] = BFGS()
-    key, arrays = prepare(loss, params, tuple(args_of_one), maximize=maximize, **options).split()
+    key, arrays = prepare(loss, params, tuple(args_of_one), **options).split()
     kinds = tuple(kind_of_key(x) if is_key(x) else None for x in own)
     program = LaneProgram(key, which_are_own(key, len(arrays), inputs), kinds)
     shared = [x for x, is_own in zip(arrays, program.batched, strict=True) if not is_own]

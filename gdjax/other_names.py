@@ -56,6 +56,8 @@ METHODS: dict[str, str] = {
     "gradientdescent": "gdjax.GradientDescent(learning_rate)",
     "lbfgs": "gdjax.LBFGS()",
     "lbfgsb": f"gdjax.LBFGS(), with {BOX}",
+    "levenbergmarquardt": "gdjax.LevenbergMarquardt(), and call gdjax.least_squares(residuals, params)",
+    "lm": "gdjax.LevenbergMarquardt(), and call gdjax.least_squares(residuals, params)",
     "newtoncg": "gdjax.TrustRegion()",
     "proximalgradient": "gdjax.ProximalGradient()",
     "tnc": f"gdjax.LBFGS(), with {BOX}",

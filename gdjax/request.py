@@ -20,6 +20,7 @@ from gdjax.methods.choice import with_penalty
 from gdjax.methods.closures import hoist_method
 from gdjax.methods.hyperparameters import with_floats
 from gdjax.methods.lbfgs import LBFGS
+from gdjax.methods.levenberg_marquardt import LevenbergMarquardt
 from gdjax.methods.optax import Optax
 from gdjax.problem.hoist import hoist
 from gdjax.problem.penalized import as_penalty
@@ -75,6 +76,8 @@ def prepare(
     check_grad: bool = False,
     implicit: bool = True,
     kwargs: dict[str, Any] | None = None,
+    squares: bool = False,
+    robust: Any = None,
 ) -> Request:
     """Check the request, and trace the user's functions."""
     for name, function in (("loss", loss), ("grad", grad)):
@@ -91,9 +94,14 @@ def prepare(
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
     penalty = as_penalty(penalty, params)
+    bounded = penalty is None or getattr(penalty, "is_box", False)
+    method = LevenbergMarquardt() if method is None and squares and bounded else method
     stop, method = dataclasses.replace(stop or Stop(), **given), with_floats(as_method(method, penalty))
+    if method.least_squares and not squares:
+        raise ValueError(f"{method.name} works on residuals: gdjax.least_squares(residuals, params, ...)")
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
     ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
+    ways |= dict(squares=squares, robust=robust)
     problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.
     axes = axes_after(lambda p: call_loss(problem, check_params(p))[0], params)

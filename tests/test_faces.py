@@ -15,8 +15,9 @@ bowl = lambda p, center: jnp.sum((p["w"] - center) ** 2)
 START = {"w": np.zeros(3)}
 
 # Every public name. To take one away, or to give one another meaning, breaks somebody's program.
-words = """AcceleratedGradient AcceleratedProximalGradient AdaptiveStep BFGS Backtracking BarzilaiBorwein
-    ConjugateGradient CriticalPoint GradientDescent HagerZhang History Kind LBFGS LearningRates Minima MoreThuente
+words = """AcceleratedGradient AcceleratedProximalGradient AdaptiveStep BFGS Backtracking BarzilaiBorwein Cauchy Fit
+    Huber LevenbergMarquardt SoftL1 Tukey curve_fit least_squares least_squares_many ConjugateGradient CriticalPoint
+    GradientDescent HagerZhang History Kind LBFGS LearningRates Minima MoreThuente
     MultiStart Optax PANOC PolyakStep ProximalGradient Result Services Status Stop TrustRegion Uncertainty WeakWolfe
     check_gradient check_penalty classify_critical_point explain iterate learning_rate_range maximize minimize
     minimize_many multistart penalties resume uncertainty"""

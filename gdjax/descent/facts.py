@@ -27,7 +27,10 @@ class Facts:
         self.target = None if stop.target is None else sign * float(stop.target)
         self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
         self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
-        self.scale = out_of_range(result)
+        self.scale = "" if p.cosine is not None else out_of_range(result)
+        if p.cosine is not None:  # of residuals: the test that they are at right angles to what parameters can change
+            self.norm = "largest cosine between the residuals and a column of their Jacobian"
+            self.grad_norm, self.threshold = float(p.cosine), float(stop.tol)
         self.stop, self.falling, self.up = stop, "rising" if result.maximized else "falling", sign < 0
 
     @property

@@ -75,12 +75,13 @@ class Stop:
         for name in ("max_steps", "max_evals", "patience"):
             object.__setattr__(self, name, clipped(getattr(self, name)))
 
-    def resolve(self, objective: Objective, monotone: bool, settles: bool) -> "Limits":
+    def resolve(self, objective: Objective, monotone: bool, settles: bool, least_squares: bool = False) -> "Limits":
         """The same with defaults filled in, in the dtypes of the loop."""
         real = lambda x: None if x is None else jnp.asarray(x).astype(objective.dtype)
         count = lambda x, default: as_count(default if x is None else x)
         n = sum(leaf.size for leaf in jax.tree.leaves(objective.start))
-        default = jnp.asarray(max(1e-6, objective.eps**0.5), objective.dtype)
+        usual = objective.eps ** (2 / 3) if least_squares else max(1e-6, objective.eps**0.5)
+        default = jnp.asarray(usual, objective.dtype)
         tol = default if self.tol is None else jnp.asarray(self.tol).astype(objective.dtype)
         return Limits(
             tol=tol,

@@ -1,5 +1,6 @@
 """The one loop: evaluate where the method asks, let it step, test. One evaluation of the loss a trip."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from gdjax.descent.stopping import Status
 from gdjax.jaxtools.scalar_kernels import as_written, one_kernel, update_if, while_loop
 from gdjax.jaxtools.varying import cond, vary
 from gdjax.methods.base import Method
+from gdjax.methods.parts.linearised import at_answer
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
@@ -55,11 +57,12 @@ class Loop(NamedTuple):
 
     def start(self) -> Carry:
         """Before the first evaluation, which happens in the loop as well."""
+        state = warm_start.begin(self.method, self.method.init(self.objective), self.warm)
         carry = Carry(
-            state=warm_start.begin(self.method, self.method.init(self.objective), self.warm),
-            best=self.objective.blank,
-            first=entrywise.begin(self.objective) if self.method.searches else None,
-            progress=progress.begin(self.objective),
+            state=state,
+            best=state.iterate,
+            first=entrywise.begin(self.objective) if self.method.searches and not self.method.least_squares else None,
+            progress=progress.begin(self.objective, self.method.least_squares),
             record=HistoryBuffer.empty(self.capacity, self.objective.dtype) if self.capacity else None,
             status=jnp.asarray(Status.RUNNING, jnp.int32),
         )
@@ -67,7 +70,7 @@ class Loop(NamedTuple):
 
     def trip(self, carry: Carry) -> Carry:
         """One evaluation and what follows from it."""
-        point = self.ask(carry.state)
+        point = self.method.ask(self.objective, carry.state)
         state, outcome = self.method.step(self.objective, carry.state, point)
         trip = Trip(carry.state.iterate, point, state.iterate, outcome)
         if self.unroll is not None:  # what only decides when to stop has no part in the derivative
@@ -84,16 +87,6 @@ class Loop(NamedTuple):
             status=status,
         )
         return vary(carry, self.objective.axes)
-
-    def ask(self, state: Any) -> Point:
-        """What the method wants to know: the loss at its trial, or a Hessian product (in the point's grad)."""
-        if not self.method.second_order:
-            return self.objective.evaluate(state.trial)
-        return cond(
-            state.wants_product,
-            lambda: self.objective.product(state.iterate.x, state.tangent),
-            lambda: self.objective.evaluate(state.trial),
-        )
 
     def enter(self, p: Progress, trip: Trip) -> Progress:
         """What the trip shows, and now and then the curvature."""
@@ -160,7 +153,8 @@ class Loop(NamedTuple):
 
     def answer(self, carry: Carry) -> Result:
         """The best point, as the user's own."""
-        return self.report(carry, vector.where(carry.progress.at_best, carry.state.iterate, carry.best))
+        best = vector.where(carry.progress.at_best, carry.state.iterate, carry.best)
+        return dataclasses.replace(self.report(carry, best), squares=at_answer(self.objective, best, carry.state))
 
     def report(self, carry: Carry, point: Point) -> Result:
         """A point and the story so far."""

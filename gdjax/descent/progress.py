@@ -63,9 +63,10 @@ class Progress(NamedTuple):
     stiffness: Scalar  # smallest |y| / |s| measured
     settled: jax.Array  # whether the step that would undo the gradient is within the rounding of x, as last measured
     nonfinite: jax.Array  # trials in a row, since the last accepted point, where the loss was not finite
+    cosine: Scalar | None  # at the iterate, of the angle between the residuals and the columns of their Jacobian
 
 
-def begin(objective: Objective) -> Progress:
+def begin(objective: Objective, least_squares: bool = False) -> Progress:
     """Before the first evaluation."""
     count = jnp.asarray(0, jnp.int32)
     inf, zero = (jnp.asarray(v, objective.dtype) for v in (jnp.inf, 0.0))
@@ -96,6 +97,7 @@ def begin(objective: Objective) -> Progress:
         stiffness=inf,
         settled=jnp.asarray(False),
         nonfinite=count,
+        cosine=inf if least_squares else None,
     )
 
 
@@ -181,6 +183,7 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
         span=p.span if silent or outcome.span is None else jnp.where(accepted, outcome.span, p.span),
         settled=(p.settled & ~moved_on) | (False if outcome.settled is None else outcome.settled),
         nonfinite=jnp.where(accepted, 0, p.nonfinite + (refused & ~finite).astype(jnp.int32)),
+        cosine=outcome.cosine,
     )
     wanted = jnp.where(rising, rises == 1, ~product & (level % MEASURE == MEASURE - 1))
     if outcome.predicted is None:

@@ -53,6 +53,7 @@ class Result:
     penalty: Any = None  # the penalty itself, for the words on its active set
     method: str | None = static_field(None)  # with a penalty: which method was used
     unmoved: Any = None  # for methods without a search: whether a leaf never moved although its gradient is not 0
+    squares: Any = None  # of a least-squares problem: residuals and their Jacobian at params, see `gdjax.Fit`
     exception: Exception | None = static_field(None)  # with status RAISED: what the loss raised, as it reached Python
 
     @property

@@ -60,6 +60,8 @@ def count(number: Any, what: str) -> str:
 def converged(f: Facts) -> str:
     """The gradient test held."""
     smooth = f.result.penalty_value is None
+    if f.grad_norm == 0 and f.value == 0 and f.result.squares is not None:
+        return f"{f.after} all residuals are zero."
     if f.grad_norm == 0 and (smooth or f.steps == 0):
         zero = "gradient" if smooth else "prox-gradient step"
         where = "at the start" if f.steps == 0 else f.after

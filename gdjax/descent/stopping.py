@@ -150,7 +150,9 @@ def exhausted(p: Progress, trip: Trip) -> jax.Array:
 
 def is_stationary(stop: Limits, p: Progress, point: Point) -> jax.Array:
     """Whether the gradient counts as zero, and no decrease worth having is known to be left."""
-    zero = is_resting(stop, p, point, SPAN)
+    resting = is_resting(stop, p, point, SPAN)
+    # The cosine between residuals and columns of their Jacobian is free of units, and takes the norms' place.
+    zero = resting if p.cosine is None else (p.cosine <= stop.tol) & ~promising(stop, p, point)
     return zero if stop.gradient is None else zero | (point.grad_norm <= stop.gradient)
 
 

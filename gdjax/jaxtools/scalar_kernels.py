@@ -109,6 +109,14 @@ def traced(function: Callable[[Any], Any], state: Any) -> tuple[Callable[[Any], 
     return lambda state: jax.tree.unflatten(jax.tree.structure(shapes), replay(state)), program.consts
 
 
+def bounded_loop(goes_on: Callable[[Any], jax.Array], turn: Callable[[Any], Any], state: Any, most: int) -> Any:
+    """A loop of at most so many turns within a trip, which has reverse derivatives where they are wanted."""
+    if not AS_WRITTEN.get():
+        return jax.lax.while_loop(goes_on, turn, state)
+    step = lambda state, _: (cond(goes_on(state), turn, lambda same: same, state), None)
+    return jax.lax.scan(step, state, length=most)[0]
+
+
 def while_loop(goes_on: Callable[[Any], jax.Array], trip: Callable[[Any], Any], state: Any) -> Any:
     """`jax.lax.while_loop`. On a GPU the scalars of the state go around as one array for each dtype.
 

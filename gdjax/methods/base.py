@@ -50,6 +50,7 @@ class Outcome(NamedTuple):
     extra_evals: jax.Array | int = 0  # evaluations that the method made by itself
     noise: Scalar | float = 0.0  # differences of the loss that the method took for noise
     secant: Secant | None = None  # of the step, if the method knows it; else the loop keeps vectors to find it
+    cosine: Scalar | None = None  # at the new iterate, of the angle between residuals and columns of the Jacobian
     span: Scalar | None = None  # at the new iterate, sum |x_i g_i|: see `gdjax.descent.stopping`
     product: jax.Array | bool = False  # the trip was a Hessian product, not an evaluation
 
@@ -79,6 +80,8 @@ class Method(abc.ABC):
     # May ask for Hessian products: where its state's ``wants_product`` is true, the trip is a product with ``tangent``
     # at the iterate, handed over in ``point.grad``.
     second_order: ClassVar[bool] = False
+    # Works on the residuals of a least-squares problem, not on its gradient alone: see `LevenbergMarquardt`.
+    least_squares: ClassVar[bool] = False
     # Takes a penalty (``objective.composite``), and puts the norm of the prox-gradient step into the ``grad_norm`` of
     # its iterates.
     accepts_penalty: ClassVar[bool] = False
@@ -112,6 +115,10 @@ class Method(abc.ABC):
     def name(self) -> str:
         """How a result calls it."""
         return type(self).__name__
+
+    def ask(self, objective: Objective, state: Any) -> Point:
+        """What it wants to know next: the loss at its trial."""
+        return objective.evaluate(state.trial)
 
     @abc.abstractmethod
     def init(self, objective: Objective) -> Any:

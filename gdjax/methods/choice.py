@@ -24,6 +24,8 @@ def with_penalty(method: Method | None, penalty: Any) -> Method:
         return ProjectedLBFGS() if is_box else PANOC() if has_value(penalty) else AcceleratedProximalGradient()
     if isinstance(method, LBFGS) and is_box:
         return ProjectedLBFGS.of(method)
+    if method.least_squares and not is_box:
+        raise ValueError(f"{method.name} takes bounds (Box, NonNegative), not the penalty {type(penalty).__name__}")
     if not method.accepts_penalty:
         names = ", ".join(m.__name__ for m in ACCEPTING)
         raise ValueError(

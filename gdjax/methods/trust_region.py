@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import pytree_dataclass, require
 from gdjax.jaxtools.scalar_kernels import branch
+from gdjax.jaxtools.varying import cond
 from gdjax.line_search.base import believable, noise_shown
 from gdjax.methods.base import Method, Outcome, usable
 from gdjax.methods.parts import steihaug
@@ -130,6 +131,14 @@ class TrustRegion(Method):
     def learnt(self, old: Any) -> dict[str, Any]:
         """What it knows of the scales."""
         return dict(inner=old.inner._replace(z=jax.tree.map(jnp.zeros_like, old.inner.z)))
+
+    def ask(self, objective: Objective, state: TrustRegionState) -> Point:
+        """A Hessian product, in the point's grad, or the loss at the trial."""
+        return cond(
+            state.wants_product,
+            lambda: objective.product(state.iterate.x, state.tangent),
+            lambda: objective.evaluate(state.trial),
+        )
 
     def init(self, objective: Objective) -> TrustRegionState:
         """At the start, with a step of length zero."""

@@ -12,7 +12,7 @@ from gdjax.jaxtools.pytrees import Static, as_data, merge, named_leaves, pytree_
 from gdjax.jaxtools.traced_program import TracedProgram
 from gdjax.penalties.base import has_value
 from gdjax.penalties.by_leaf import ByLeaf
-from gdjax.problem.problem import Problem, call_loss, check_grad, check_params
+from gdjax.problem.problem import Problem, call_function, check_grad, check_params
 from gdjax.vectors import vector
 
 
@@ -35,7 +35,7 @@ def hoist(problem: Problem) -> Problem:
         return dict(loss=function, args=args, kwargs=kwargs)
 
     def value(function: Any, params: Any, data: list[Any]) -> Any:
-        out, aux = call_loss(dataclasses.replace(problem, **as_given(function, data)), check_params(params))
+        out, aux = call_function(dataclasses.replace(problem, **as_given(function, data)), check_params(params))
         return (out, aux) if problem.has_aux else out
 
     def gradient(function: Any, params: Any, data: list[Any]) -> Any:

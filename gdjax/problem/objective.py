@@ -12,7 +12,7 @@ from gdjax.jaxtools.pytrees import strong
 from gdjax.jaxtools.small_programs import is_small, programs_in
 from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.problem.penalized import Composite, compose, step_norm
-from gdjax.problem.problem import Problem, call_loss, check_params
+from gdjax.problem.problem import Problem, call_function, call_loss, check_params
 from gdjax.problem.scalars import Scalars
 from gdjax.vectors import vector
 from gdjax.vectors.layout import Flat, Layout
@@ -35,6 +35,7 @@ class Point(NamedTuple):
     aux: Any  # what the loss returned beside its value, or None
     smooth: Any = None  # the value of the loss alone, a Scalar, if there is a penalty
     penalty: Any = None  # and the penalty, a Scalar
+    residuals: Any = None  # of a least-squares problem, for a method that asks for them: shape (m,)
 
     @property
     def is_blank(self) -> jax.Array:
@@ -63,6 +64,8 @@ class Objective(Scalars):
     composite: Composite | None = None  # the penalty, if there is one
     automatic: Callable[[Vector], Vector] | None = None  # the gradient of `jax.grad`, where another one was given
     compared_with: str | None = None  # what the gradient is compared with at the answer, see `witness`
+    residuals: Any = None  # of a least-squares problem: function of a vector to (residuals, aux)
+    robust: Any = None  # what takes the place of their squares
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
     axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
 
@@ -162,9 +165,11 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     small, automatic = is_small(jaxpr.jaxpr), make_automatic(problem, params, layout, sign)
     unproved = problem.has_gradient or (not small and calls_python(jaxpr.jaxpr))
     seen = "jax.grad" if automatic else witness(layout, unproved)
+    squares: dict[str, Any] = dict(residuals=make_residuals(problem, layout, dtype), robust=problem.robust)
     return Objective(
-        layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen, small, axes
-    )
+        layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen,
+        is_small=small, axes=axes, **(squares if problem.squares else {}),
+    )  # fmt: skip
 
 
 def trace_gradient(value_and_grad: Callable[..., Any], problem: Problem, params: Any) -> tuple[Any, Any]:
@@ -205,6 +210,16 @@ def make_value(problem: Problem, layout: Layout, sign: float, dtype: Any) -> Cal
 
     differentiable.defjvp(jvp)
     return differentiable
+
+
+def make_residuals(problem: Problem, layout: Layout, dtype: Any) -> Callable[[Vector], tuple[jax.Array, Any]]:
+    """The residuals of a least-squares problem, and aux."""
+
+    def residuals(x: Vector) -> tuple[jax.Array, Any]:
+        r, aux = call_function(problem, layout.unravel(x))
+        return r.astype(dtype), jax.tree.map(strong, aux)
+
+    return residuals
 
 
 def make_automatic(problem: Problem, params: Any, layout: Layout, sign: float) -> Callable[[Vector], Vector] | None:

@@ -29,6 +29,12 @@ class Composite:
     value_is_known: bool  # or the prox alone is
     as_seen: Callable[[Vector], Vector] | None  # x as the loss sees it, if that is in half precision
 
+    @property
+    def ends(self) -> tuple[Vector, Vector]:
+        """The bounds of a box."""
+        assert self.bounds is not None
+        return self.bounds
+
     def into_domain(self, x: Vector, value: Scalar) -> Vector:
         """x, or where g is infinite there (``value``) or not known the nearest point where it is finite.
 

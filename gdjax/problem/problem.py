@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.jaxtools.pytrees import is_traceable, named_leaves, pytree_dataclass, static_field, strong
+from gdjax.problem.residuals import as_residuals, half_sum
 from gdjax.vectors.vector import Scalar
 
 
@@ -26,6 +27,8 @@ class Problem:
     spread: bool = static_field(False)  # whether params are in pieces on several devices
     unroll: int | None = static_field(None)  # unrolled: run so many and differentiate them; None: implicit
     joint: bool = static_field(False)  # whether the loss gives its gradient, too: (value, (gradient, aux)), `Joint`
+    squares: bool = static_field(False)  # whether the loss gives residuals, whose half sum of squares is its value
+    robust: Any = None  # what takes the place of the squares
 
     @property
     def has_gradient(self) -> bool:
@@ -74,6 +77,12 @@ class Joint:
 
 def call_loss(problem: Problem, params: Any) -> tuple[Scalar, Any]:
     """Value and aux (None without ``has_aux``) of the loss, after checking what it returned."""
+    out, aux = call_function(problem, params)
+    return half_sum(out, problem.robust) if problem.squares else out, aux
+
+
+def call_function(problem: Problem, params: Any) -> tuple[jax.Array, Any]:
+    """The same, but of a least-squares problem the residuals, as one vector."""
     try:
         out = problem.loss(params, *problem.args, **problem.kwargs)
     except TypeError as error:
@@ -90,7 +99,7 @@ def call_loss(problem: Problem, params: Any) -> tuple[Scalar, Any]:
         bad = [name for name, leaf in named_leaves("aux", aux) if not (is_traceable(leaf) or isinstance(leaf, switch))]
         if bad:
             raise TypeError(f"the aux that the loss returns must be a pytree of arrays; {bad[0]} is not an array")
-    return check_value(out), aux
+    return as_residuals(out) if problem.squares else check_value(out), aux
 
 
 def why(error: TypeError, params: Any) -> str:

@@ -59,7 +59,7 @@ def make_loop(request: Request) -> Loop:
     objective = trace(problem, (Apart if apart else method.layout).of)
     if not isinstance(method, Optax):
         method = in_dtype(method, objective.dtype)
-    limits = request.stop.resolve(objective, method.monotone, method.settles)
+    limits = request.stop.resolve(objective, method.monotone, method.settles, method.least_squares)
     return Loop(objective, method, limits, request.history, request.warm, problem.unroll)
 
 

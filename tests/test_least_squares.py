@@ -1,0 +1,259 @@
+"""`least_squares` and `curve_fit`: right answers with right error bars, in any units, and honest words."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import statsmodels.api
+
+import gdjax
+from gdjax import Status
+
+X = np.linspace(0, 4, 20)
+Y = 2.5 * np.exp(-1.3 * X) + 0.5 + 0.01 * np.cos(37 * X)
+
+
+def decay(p, x):
+    return p["height"] * jnp.exp(-p["rate"] * x) + p["base"]
+
+
+START = {"height": 1.0, "rate": 1.0, "base": 0.0}
+
+
+def misfit(p, x, y):
+    return decay(p, x) - y
+
+
+@pytest.fixture(scope="module")
+def scipys():
+    model = lambda x, a, b, c: a * np.exp(-b * x) + c
+    return scipy.optimize.curve_fit(model, X, Y, p0=[1.0, 1.0, 0.0], xtol=1e-15, ftol=1e-15, gtol=1e-15)
+
+
+def in_order(p):
+    return np.array([p["height"], p["rate"], p["base"]])
+
+
+@pytest.mark.float64
+def test_estimates_and_covariance_are_scipys(scipys):
+    fit = gdjax.least_squares(misfit, START, X, Y)
+    assert fit.status == Status.CONVERGED
+    assert int(fit.num_evals) <= 12
+    np.testing.assert_allclose(in_order(fit.params), scipys[0], rtol=1e-9)
+    np.testing.assert_allclose(in_order(fit.standard_errors), np.sqrt(np.diag(scipys[1])), rtol=1e-6)
+    order = [1, 2, 0]  # base, height, rate: leaves come in the order of their names
+    np.testing.assert_allclose(np.asarray(fit.covariance)[np.ix_(order, order)], scipys[1], rtol=1e-5)
+    np.testing.assert_allclose(fit.residuals, misfit(fit.params, X, Y), atol=1e-14)
+    np.testing.assert_allclose(fit.chi2, np.sum(fit.residuals**2), rtol=1e-12)
+
+
+def test_single_precision_gets_what_it_can(scipys):
+    fit = gdjax.least_squares(misfit, START, jnp.asarray(X), jnp.asarray(Y))
+    assert fit.converged
+    np.testing.assert_allclose(in_order(fit.params), scipys[0], rtol=2e-4)
+    np.testing.assert_allclose(in_order(fit.standard_errors), np.sqrt(np.diag(scipys[1])), rtol=2e-3)
+
+
+@pytest.mark.float64
+def test_a_linear_model_is_solved_in_one_step_with_statsmodels_errors():
+    rng = np.random.default_rng(0)
+    a, y = rng.normal(size=(30, 4)), rng.normal(size=30)
+    fit = gdjax.least_squares(lambda b, a, y: a @ b - y, np.zeros(4), a, y)
+    other = statsmodels.api.OLS(y, a).fit()
+    assert fit.status == Status.CONVERGED
+    assert int(fit.num_evals) == 2
+    np.testing.assert_allclose(fit.params, other.params, rtol=1e-10)
+    np.testing.assert_allclose(fit.standard_errors, other.bse, rtol=1e-9)
+    np.testing.assert_allclose(np.stack(fit.intervals(), axis=1), other.conf_int(), rtol=1e-8)
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("units", [(1e-9, 6e7, 1.0), (1e6, 1e-6, 1e6), (1.0, 1.0, 1e-12)])
+def test_units_of_parameters_and_residuals_make_no_difference(units):
+    a, b, c = units
+
+    def scaled(p, x, y):
+        return c * misfit({"height": p[0] / a, "rate": p[1] / b, "base": p[2] / a}, x, y)
+
+    plain = gdjax.least_squares(misfit, START, X, Y)
+    fit = gdjax.least_squares(scaled, np.array([a, b, 0.0]), X, Y)
+    assert fit.status == Status.CONVERGED
+    assert abs(int(fit.num_evals) - int(plain.num_evals)) <= 1
+    np.testing.assert_allclose(fit.params / np.array([a, b, a]), in_order(plain.params), rtol=1e-9)
+
+
+@pytest.mark.float64
+def test_residuals_that_vanish_and_a_start_that_is_the_answer():
+    rosenbrock = lambda p: (10 * (p[1] - p[0] ** 2), 1 - p[0])
+    fit = gdjax.least_squares(rosenbrock, np.array([-1.2, 1.0]))
+    assert fit.converged
+    assert float(fit.value) < 1e-28
+    again = gdjax.least_squares(rosenbrock, fit.params)
+    assert again.converged
+    assert int(again.num_evals) <= 2
+    found = gdjax.least_squares(misfit, gdjax.least_squares(misfit, START, X, Y).params, X, Y)
+    assert found.converged
+    assert int(found.num_evals) <= 2
+
+
+@pytest.mark.float64
+def test_what_the_data_do_not_determine_is_named():
+    fit = gdjax.least_squares(lambda p, x, y: (p["a"] + p["b"]) * x + p["c"] - y, dict(a=1.0, b=1.0, c=0.0), X, Y)
+    assert fit.converged
+    assert np.isnan(fit.standard_errors["a"])
+    assert np.isnan(fit.standard_errors["b"])
+    slope = np.polyfit(X, Y, 1)
+    np.testing.assert_allclose(fit.params["a"] + fit.params["b"], slope[0], rtol=1e-9)
+    np.testing.assert_allclose(fit.params["c"], slope[1], rtol=1e-9)
+    assert str(fit).count("not determined by the data") == 2
+    flat = gdjax.least_squares(lambda p, x, y: p[0] * x + 0 * p[1] - y, np.array([1.0, 7.0]), X, Y)
+    assert flat.converged
+    assert float(flat.params[1]) == 7.0
+    assert "of no effect on the residuals" in str(flat)
+
+
+@pytest.mark.float64
+def test_bounds_hold_and_nothing_outside_is_evaluated():
+    def outside_is_nan(p, x, y):
+        return jnp.where(p["rate"] <= 1.1, misfit(p, x, y), jnp.nan)
+
+    box = {"height": gdjax.penalties.NonNegative(), "rate": gdjax.penalties.Box(0.0, 1.1), "base": None}
+    fit = gdjax.least_squares(outside_is_nan, START, X, Y, penalty=box)
+    assert fit.status == Status.CONVERGED
+    assert float(fit.params["rate"]) == 1.1
+    free = scipy.optimize.least_squares(
+        lambda p: p[0] * np.exp(-1.1 * X) + p[1] - Y, [1.0, 0.0], xtol=1e-15, ftol=1e-15, gtol=1e-15
+    )
+    np.testing.assert_allclose([fit.params["height"], fit.params["base"]], free.x, rtol=1e-8)
+    assert np.isnan(fit.standard_errors["rate"])
+    assert "at its bound" in str(fit)
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize(
+    ("robust", "name"), [(gdjax.SoftL1(0.05), "soft_l1"), (gdjax.Huber(0.05), "huber"), (gdjax.Cauchy(0.05), "cauchy")]
+)
+def test_robust_losses_are_scipys(robust, name):
+    y = Y.copy()
+    y[[3, 11]] += [4.0, -2.0]
+    fit = gdjax.least_squares(misfit, START, X, y, robust=robust)
+    other = scipy.optimize.least_squares(
+        lambda p: p[0] * np.exp(-p[1] * X) + p[2] - y, [1.0, 1.0, 0.0], loss=name, f_scale=0.05,
+        xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=10_000,
+    )  # fmt: skip
+    assert fit.converged
+    np.testing.assert_allclose(fit.value, other.cost, rtol=1e-9)
+    np.testing.assert_allclose(in_order(fit.params), other.x, rtol=1e-4)
+
+
+@pytest.mark.float64
+def test_an_outlier_beyond_tukeys_scale_does_not_draw_at_all():
+    y = Y.copy()
+    y[5] = 1e6
+    fit = gdjax.least_squares(misfit, dict(height=2.4, rate=1.2, base=0.4), X, y, robust=gdjax.Tukey(0.5))
+    assert fit.converged
+    clean = np.arange(20) != 5
+    without = gdjax.least_squares(misfit, START, X[clean], Y[clean], robust=gdjax.Tukey(0.5))
+    np.testing.assert_allclose(in_order(fit.params), in_order(without.params), rtol=1e-7)
+
+
+@pytest.mark.float64
+def test_complex_residuals_and_parameters():
+    t = np.linspace(0, 3, 25)
+    signal = (1.5 - 0.5j) * np.exp((-0.4 + 2.0j) * t)
+    model = lambda p, t: p["a"] * jnp.exp(p["k"] * t.astype(p["k"].dtype))
+    start = dict(a=jnp.asarray(1.0 + 0j), k=jnp.asarray(-0.2 + 1.8j))
+    fit = gdjax.curve_fit(model, start, t, signal)
+    assert fit.converged
+    np.testing.assert_allclose(fit.params["a"], 1.5 - 0.5j, rtol=1e-9)
+    np.testing.assert_allclose(fit.params["k"], -0.4 + 2.0j, rtol=1e-9)
+    assert int(fit.freedom) == 46
+
+
+@pytest.mark.float64
+def test_more_parameters_than_residuals():
+    a = np.random.default_rng(1).normal(size=(3, 6))
+    fit = gdjax.least_squares(lambda p, a: a @ p - 1.0, np.zeros(6), a)
+    assert fit.converged
+    np.testing.assert_allclose(a @ fit.params, 1.0, rtol=1e-9)
+    assert np.isnan(fit.standard_errors).all()
+
+
+@pytest.mark.float64
+def test_sigma_mask_and_scipys_way_to_call(scipys):
+    rng = np.random.default_rng(2)
+    sigma = rng.uniform(0.5, 2.0, X.size)
+    model = lambda x, a, b, c: a * jnp.exp(-b * x) + c
+    plain = lambda x, a, b, c: a * np.exp(-b * x) + c
+    for absolute in (False, True):
+        want = scipy.optimize.curve_fit(plain, X, Y, p0=[1.0, 1.0, 0.0], sigma=sigma, absolute_sigma=absolute)
+        fit = gdjax.curve_fit(model, X, Y, p0=[1.0, 1.0, 0.0], sigma=sigma, absolute_sigma=absolute)
+        assert fit.status == Status.CONVERGED
+        np.testing.assert_allclose(fit.params, want[0], rtol=1e-6)
+        np.testing.assert_allclose(fit.covariance, want[1], rtol=1e-4)
+    matrix = np.diag(sigma**2) + 0.1
+    want = scipy.optimize.curve_fit(plain, X, Y, p0=[1.0, 1.0, 0.0], sigma=matrix)
+    fit = gdjax.curve_fit(model, X, Y, p0=[1.0, 1.0, 0.0], sigma=matrix)
+    assert fit.status == Status.CONVERGED
+    np.testing.assert_allclose(fit.params, want[0], rtol=1e-6)
+    np.testing.assert_allclose(fit.covariance, want[1], rtol=1e-4)
+    holes, use = Y.copy(), np.ones(20, bool)
+    use[[2, 9]], holes[[2, 9]] = False, np.nan
+    masked = gdjax.curve_fit(decay, START, X, holes, mask=use)
+    left_out = gdjax.curve_fit(decay, START, X[use], Y[use])
+    assert masked.status == left_out.status == Status.CONVERGED
+    assert int(masked.freedom) == int(left_out.freedom) == 15
+    np.testing.assert_allclose(masked.covariance, left_out.covariance, rtol=1e-8)
+
+
+@pytest.mark.float64
+def test_derivatives_batches_and_jit():
+    slope = lambda shift: gdjax.least_squares(misfit, START, X, Y + shift).params["base"]
+    np.testing.assert_allclose(jax.grad(slope)(0.0), 1.0, rtol=1e-6)
+    shifts = jnp.array([0.0, 0.1, 0.2])
+    fits = jax.jit(jax.vmap(lambda s: gdjax.least_squares(misfit, START, X, Y + s)))(shifts)
+    assert fits.converged.all()
+    one = gdjax.least_squares(misfit, START, X, Y + 0.1)
+    np.testing.assert_allclose(fits.params["rate"][1], one.params["rate"], rtol=1e-9)
+    np.testing.assert_allclose(fits.covariance[1], one.covariance, rtol=1e-6)
+    np.testing.assert_allclose(fits.standard_errors["rate"][1], one.standard_errors["rate"], rtol=1e-6)
+
+
+@pytest.mark.float64
+def test_the_other_methods_take_residuals_too():
+    want = gdjax.least_squares(misfit, START, X, Y)
+    for method in (gdjax.LBFGS(), gdjax.BFGS(), gdjax.TrustRegion()):
+        fit = gdjax.least_squares(misfit, START, X, Y, method=method, tol=1e-9)
+        assert fit.converged
+        np.testing.assert_allclose(in_order(fit.params), in_order(want.params), rtol=1e-4)
+        np.testing.assert_allclose(fit.covariance, want.covariance, rtol=1e-3)
+
+
+@pytest.mark.float64
+def test_a_band_is_the_delta_method():
+    fit = gdjax.curve_fit(lambda p, x: p[0] * x + p[1], np.zeros(2), X, Y)
+    assert fit.converged
+    value, half = fit.band(lambda p, x: p[0] * x + p[1], 2.0)
+    s, t = np.sqrt(fit.reduced_chi2), 2.10092204
+    spread = np.sum((X - X.mean()) ** 2)
+    np.testing.assert_allclose(half, t * s * np.sqrt(1 / 20 + (2.0 - X.mean()) ** 2 / spread), rtol=1e-7)
+    np.testing.assert_allclose(value, fit.params[0] * 2 + fit.params[1])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: gdjax.least_squares(lambda p: None, 1.0), "there are no residuals"),
+        (lambda: gdjax.least_squares(lambda p: jnp.arange(3), 1.0), "residuals has dtype"),
+        (lambda: gdjax.least_squares(lambda p: p, 1.0, grad=lambda p: p), "no option 'grad'"),
+        (lambda: gdjax.curve_fit(decay, START, X), "SciPy's way"),
+        (lambda: gdjax.curve_fit(decay, START, X, Y[:3]), "y has shape"),
+        (lambda: gdjax.curve_fit(decay, START, X, Y, sigma=-1.0), "sigma must be positive"),
+        (lambda: gdjax.Huber(0.0), "scale must be positive"),
+        (lambda: gdjax.minimize(lambda p: p**2, 1.0, method=gdjax.LevenbergMarquardt()), "least_squares"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(call, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        call()
