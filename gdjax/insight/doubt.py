@@ -29,6 +29,7 @@ from gdjax.vectors.layout import Flat
 MOST = 100  # parameters up to which the Hessian is formed
 # Rounding errors of the value that a Newton step may still promise. (The gradient's own rounding promises a few.)
 LEFT = 30.0
+ULPS = 4.0  # by which rounding may move a parameter from its minimum
 FAILED = (Status.LINE_SEARCH_FAILED, Status.STALLED)
 
 
@@ -43,26 +44,33 @@ def is_minimum(key: Static, arrays: list[Any], params: Any) -> jax.Array:
     objective = trace(merge(arrays, key).problem, Flat.of)
     x = objective.layout.ravel(params)
     grad, product = products_at(objective, x)
-    scales, lower, _ = hessian_solve.cholesky(hessian_solve.matrix(product, x.size, x.dtype))
+    hessian = hessian_solve.matrix(product, x.size, x.dtype)
+    scales, lower, _ = hessian_solve.cholesky(hessian)
     definite = jnp.all(jnp.diagonal(lower) ** 2 > x.size * float(jnp.finfo(x.dtype).eps))  # false for NaN
     part = jax.scipy.linalg.solve_triangular(lower, scales * grad, lower=True)
     promised = 0.5 * objective.dot(part, part)  # g'H^-1 g / 2
-    return definite & (promised <= LEFT * objective.noise(objective.evaluate(x).value))
+    # What the rounding of x takes away (of a minimum that is 0, say, whose own rounding is nothing).
+    grid = 0.5 * (ULPS * objective.eps) ** 2 * objective.dot(jnp.diagonal(hessian), x * x)
+    return definite & (promised <= LEFT * objective.noise(objective.evaluate(x).value) + grid)
 
 
 def is_doubtful(request: Any, result: Result) -> np.ndarray:
     """Of each problem, whether it is worth a second look.
 
     Success by rounding is, where the gradient is not small beside the value; so is the failure of a method that
-    searches. A given gradient has a word of its own, `Status.WRONG_GRADIENT`, and a penalty no Hessian.
+    searches. A given gradient has a word of its own, `Status.WRONG_GRADIENT`, a penalty no Hessian, and what
+    works on residuals knows their Jacobian.
     """
-    p, value, norm, code = jax.device_get((result.progress, result.value, result.grad_norm, result.code))
+    code = np.asarray(result.code)
+    if not np.isin(code, (Status.PRECISION_FLOOR, *FAILED)).any():
+        return np.zeros(code.shape, bool)
+    p, value, norm = jax.device_get((result.progress, result.value, result.grad_norm))
     noise = NOISE * float(np.finfo(value.dtype).eps) * np.abs(value)
     steep = norm > np.asarray(result.stop.tol) * np.asarray(size_of(value, p.start_value))
     success = (code == Status.PRECISION_FLOOR) & steep & (p.start_value - p.lowest > UNTOUCHED * noise)
     failure = np.isin(code, FAILED) & request.method.searches
-    known = request.problem.penalty is None and not request.problem.has_gradient
-    few = Flat.of(request.problem.params).size <= MOST
+    known = request.problem.penalty is None and not request.problem.has_gradient and not request.method.least_squares
+    few = sum(np.size(x) for x in jax.tree.leaves(request.problem.params)) <= MOST
     return (success | failure) & known & few & np.isfinite(value)
 
 
