@@ -12,6 +12,7 @@ import numpy as np
 from gdjax.descent.loop import Carry
 from gdjax.descent.result import Result
 from gdjax.descent.warm_start import signature
+from gdjax.jaxtools.scalar_kernels import for_cpu
 from gdjax.minimize import run
 from gdjax.request import AllOptions, prepare, require_concrete, take_services
 from gdjax.running import checkpoint
@@ -90,16 +91,24 @@ def header_of(result: Result) -> dict[str, Any]:
 
 
 def check_loss(name: str, descent: Descent, carry: Carry) -> None:
-    """Raise ValueError if the loss has another value at the saved point, beyond what rounding can explain.
+    """Raise ValueError if the loss has another value or gradient at the saved point, beyond what rounding can explain.
 
-    Matrix products may round to 3 digits on a GPU (TF32), and this evaluation is compiled by itself.
+    Matrix products may round to 3 digits on a GPU (TF32), and this evaluation is compiled by itself. The terms that a
+    gradient is a sum of are as large as it was at its largest, or as the value over the parameters.
     """
-    was, now = (np.asarray(value) for value in descent.check(carry))
-    eps = float(np.finfo(was.dtype).eps)
-    rounding = eps**0.4 * max(abs(was), abs(now)) + 100 * eps * abs(np.asarray(carry.progress.start_value))
+    found, progress = jax.device_get(descent.check(carry)), jax.device_get(carry.progress)
+    was, now, eps = found.value, found.value_now, float(np.finfo(found.value.dtype).eps)
+    rounding = eps**0.4 * max(abs(was), abs(now)) + 100 * eps * abs(progress.start_value)
     if np.isfinite(was) and not abs(now - was) <= rounding:
         raise ValueError(f"{name} is of another loss or other data: at the saved point it was {was:.8g}, here it is "
                          f"{now:.8g}")  # fmt: skip
+    terms = progress.largest_norm + abs(was) / (found.size if found.size > 0 else 1)
+    rounding = eps**0.4 * found.grad_norm + (1000 * eps if for_cpu() else eps**0.4) * terms
+    if np.isfinite(found.change) and not found.change <= rounding:
+        raise ValueError(
+            f"{name} is of another loss or other data: at the saved point the gradient is another, by "
+            f"{found.change:.3g}"
+        )
 
 
 def in_words(method: dict[str, Any]) -> str:

@@ -49,6 +49,16 @@ class Glance(NamedTuple):
     evals: jax.Array
 
 
+class Comparison(NamedTuple):
+    """A point of a descent, and the same point as the loss has it now."""
+
+    value: Scalar  # as it was
+    value_now: Scalar
+    grad_norm: Scalar  # of the gradient as it is now
+    change: Scalar  # of the gradient, the largest of an entry
+    size: Scalar  # largest entry of params
+
+
 class Memory(NamedTuple):
     """What is remembered about a program that was run before."""
 
@@ -66,7 +76,7 @@ class Programs(NamedTuple):
     show: Callable[..., Result]  # (packed): the iterate
     glance: Callable[..., Glance]  # (packed)
     jump: Callable[..., Packed]  # (packed, params, evals, steepest): go on from other params
-    check: Callable[..., tuple[Scalar, Scalar]]  # (carry): the value at the iterate, as it was and as it is
+    check: Callable[..., Comparison]  # (carry): the loss at the iterate, as it was and as it is
     reopen: Callable[..., Packed]  # (carry): running again, if the test that ended it no longer holds
 
     def bind(self, key: Static, arrays: list[Any]) -> "Descent":
@@ -90,7 +100,7 @@ def compiled(make_loop: Callable[..., Loop]) -> Programs:
         show=program(lambda loop, p: apart(loop.report((carry := opened(loop, p)), carry.state.iterate))),
         glance=program(lambda loop, p: glance(loop, opened(loop, p))),
         jump=program(lambda loop, p, *rest: packed(loop, jump(loop, opened(loop, p), *rest))),
-        check=program(lambda loop, c: (c.state.iterate.value, loop.objective.evaluate(c.state.iterate.x).value)),
+        check=program(check),
         reopen=program(lambda loop, carry: packed(loop, reopen(loop, carry))),
     )
 
@@ -174,14 +184,22 @@ def piece(loop: Loop, begun: Packed, until: Until, fresh: jax.Array) -> tuple[Pa
     return ended, report, apart(loop.answer(carry))
 
 
+def check(loop: Loop, carry: Carry) -> Comparison:
+    """The loss at the iterate, anew."""
+    was = carry.state.iterate
+    now = loop.objective.evaluate(was.x)
+    change = vector.max_abs(vector.subtract(now.grad, was.grad))
+    return Comparison(was.value, now.value, vector.max_abs(now.grad), change, vector.max_abs(was.x))
+
+
 def glance(loop: Loop, carry: Carry) -> Glance:
     """What a progress line shows."""
     now, point = carry.progress, carry.state.iterate
     step = vector.subtract(carry.state.trial, point.x)
     return Glance(
         value=point.value * jnp.asarray(loop.objective.sign, point.value.dtype),
-        grad_norm=point.grad_norm,
-        threshold=gradient_threshold(loop.stop.tol, now, point.value),
+        grad_norm=point.grad_norm if now.cosine is None else now.cosine,
+        threshold=gradient_threshold(loop.stop.tol, now, point.value) if now.cosine is None else loop.stop.tol,
         largest_norm=now.largest_norm,
         step_length=jnp.sqrt(vector.dot(step, step)),
         steps=now.steps,

@@ -42,7 +42,7 @@ elif path.exists():
     result = gdjax.resume(path, loss, start, **options)
 else:
     result = gdjax.minimize(loss, start, checkpoint=path, **options)
-numbers = [result.params, result.value, result.grad, *result.progress]
+numbers = [result.params, result.value, result.grad, *jax.tree.leaves(result.progress)]
 print(result.status.name, int(result.num_steps), *[jnp.asarray(x).tobytes().hex() for x in numbers])
 """
 
@@ -326,3 +326,27 @@ def test_arrays_that_are_not_what_the_header_says_are_refused(tmp_path):
         checkpoint.write(path, header, crafted)
         with pytest.raises(ValueError, match=r"descent.npz is damaged"):
             gdjax.resume(path, quadratic, START, method=RATE)
+
+
+def test_data_that_change_the_gradient_alone_are_other_data(tmp_path):
+    """Three patients among a hundred thousand: their mean is one parameter, and nearly nothing of the loss."""
+    rng = np.random.default_rng(0)
+    group = np.zeros(100_000, int)
+    group[:3] = 1
+    seen = jnp.asarray(rng.normal(size=100_000), float)
+    corrected = seen.at[:3].add(3.0)
+
+    def misfit(w, group, y):
+        return jnp.mean((w[group] - y) ** 2)
+
+    path = tmp_path / "means.npz"
+    assert gdjax.minimize(misfit, jnp.zeros(2), group, seen, checkpoint=path).status == Status.CONVERGED
+    again = gdjax.resume(path, misfit, jnp.zeros(2), group, seen)
+    assert again.status == Status.CONVERGED
+    with pytest.raises(ValueError, match="of another loss or other data"):
+        gdjax.resume(path, misfit, jnp.zeros(2), group, corrected)
+    flipped = lambda w, x, y: jnp.mean((x @ w - y) ** 2)
+    x, path = jnp.asarray(rng.normal(size=(20, 2)), float), tmp_path / "flipped.npz"
+    gdjax.minimize(flipped, jnp.zeros(2), x, x[:, 0], max_steps=0, checkpoint=path)
+    with pytest.raises(ValueError, match="of another loss or other data"):
+        gdjax.resume(path, flipped, jnp.zeros(2), x, -x[:, 0], max_steps=10)
