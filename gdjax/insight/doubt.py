@@ -4,8 +4,8 @@ Where the gradient is at its rounding, a descent knows no more than its steps ha
 an intercept they all lead along one direction, the stiff one. Along the other, where the two cancel, the loss may still
 fall, and no gradient tells. Elsewhere a line search fails at the exact answer, since nothing tells rounding from a
 slope. The Hessian knows both: it is formed at the answer, of one product a parameter, by a program of its own that is
-compiled only where there is doubt. (Of 180 regressions on raw columns in float32, 32 were called PRECISION_FLOOR by up
-to 389 units of log-likelihood above the minimum; now none by more than 1e-4.)
+compiled only where there is doubt. (Of 180 regressions on raw columns in float32, 32 were called PRECISION_FLOOR half a
+unit of log-likelihood above the minimum or more, one 389; now none by more than 1e-3.)
 """
 
 import dataclasses
@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.derivatives import hessian_solve
-from gdjax.derivatives.hessian import products_at
 from gdjax.descent.progress import size_of
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import UNTOUCHED, Status
@@ -30,6 +29,7 @@ MOST = 100  # parameters up to which the Hessian is formed
 # Rounding errors of the value that a Newton step may still promise. (The gradient's own rounding promises a few.)
 LEFT = 30.0
 ULPS = 4.0  # by which rounding may move a parameter from its minimum
+RAISED = RuntimeError, ValueError  # as what an error of a compiled program comes out
 FAILED = (Status.LINE_SEARCH_FAILED, Status.STALLED)
 
 
@@ -43,15 +43,15 @@ def is_minimum(key: Static, arrays: list[Any], params: Any) -> jax.Array:
     """
     objective = trace(merge(arrays, key).problem, Flat.of)
     x = objective.layout.ravel(params)
-    grad, product = products_at(objective, x)
-    hessian = hessian_solve.matrix(product, x.size, x.dtype)
+    point = objective.evaluate(x)
+    hessian = hessian_solve.matrix(lambda v: objective.product(x, v).grad, x.size, x.dtype)
     scales, lower, _ = hessian_solve.cholesky(hessian)
     definite = jnp.all(jnp.diagonal(lower) ** 2 > x.size * float(jnp.finfo(x.dtype).eps))  # false for NaN
-    part = jax.scipy.linalg.solve_triangular(lower, scales * grad, lower=True)
+    part = jax.scipy.linalg.solve_triangular(lower, scales * point.grad, lower=True)
     promised = 0.5 * objective.dot(part, part)  # g'H^-1 g / 2
     # What the rounding of x takes away (of a minimum that is 0, say, whose own rounding is nothing).
     grid = 0.5 * (ULPS * objective.eps) ** 2 * objective.dot(jnp.diagonal(hessian), x * x)
-    return definite & (promised <= LEFT * objective.noise(objective.evaluate(x).value) + grid)
+    return definite & (promised <= LEFT * objective.noise(point.value) + grid)
 
 
 def is_doubtful(request: Any, result: Result) -> np.ndarray:
@@ -80,7 +80,7 @@ def reviewed(key: Static, arrays: list[Any], result: Result) -> Result:
         return result
     try:
         return judged(result, np.asarray(True), np.asarray(is_minimum(key, arrays, result.params)))
-    except ValueError:  # there are no Hessian products to be had
+    except RAISED:  # there are no Hessian products to be had, or the loss raises
         return result
 
 
@@ -97,7 +97,7 @@ def reviewed_many(program: Any, own: list[Any], shared: list[Any], result: Resul
     of_one = lambda own, params: is_minimum(program.key, program.arrays(own, shared), params)
     try:
         sound = jax.vmap(of_one)([x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params))
-    except (ValueError, NotImplementedError):  # there are no Hessian products to be had, or not of many at once
+    except (*RAISED, NotImplementedError):  # likewise, or not of many at once
         return result
     doubtful, minimum = np.zeros((2, *result.code.shape), bool)
     doubtful[where], minimum[where] = True, np.asarray(sound)[: where.size]
