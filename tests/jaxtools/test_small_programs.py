@@ -217,7 +217,7 @@ def test_large_losses_and_those_with_other_operations_are_compiled_as_ever():
     for name, (loss, start) in losses.items():
         result, marks = descent(loss, start)
         assert result.status == Status.CONVERGED, name
-        assert marks != 1, name  # the scalars of a trip are functions of their own
+        assert marks > 1, name  # the scalars of a trip are functions of their own
 
 
 def test_batches_are_one_function_while_they_are_small():

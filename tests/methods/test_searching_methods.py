@@ -109,8 +109,8 @@ def test_a_batch_gives_each_lane_what_it_gets_alone(method):
     assert together.code.tolist() == [Status.CONVERGED, Status.CONVERGED, Status.NONFINITE_START]
     alone = solve(starts[0])
     # Rounding differs, and conjugate gradients in float32 then take another way.
-    longest = max(int(alone.num_evals), int(together.num_evals[0]))
-    assert abs(int(alone.num_evals) - int(together.num_evals[0])) <= max(6, longest / 4)
+    allowed = int(alone.num_evals) / 3 if isinstance(method, ConjugateGradient) else 6
+    assert abs(int(alone.num_evals) - int(together.num_evals[0])) <= allowed
     np.testing.assert_allclose(alone.params, together.params[0], atol=2e-3)
 
 
