@@ -10,7 +10,7 @@ import numpy as np
 
 from gdjax.descent.result import Result
 from gdjax.insight.fit import Fit
-from gdjax.jaxtools.pytrees import as_data
+from gdjax.jaxtools.pytrees import as_data, is_concrete
 from gdjax.minimize import run
 from gdjax.minimize_many import solve_many
 from gdjax.request import AllOptions, Options, check_options, prepare, take_services
@@ -46,7 +46,7 @@ def least_squares(
             angle between the residuals and each column of their Jacobian is at most this,
             ``|J_j'r| <= tol |J_j| |r|``. Default ``eps^(2/3)``: 3.7e-11 in float64, 2.4e-5 in float32. With another
             method it is that of `gdjax.minimize`.
-        **options: those of `gdjax.minimize`. ``grad=`` and ``value_and_grad=`` have no meaning here.
+        **options: those of `gdjax.minimize`, but for ``grad``, ``value_and_grad``, ``check_grad`` and ``checkpoint``.
 
     Returns:
         A `Fit`: a `Result` with covariance, standard errors and intervals; ``print`` it for a table. Its value is
@@ -107,10 +107,12 @@ def least_squares_many(
 
 
 def refuse_gradients(caller: str, options: Any) -> None:
-    """Raise TypeError for options that residuals have no use for."""
-    for name in ("grad", "value_and_grad", "maximize"):
+    """Raise TypeError for options that residuals have no use for, and for a file that `gdjax.resume` could not read."""
+    for name in ("grad", "value_and_grad", "check_grad", "maximize"):
         if options.get(name):
             raise TypeError(f"{caller} has no option {name!r}: residuals have a Jacobian, which JAX finds")
+    if options.get("checkpoint") is not None:
+        raise TypeError(f"{caller} has no option 'checkpoint': gdjax.resume continues the descent of a loss alone")
 
 
 def as_fit(result: Result, count: Any = None, absolute_sigma: bool = False) -> Fit:
@@ -201,10 +203,13 @@ def check_sigma(sigma: Any, y: jax.Array) -> jax.Array | None:
     sigma = jnp.asarray(as_data("sigma", sigma))
     sigma = sigma if jnp.issubdtype(sigma.dtype, jnp.floating) else sigma.astype(jnp.result_type(float))
     if y.ndim == 1 and sigma.shape == (y.size, y.size) and y.size > 1:
-        return jnp.linalg.cholesky(sigma)
+        factor = jnp.linalg.cholesky(sigma)
+        if is_concrete(factor) and bool(jnp.isnan(factor).any()):
+            raise ValueError("sigma, a covariance matrix, must be positive definite")
+        return factor
     if not goes_into(sigma.shape, y.shape):
         raise ValueError(f"sigma has shape {sigma.shape}, y {y.shape}")
-    if not isinstance(sigma, jax.core.Tracer) and bool(np.any(~(np.asarray(sigma) > 0) & ~np.isnan(np.asarray(sigma)))):
+    if is_concrete(sigma) and bool(np.any(~(np.asarray(sigma) > 0) & ~np.isnan(np.asarray(sigma)))):
         raise ValueError("sigma must be positive")
     return jnp.broadcast_to(sigma, y.shape)
 

@@ -131,6 +131,26 @@ def test_bounds_hold_and_nothing_outside_is_evaluated():
 
 
 @pytest.mark.float64
+def test_a_step_that_rounds_to_outside_is_not_evaluated_there():
+    """x + (u - x) may be above u."""
+    starts, upper = np.random.default_rng(0).uniform([[-1], [0]], [[0], [1]], (2, 4000))
+    over = np.flatnonzero(starts + (upper - starts) > upper)[:3]
+    assert over.size == 3
+    for i in over:
+        box = gdjax.penalties.Box(-2.0, upper[i])
+        outside_is_nan = lambda p, u: jnp.where(p <= u, p - 2.0, jnp.nan)
+        fit = gdjax.least_squares(outside_is_nan, starts[i], upper[i], penalty=box)
+        assert fit.status == Status.CONVERGED
+        assert int(fit.num_evals) == 2
+        assert float(fit.params) == upper[i]
+
+
+def test_a_jacobian_that_is_not_finite_at_the_start_says_so():
+    fit = gdjax.least_squares(lambda p: jnp.sqrt(p) - jnp.array([1.0, 2.0]), 0.0)
+    assert fit.status == Status.NONFINITE_START
+
+
+@pytest.mark.float64
 @pytest.mark.parametrize(
     ("robust", "name"), [(gdjax.SoftL1(0.05), "soft_l1"), (gdjax.Huber(0.05), "huber"), (gdjax.Cauchy(0.05), "cauchy")]
 )
@@ -250,6 +270,9 @@ def test_a_band_is_the_delta_method():
         (lambda: gdjax.curve_fit(decay, START, X), "SciPy's way"),
         (lambda: gdjax.curve_fit(decay, START, X, Y[:3]), "y has shape"),
         (lambda: gdjax.curve_fit(decay, START, X, Y, sigma=-1.0), "sigma must be positive"),
+        (lambda: gdjax.curve_fit(decay, START, X, Y, sigma=-np.eye(20)), "positive definite"),
+        (lambda: gdjax.least_squares(lambda p: p, 1.0, check_grad=True), "no option 'check_grad'"),
+        (lambda: gdjax.least_squares(lambda p: p, 1.0, checkpoint="fit.npz"), "no option 'checkpoint'"),
         (lambda: gdjax.Huber(0.0), "scale must be positive"),
         (lambda: gdjax.minimize(lambda p: p**2, 1.0, method=gdjax.LevenbergMarquardt()), "least_squares"),
     ],

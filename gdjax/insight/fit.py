@@ -27,7 +27,9 @@ class Fit(Result):
 
     The covariance is ``s^2 (J'J)^-1`` with J the Jacobian of the residuals at the answer and
     ``s^2 = chi2 / freedom``; with ``absolute_sigma`` s = 1. It holds where the residuals are nearly linear in the
-    parameters over a few standard errors, and the errors of the data are independent and alike.
+    parameters over a few standard errors, and the errors of the data are independent and alike. With a robust loss J is
+    that of the corrected residuals and chi2 twice the loss: a rough guide, for which the bootstrap is better
+    (`gdjax.least_squares_many` on resampled data).
     """
 
     count: Any = None  # number of residuals that count: all, or those that are not masked

@@ -85,6 +85,8 @@ class LevenbergMarquardt(Method):
     def ask(self, objective: Objective, state: LevenbergMarquardtState) -> Point:
         """The residuals at the trial; their gradient follows if the point is taken."""
         x = state.trial
+        if objective.composite is not None:  # the sum of iterate and step may round to outside
+            x = jnp.clip(x, *objective.composite.ends)
         r, aux = objective.residuals(x)
         value = half_sum(r, objective.robust)
         point = state.iterate._replace(x=x, value=value, grad_norm=jnp.zeros_like(value), aux=aux, residuals=r)
@@ -105,7 +107,7 @@ class LevenbergMarquardt(Method):
         """Take the point or not, set the radius, and find the next step."""
         first = state.iterate.is_blank
         taken, linear, gained, ratio, noise = self.judge(objective, state, point)
-        grad_norm = vector.max_abs(jnp.where(linear.columns > 0, linear.grad, 0)).astype(objective.dtype)
+        grad_norm = vector.max_abs(jnp.where(linear.columns == 0, 0, linear.grad)).astype(objective.dtype)
         iterate = vector.where(taken, point._replace(grad=linear.grad, grad_norm=grad_norm), state.iterate)
 
         scale = jnp.maximum(state.scale, linear.effects)
@@ -124,7 +126,7 @@ class LevenbergMarquardt(Method):
         settled |= stuck & (promise <= objective.noise(iterate.value))
         zero, xx = jnp.zeros((), objective.dtype), objective.dot(iterate.x, iterate.x)
         return new, Outcome(
-            taken & jnp.isfinite(point.value),
+            taken & jnp.isfinite(point.value) & jnp.isfinite(grad_norm),
             zero + 1,
             (settled | stuck) & (linear.cosine > 0),
             predicted=jnp.where(settled, 0, promise),

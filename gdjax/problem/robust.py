@@ -5,7 +5,6 @@ least squares, and all are that for small residuals. P. J. Huber, Robust Statist
 """
 
 import abc
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +12,11 @@ import jax.numpy as jnp
 from gdjax.jaxtools.pytrees import pytree_dataclass, require
 
 
+@pytree_dataclass
 class Robust(abc.ABC):
     """``c^2 rho(r^2 / c^2)`` of each residual. A subclass gives rho; its slopes are JAX's."""
 
-    scale: Any
+    scale: float | jax.Array = 1.0
 
     def __post_init__(self) -> None:
         require("must be positive", self.scale, lambda c: c > 0, "scale")
@@ -53,8 +53,6 @@ class Huber(Robust):
     [0.25 5.  ]
     """
 
-    scale: float | jax.Array = 1.0
-
     def rho(self, s: jax.Array) -> jax.Array:
         """See the class."""
         return jnp.where(s <= 1, s, 2 * jnp.sqrt(jnp.where(s <= 1, 1, s)) - 1)
@@ -73,8 +71,6 @@ class SoftL1(Robust):
     >>> print(f"{SoftL1(1.0).of(jnp.asarray(3.0)):.2f}")
     4.32
     """
-
-    scale: float | jax.Array = 1.0
 
     def rho(self, s: jax.Array) -> jax.Array:
         """See the class."""
@@ -95,8 +91,6 @@ class Cauchy(Robust):
     2.30
     """
 
-    scale: float | jax.Array = 1.0
-
     def rho(self, s: jax.Array) -> jax.Array:
         """See the class."""
         return jnp.log1p(s)
@@ -115,8 +109,6 @@ class Tukey(Robust):
     >>> print(f"{Tukey(4.0).of(jnp.asarray(9.0)):.2f}")
     5.33
     """
-
-    scale: float | jax.Array = 1.0
 
     def rho(self, s: jax.Array) -> jax.Array:
         """See the class."""

@@ -46,7 +46,8 @@ def linearise(objective: Objective, point: Point) -> Linear:
     there = (columns > 0) & (size > 0)
     cosines = jnp.where(there, jnp.abs(grad) / jnp.where(there, columns, 1) / jnp.where(size > 0, size, 1), 0)
     triangle, q = factor(a / jnp.where(columns > 0, columns, 1), r)
-    return Linear(triangle, q, columns, effects, jnp.max(cosines).astype(objective.dtype), grad)
+    cosine = jnp.where(jnp.all(jnp.isfinite(a)), jnp.max(cosines), jnp.inf)
+    return Linear(triangle, q, columns, effects, cosine.astype(objective.dtype), grad)
 
 
 def at_answer(objective: Objective, best: Point, state: Any) -> Any:
