@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.descent import entrywise, progress, stopping, warm_start
+from gdjax.descent import entrywise, progress, secants, stopping, warm_start
 from gdjax.descent.given_gradient import review
 from gdjax.descent.history import HistoryBuffer
 from gdjax.descent.limits import Limits
-from gdjax.descent.progress import Known, Progress, Trip
+from gdjax.descent.progress import Progress, Trip
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.scalar_kernels import as_written, one_kernel, update_if, while_loop
@@ -92,11 +92,11 @@ class Loop(NamedTuple):
         """What the trip shows, and now and then the curvature."""
         p, wanted = one_kernel(lambda p: progress.enter(self.objective, self.stop.tol, trip, p), p)
 
-        def measure(old: Known) -> Known:
-            products = trip.outcome.secant or progress.secant(trip.before, trip.point)
-            return one_kernel(lambda old: progress.measure(self.objective, trip, products, old), old)
+        def measure(old: secants.Known) -> secants.Known:
+            products = trip.outcome.secant or secants.secant(trip.before, trip.point)
+            return one_kernel(lambda old: secants.measure(self.objective, trip, products, old), old)
 
-        return p._replace(**update_if(wanted, measure, progress.known(p))._asdict())
+        return p._replace(**update_if(wanted, measure, secants.known(p))._asdict())
 
     def follow(self, carry: Carry, now: Progress, trip: Trip) -> tuple[Vector | None, Scalar | None]:
         """What `entrywise.look` sees, at first and where a test will ask for it."""

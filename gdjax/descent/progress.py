@@ -5,9 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.methods.base import Outcome, Secant
+from gdjax.methods.base import Outcome
 from gdjax.problem.objective import Objective, Point
-from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar
 
 # New highest values in a row, without progress, that make a run-away (see `stopping`), and evaluations
@@ -19,10 +18,6 @@ MEASURE = 8
 # The gradient makes progress when its norm falls by a tenth: at the rounding floor it wanders by a few
 # percent, which without this margin counted as progress and kept float32 runs going to their limit.
 GRAD_PROGRESS = 0.9
-
-# A minimum is found to within the rounding of the parameters when the Newton step is at most this many of
-# their roundings: a fixed step of a fiftieth of Newton's freezes at 25, half an ulp over a fiftieth.
-SLACK = 32.0
 
 
 class Trip(NamedTuple):
@@ -55,7 +50,7 @@ class Progress(NamedTuple):
     rises: jax.Array  # new highest values since the last progress
     level: jax.Array  # evaluations since the value last fell
     frozen: jax.Array  # accepted points in a row with the same value and gradient norm
-    curvature: Scalar  # along the last step, negative unless it overshot, as last measured (`secant`); 0 before
+    curvature: Scalar  # along the last step, negative unless it overshot, as last measured (see `secants`); 0 before
     stable_rate: Scalar  # step per gradient that this curvature allows, at most half the one measured
     predicted: Scalar  # decrease that is still to be had, as far as is known; inf if it is not
     promise: Scalar  # the same by the method's model, or the last secant, at the iterate; inf if it is not known
@@ -121,35 +116,65 @@ def gradient_threshold(tol: Scalar, p: Progress, value: Scalar) -> Scalar:
     return tol * jnp.minimum(size_of(value, p.start_value), p.largest_norm)
 
 
+class Standing(NamedTuple):
+    """What is known of the best point, and of the values that it is compared with."""
+
+    start_value: Scalar
+    lowest: Scalar
+    best_value: Scalar
+    best_norm: Scalar
+    at_best: jax.Array
+    largest_norm: Scalar
+
+
+def compare(objective: Objective, trip: Trip, p: Progress, at_start: jax.Array) -> Standing:
+    """Whether the iterate, or a trial that was refused, is the best point."""
+    point, after, accepted = trip.point, trip.after, trip.outcome.accepted
+    f, g, composite = objective.merit(after), after.grad_norm, objective.composite
+    noise = objective.noise(f)
+    start_value = jnp.where(at_start, f, p.start_value)
+    lowest = jnp.where(accepted, jnp.minimum(p.lowest, f), p.lowest)
+    best_is_stale = p.best_value > lowest + noise
+    better = accepted & (f <= lowest + noise) & (best_is_stale | (g <= p.best_norm))
+    # A trial that was refused, because it was not low or not flat enough, may be the lowest point seen all the same.
+    # (Not with a constraint that it meets to within rounding alone: that may be why it is lower.)
+    exact = composite is None or composite.bounds is not None
+    low = exact & was_refused(trip) & is_finite(point) & (point.value < p.best_value - objective.noise(point.value))
+    known = composite is None or composite.value_is_known
+    not_above = (f <= start_value + noise) | ~jnp.asarray(known)
+    return Standing(
+        start_value=start_value,
+        lowest=jnp.where(low, point.value, lowest),
+        best_value=jnp.where(better, f, jnp.where(low, point.value, p.best_value)),
+        best_norm=jnp.where(better, g, jnp.where(low, point.grad_norm, p.best_norm)),
+        at_best=jnp.where(accepted, better, p.at_best & ~low),
+        largest_norm=jnp.where(accepted & not_above, jnp.maximum(p.largest_norm, g), p.largest_norm),
+    )
+
+
+def was_refused(trip: Trip) -> jax.Array:
+    """Whether the trip evaluated the loss at a point that was not taken."""
+    return ~trip.outcome.accepted & ~jnp.asarray(trip.outcome.product)
+
+
+def is_finite(point: Point) -> jax.Array:
+    """Whether value and gradient are."""
+    return jnp.isfinite(point.value) & jnp.isfinite(point.grad_norm)
+
+
 def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[Progress, jax.Array]:
-    """Enter the scalars of a trip; also whether to `measure`. ``tol`` is that of the gradient test."""
+    """Enter the scalars of a trip; also whether to measure (see `secants`). ``tol`` is that of the gradient test."""
     before, point, after, outcome = trip
     accepted, f, g = outcome.accepted, objective.merit(after), after.grad_norm
-    product = jnp.asarray(outcome.product)
+    product, refused = jnp.asarray(outcome.product), was_refused(trip)
     steps = p.steps + accepted.astype(jnp.int32)
     at_start = accepted & (steps == 0)
-    noise = objective.noise(f)
 
-    fell = accepted & (f < p.mark_value - noise)
+    fell = accepted & (f < p.mark_value - objective.noise(f))
     flatter = accepted & (g < GRAD_PROGRESS * p.mark_norm)
     moved_on = fell | flatter
     higher = accepted & (f > p.highest)
     same = accepted & (f == before.value) & (g == before.grad_norm)
-
-    start_value = jnp.where(at_start, f, p.start_value)
-    lowest = jnp.where(accepted, jnp.minimum(p.lowest, f), p.lowest)
-    best_is_stale = p.best_value > lowest + noise
-    known = objective.composite is None or objective.composite.value_is_known
-    not_above = (f <= start_value + noise) | ~jnp.asarray(known)
-    better = accepted & (f <= lowest + noise) & (best_is_stale | (g <= p.best_norm))
-    # A trial that was refused, because it was not low or not flat enough, may be the lowest point seen all the same.
-    # (Not with a constraint that it meets to within rounding alone: that may be why it is lower.)
-    finite = jnp.isfinite(point.value) & jnp.isfinite(point.grad_norm)
-    refused = ~accepted & ~product
-    exact = objective.composite is None or objective.composite.bounds is not None
-    low = exact & refused & finite & (point.value < p.best_value - objective.noise(point.value))
-    best_value = jnp.where(better, f, jnp.where(low, point.value, p.best_value))
-    best_norm = jnp.where(better, g, jnp.where(low, point.grad_norm, p.best_norm))
 
     trial = 1 - product.astype(jnp.int32)
     level = jnp.where(fell, 0, p.level + trial)
@@ -158,17 +183,11 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
     predicted = jnp.where(fell, jnp.inf, p.predicted)
     promise = jnp.full_like(f, jnp.inf) if outcome.predicted is None else outcome.predicted
     silent = objective.composite is not None  # a subgradient of the sum tells of no decrease like g'Hg
-    largest_norm = jnp.where(accepted & not_above, jnp.maximum(p.largest_norm, g), p.largest_norm)
     now = p._replace(
+        **compare(objective, trip, p, at_start)._asdict(),
         evals=p.evals + 1 + outcome.extra_evals,
         steps=steps,
-        start_value=start_value,
         start_norm=jnp.where(at_start, g, p.start_norm),
-        lowest=jnp.where(low, point.value, lowest),
-        largest_norm=largest_norm,
-        best_value=best_value,
-        best_norm=best_norm,
-        at_best=jnp.where(accepted, better, p.at_best & ~low),
         mark_value=jnp.where(fell, f, p.mark_value),
         mark_norm=jnp.where(flatter, g, p.mark_norm),
         highest=jnp.where(moved_on | higher, f, p.highest),
@@ -182,7 +201,7 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
         promise=jnp.full_like(f, jnp.inf) if silent else promise,
         span=p.span if silent or outcome.span is None else jnp.where(accepted, outcome.span, p.span),
         settled=(p.settled & ~moved_on) | (False if outcome.settled is None else outcome.settled),
-        nonfinite=jnp.where(accepted, 0, p.nonfinite + (refused & ~finite).astype(jnp.int32)),
+        nonfinite=jnp.where(accepted, 0, p.nonfinite + (refused & ~is_finite(point)).astype(jnp.int32)),
         cosine=outcome.cosine,
     )
     wanted = jnp.where(rising, rises == 1, ~product & (level % MEASURE == MEASURE - 1))
@@ -191,66 +210,3 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
     if outcome.settled is None:
         wanted |= accepted & (steps <= 2)
     return now, (p.steps >= 0) & wanted  # there is a point before
-
-
-class Known(NamedTuple):
-    """Fields of the progress that are measured now and then."""
-
-    curvature: Scalar
-    stable_rate: Scalar
-    predicted: Scalar
-    promise: Scalar
-    stiffness: Scalar
-    settled: jax.Array
-
-
-def known(p: Progress) -> Known:
-    """What was measured last."""
-    return Known(p.curvature, p.stable_rate, p.predicted, p.promise, p.stiffness, p.settled)
-
-
-def measure(objective: Objective, trip: Trip, products: Secant, old: Known) -> Known:
-    """Curvature along the last step s, the rate that it allows, and the Newton decrease that it promises, if any.
-
-    Measured near the floor (see MEASURE), where the value first rises (a run-away; later it is so far out that its
-    curvature says nothing of the start), and where the gradient test holds, if the method has no model to ask.
-
-    The curvature is |y| / |s|, y = g(after) - g(before): of the two common secants the one nearer to the
-    largest curvature. It is given a minus sign unless the step went downhill and overshot the valley
-    (s'g(before) < 0 < s'g(after)). The decrease is g'g s's / 2 s'y; it is known if s'y is positive and more
-    than the rounding error of the two gradients. The descent has settled where a change of x by SLACK roundings changes
-    the gradient by its own size, ``|g| |s| <= SLACK eps |x| |y|``, and value and slopes are those of a parabola (at a
-    kink they are not): then nothing is left.
-    """
-    outcome = trip.outcome
-    ss, slope_before, slope_after, yy, gg, xx, sy = products
-    curvature = jnp.sqrt(yy / jnp.where(ss > 0, ss, jnp.inf))  # 0 if the step changed nothing
-    # (At a kink the curvature of short steps is enormous; that of longer ones before is not.)
-    stiffness = jnp.where(ss > 0, jnp.fmin(old.stiffness, curvature), old.stiffness)
-    settled = (ss > 0) & (gg > 0) & (jnp.sqrt(gg) <= SLACK * objective.eps * jnp.sqrt(xx) * stiffness)
-    rise, mean = trip.point.value - trip.before.value, 0.5 * (slope_before + slope_after)
-    settled &= jnp.abs(rise - mean) <= 0.1 * jnp.abs(rise) + objective.noise(trip.before.value)
-    settled &= outcome.settled is None and objective.composite is None
-    trusted = settled | (sy > 100 * float(jnp.finfo(sy.dtype).eps) * jnp.sqrt(ss) * jnp.sqrt(gg))
-    decrease = jnp.where(settled, 0, 0.5 * gg * (ss / sy))
-    overshot = (slope_before < 0) & (slope_after > 0)
-    predicted = jnp.where(trusted, jnp.minimum(decrease, old.predicted), old.predicted)
-    turned = outcome.accepted & (ss > 0)
-    asked = outcome.predicted is None and objective.composite is None
-    promise = jnp.where(trusted, decrease, jnp.inf) if asked else old.promise
-    return Known(
-        curvature=jnp.where(turned, jnp.where(overshot, curvature, -curvature), old.curvature),
-        stable_rate=jnp.where(turned, jnp.minimum(1 / curvature, 0.5 * outcome.step_size), old.stable_rate),
-        predicted=predicted,
-        promise=promise,
-        stiffness=stiffness,
-        settled=old.settled | settled,
-    )
-
-
-def secant(before: Point, after: Point) -> Secant:
-    """The inner products of the step from one point to another."""
-    s, y = vector.subtract(after.x, before.x), vector.subtract(after.grad, before.grad)
-    pairs = (s, s), (s, before.grad), (s, after.grad), (y, y), (after.grad, after.grad), (after.x, after.x)
-    ss, slope_before, slope_after, yy, gg, xx = (z.astype(before.value.dtype) for z in vector.dots(*pairs))
-    return Secant(ss, slope_before, slope_after, yy, gg, xx, slope_after - slope_before)

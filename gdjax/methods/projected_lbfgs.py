@@ -24,7 +24,7 @@ from gdjax.vectors.vector import Scalar
 
 DECREASE = 1e-4  # Armijo's constant (Nocedal & Wright)
 GROW = 10.0  # factor on the step where the loss has shown no curvature, as in `searching`
-SLACK = 32.0  # roundings of the parameters within which the minimum is found, as in `progress`
+SLACK = 32.0  # roundings of the parameters within which the minimum is found, as in `secants`
 MAX_TRIALS = 30  # rejected steps before the memory is dropped
 
 

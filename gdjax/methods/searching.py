@@ -15,10 +15,10 @@ from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
 from gdjax.line_search.base import LineSearch, believable, noise_shown
 from gdjax.methods.base import Method, Outcome, Secant, usable
 from gdjax.problem.objective import Objective, Point
+from gdjax.problem.scalars import NOISE
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
 
-NOISE = 1e-10  # share of the value that a search takes for noise: anything from 1e-12 to 1e-6 does as well
 TELLING = 100.0  # roundings of x that a step must be worth to tell of the curvature
 GROW = 10.0  # factor on the step where the loss has shown no curvature: an unbounded loss is soon known as such
 
@@ -162,7 +162,7 @@ class Searching(Method):
             settled=figures.settled,
             noise=trial.noise,
             secant=secant,
-            span=figures.rounding / (8 * objective.eps),
+            span=figures.rounding / (NOISE * objective.eps),
         )
         return new, outcome
 
@@ -183,7 +183,7 @@ class Searching(Method):
         alpha, figures, before = state.search.step_size, state.figures, state.iterate.value
         finite, _ = usable(point, state.iterate)
         value = jnp.where(finite, point.value, jnp.inf)
-        noise = max(NOISE, 8 * objective.eps) * jnp.abs(before) + figures.rounding + figures.noise
+        noise = objective.search_noise(before) + figures.rounding + figures.noise
         begins = (before == jnp.inf) | figures.anew
         turn = begins | (finite & self.line_search.satisfied(state.search, value, slope, noise))
         start = state.search.start.slope
@@ -202,7 +202,7 @@ class Searching(Method):
         ss, sy = alpha * (alpha * figures.length), alpha * (slope - start)  # alpha^2 alone can underflow
         secant = Secant(ss, alpha * start, alpha * slope, yy, square, xx, sy)
         curved = sy > objective.eps * jnp.sqrt(ss) * jnp.sqrt(yy)
-        trial = Measured(alpha, value, slope, noise, vector.root(xx), 8 * objective.eps * size, curved)
+        trial = Measured(alpha, value, slope, noise, vector.root(xx), NOISE * objective.eps * size, curved)
         accepted = finite & turn & ~figures.anew
         return figures, trial, Decision(turn, accepted, jnp.asarray(False)), secant
 

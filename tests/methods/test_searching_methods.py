@@ -20,7 +20,7 @@ from gdjax import (
     Status,
     WeakWolfe,
 )
-from gdjax.descent.progress import secant
+from gdjax.descent.secants import secant
 from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.methods.searching import Move
 from gdjax.problem.objective import Point
