@@ -19,8 +19,9 @@ class Facts:
         self.double = result.value.dtype == np.float64
         self.steps, self.evals = int(result.num_steps), int(result.num_evals)
         self.start_value, self.highest = sign * float(p.start_value), sign * float(p.highest)
+        self.rate = f"steps of about {float(p.stable_rate):.2g} times the gradient"
+        self.rate *= bool(np.isfinite(p.curvature) and p.stable_rate > 0)  # else it is not known
         self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
-        self.stable_rate = float(p.stable_rate)
         absolute = 0.0 if stop.gradient is None else float(stop.gradient)
         self.threshold = max(float(gradient_threshold(stop.tol, p, result.value)), absolute)
         self.settled, self.domain = bool(p.settled), end_of_domain(result)

@@ -96,12 +96,8 @@ def diverged(f: Facts) -> str:
             "use PANOC() or ProximalGradient(Backtracking()), which compare values"
         )
     if f.curvature > 0:
-        known = np.isfinite(f.curvature) and f.stable_rate > 0
-        size = (
-            f". The curvature along the steps is about {f.curvature:.3g}: steps of about {f.stable_rate:.2g} times the "
-            "gradient should be stable"
-        )
-        advice = f"{cause}{size * known}{remedy}"
+        size = f". The curvature along the steps is about {f.curvature:.3g}: {f.rate} should be stable"
+        advice = f"{cause}{size * bool(f.rate)}{remedy}"
     elif f.curvature < 0:
         advice = (
             "the steps do not overshoot, they lead uphill. Check the gradient with gdjax.check_gradient, and the sign "
@@ -121,8 +117,8 @@ def stalled(f: Facts) -> str:
     why = f.domain or why
     if f.scale:
         why = f.scale
-    elif f.curvature > 0:
-        why = f"the steps overshoot the valley; steps of about {f.stable_rate:.2g} times the gradient should settle"
+    elif f.curvature > 0 and f.rate:
+        why = f"the steps overshoot the valley; {f.rate} should settle"
     return (
         f"{f.after} the last {f.idle} evaluations brought neither a lower value nor a smaller gradient: "
         f"{why}. {f.gradient}"

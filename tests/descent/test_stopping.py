@@ -1,5 +1,7 @@
 """Every status of a descent is reachable, honest, and says its numbers."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -152,6 +154,9 @@ def test_stalled_on_a_kink():
     assert (result.status, result.converged) == (Status.STALLED, False)
     np.testing.assert_allclose(result.value, 0.1, rtol=1e-4)
     assert "100 evaluations" in str(result)
+    assert "times the gradient" in str(result)
+    unknown = dataclasses.replace(result, progress=result.progress._replace(stable_rate=jnp.zeros(())))
+    assert "times the gradient" not in str(unknown)
 
 
 @pytest.mark.float64
