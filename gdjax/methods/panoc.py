@@ -157,12 +157,15 @@ class PANOC(Method):
         unknown = (bend == 0) & ((state.memory.stored == 0) | (state.tau == 0))
         far_less = unknown | ((bend > 0) & (bend < 1 / LEAP))
         longer = gamma * jnp.where(far_less, jnp.minimum(LEAP, ALPHA / jnp.where(bend > 0, bend, ALPHA / LEAP)), 1)
-        gamma = jnp.where(taken, longer, jnp.where(probe, found, shorter))
-        # One prox: of z, in case it is the next x, or of x again with the other step; or of the iterate, if x is a
-        # candidate above it, taken for an envelope that was none.
-        before = vector.where(x.value <= state.iterate.value, x, state.iterate)
-        other = envelope(objective, vector.where(taken, z, before), gamma)
+        # A candidate above the iterate was taken for an envelope that was none, as z shows: back to the iterate, from
+        # which the same step gamma tells the memory more. (Shorter steps taught it nothing, and the next candidate was
+        # the same: a mixture of Gaussians took 3350 evaluations, and now 87.)
+        misled = ~taken & (x.value > state.iterate.value)
+        gamma = jnp.where(taken, longer, jnp.where(probe, found, jnp.where(misled, gamma, shorter)))
+        # One prox: of z, in case it is the next x, or of x or the iterate again.
+        other = envelope(objective, vector.where(taken, z, vector.where(misled, state.iterate, x)), gamma)
         again = state._replace(base=other, trial=other.z, gamma=gamma, trials=state.trials + 1)
+        again = again._replace(tau=jnp.where(misled, 0, state.tau))
         new = branch(taken, lambda state: self.turn(objective, state, z, other, gamma), lambda _: again, state)
         # A step so short that rounding swallows it leads nowhere, if no candidate does.
         failed = (~taken & (new.trials >= MAX_TRIALS)) | ((dd == 0) & ~probe & (state.tau == 0))

@@ -45,6 +45,18 @@ def test_a_mixture_on_the_simplex_ends_as_low_as_by_softmax(x64):
         assert result.value < free.value + (1e-5 if x64 else 2e-3), (seed, result, free)
 
 
+def test_a_candidate_that_misled_panoc_does_not_come_again(x64):
+    rng = np.random.default_rng(0)
+    parts = rng.normal(-2, 0.5, 150), rng.normal(0.5, 1.0, 250), rng.normal(4, 0.3, 100)
+    x, mean = jnp.asarray(np.concatenate(parts), float), jnp.asarray(rng.normal(0, 2, 3), float)
+    start = {"mean": mean, "weight": jnp.full(3, 1 / 3), "sigma": jnp.ones(3)}
+    penalty = {"weight": Simplex(lower=1e-6), "sigma": Box(1e-2)}
+    result = gdjax.minimize(negative_log_likelihood, start, x, penalty=penalty, method=PANOC())
+    assert result.status in SUCCESS
+    np.testing.assert_allclose(result.value, 0.9726808, rtol=1e-6)  # as by softmax, to which L-BFGS takes 29
+    assert int(result.num_evals) <= 300
+
+
 def decay(p, y, units=1.0):
     t = jnp.asarray(TIMES, y.dtype) * units
     return jnp.mean((p["a"] * jnp.exp(-t / p["tau"]) + p["b"] - y) ** 2)
