@@ -1,19 +1,33 @@
 """Nonlinear least squares: `least_squares` and `curve_fit`."""
 
-import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gdjax.descent.result import Result
 from gdjax.insight.fit import Fit
-from gdjax.jaxtools.pytrees import as_data, is_concrete
+from gdjax.jaxtools.pytrees import as_data
 from gdjax.minimize import run
-from gdjax.minimize_many import solve_many
-from gdjax.request import AllOptions, Options, check_options, prepare, take_services
+from gdjax.minimize_many import refuse_services, solve_many
+from gdjax.problem.misfit import check_sigma, misfit_of
+from gdjax.request import AllOptions, Call, Options, take_services
+
+
+class FitOptions(Options, total=False):
+    """The options of `least_squares`, by name."""
+
+    robust: Any
+    absolute_sigma: bool
+
+
+class CurveOptions(FitOptions, total=False):
+    """The options of `curve_fit`, by name."""
+
+    p0: Any
+    sigma: Any
+    mask: Any
 
 
 def least_squares(
@@ -46,7 +60,12 @@ def least_squares(
             angle between the residuals and each column of their Jacobian is at most this,
             ``|J_j'r| <= tol |J_j| |r|``. Default ``eps^(2/3)``: 3.7e-11 in float64, 2.4e-5 in float32. With another
             method it is that of `gdjax.minimize`.
-        **options: those of `gdjax.minimize`, but for ``grad``, ``value_and_grad``, ``check_grad`` and ``checkpoint``.
+        **options: those of `gdjax.minimize`, but for ``grad``, ``value_and_grad`` and ``check_grad``. A callback gets
+            a `Fit`. ``gdjax.resume(path, residuals, params, *args)`` goes on with a checkpoint.
+
+    **Derivatives** of ``fit.params`` (and of its value, residuals and covariance) with respect to the data are those of
+    `gdjax.minimize`, ``-H^-1 dg/dtheta`` with the full Hessian H of ``1/2 sum |r|^2``. So they are exact where
+    residuals are not zero, too; with the Gauss-Newton matrix ``J'J`` in its place they would not be.
 
     Returns:
         A `Fit`: a `Result` with covariance, standard errors and intervals; ``print`` it for a table. Its value is
@@ -63,10 +82,8 @@ def least_squares(
     >>> print(f"{float(fit.params['rate']):.2f} +- {float(fit.standard_errors['rate']):.2f}")
     0.49 +- 0.01
     """
-    refuse_gradients("least_squares", options)
-    services, rest = take_services("least_squares", options)
-    result = run(prepare(residuals, params, args, squares=True, robust=robust, **rest), services)
-    return as_fit(result, absolute_sigma=bool(absolute_sigma))
+    given = dict(options, robust=robust, absolute_sigma=absolute_sigma)
+    return cast(Fit, run(call_least_squares("least_squares", residuals, params, args, given)))
 
 
 def least_squares_many(
@@ -99,27 +116,31 @@ def least_squares_many(
     >>> print(fits.params.round(3))
     [1. 2. 4.]
     """
-    check_options("least_squares_many", options, Options)
-    refuse_gradients("least_squares_many", options)
-    whole: Any = dict(options, squares=True, robust=robust)
-    result = solve_many(residuals, params, args, in_axes, batch_size, max_seconds, whole)
-    return as_fit(result, absolute_sigma=bool(absolute_sigma))
+    refuse_services("least_squares_many", options)
+    given = dict(options, robust=robust, absolute_sigma=absolute_sigma)
+    call = call_least_squares("least_squares_many", residuals, params, args, given, watched=False)
+    return cast(Fit, solve_many(call, in_axes, batch_size, max_seconds))
 
 
-def refuse_gradients(caller: str, options: Any) -> None:
-    """Raise TypeError for options that residuals have no use for, and for a file that `gdjax.resume` could not read."""
-    for name in ("grad", "value_and_grad", "check_grad", "maximize"):
+def call_least_squares(
+    caller: str, residuals: Callable[..., Any], params: Any, args: tuple[Any, ...], options: Any, watched: bool = True
+) -> Call:
+    """A call of `least_squares`, see `gdjax.request.call_minimize`."""
+    for name in ("grad", "value_and_grad", "check_grad"):
         if options.get(name):
             raise TypeError(f"{caller} has no option {name!r}: residuals have a Jacobian, which JAX finds")
-    if options.get("checkpoint") is not None:
-        raise TypeError(f"{caller} has no option 'checkpoint': gdjax.resume continues the descent of a loss alone")
+    services, rest = take_services(caller, options, FitOptions, watched)
+    finish = functools.partial(as_fit, absolute_sigma=bool(rest.pop("absolute_sigma", False)))
+    return Call("least_squares", residuals, params, args, dict(rest, squares=True), services, finish)
 
 
-def as_fit(result: Result, count: Any = None, absolute_sigma: bool = False) -> Fit:
-    """The result of a least-squares problem with what its covariance needs."""
-    if count is None and result.squares is not None:
+def as_fit(result: Result, by: str = "least_squares", mask: Any = None, absolute_sigma: bool = False) -> Fit:
+    """The result of a least-squares problem with what its covariance needs: how many residuals count."""
+    count = None
+    if result.squares is not None:
         count = jnp.full(result.code.shape, result.squares.residuals.shape[-1], jnp.int32)
-    return Fit(**vars(result), count=count, absolute_sigma=absolute_sigma)
+        count = count if mask is None else count // mask.size * jnp.sum(mask, dtype=jnp.int32)
+    return Fit(**vars(result), count=count, absolute_sigma=absolute_sigma, by=by)
 
 
 def curve_fit(
@@ -161,59 +182,33 @@ def curve_fit(
     >>> print(fit.params.round(2), fit.status.name)
     [1.99 1.04] CONVERGED
     """
-    if p0 is not None:
+    given = dict(options, p0=p0, sigma=sigma, absolute_sigma=absolute_sigma, mask=mask)
+    return cast(Fit, run(call_curve_fit("curve_fit", model, params, (x, y), given)))
+
+
+def call_curve_fit(
+    caller: str, model: Callable[..., Any], params: Any, args: tuple[Any, ...], options: Any, watched: bool = True
+) -> Call:
+    """A call of `curve_fit`, see `gdjax.request.call_minimize`; ``args`` are x and y."""
+    take_services(caller, options, CurveOptions, watched)
+    own = {name: options.get(name) for name in ("p0", "sigma", "mask")}
+    x, y = args if len(args) == 2 else (*args, None) if len(args) == 1 else (None, None)
+    if own["p0"] is not None:
         if y is not None:
             raise TypeError("with p0= the call is SciPy's, curve_fit(model, x, y, p0=...): params is one too many")
-        scipys, params, x, y = model, jnp.asarray(p0, jnp.result_type(float)), params, x
+        scipys, params, x, y = model, jnp.asarray(own["p0"], jnp.result_type(float)), params, x
         model = lambda p, x: scipys(x, *p)
     elif y is None:
         raise TypeError("curve_fit(model, params, x, y); or SciPy's way, curve_fit(model, x, y, p0=[...])")
     y = jnp.asarray(as_data("y", y))
     y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
-    sigma, counts = check_sigma(sigma, y), None if mask is None else jnp.asarray(mask, bool)
-    if counts is not None and counts.shape != y.shape:
-        raise ValueError(f"mask has shape {counts.shape}, y {y.shape}")
-    if counts is not None and sigma is not None and sigma.ndim == 2 and y.ndim == 1:
-        raise ValueError("a mask does not go with a covariance matrix: leave the data out of y, x and sigma")
-
-    def residuals(p: Any, x: Any, y: Any, sigma: Any, counts: Any) -> Any:
-        found = jnp.asarray(model(p, x))
-        if not goes_into(found.shape, y.shape):
-            raise ValueError(f"the model returned an array of shape {found.shape}; y has shape {y.shape}")
-        dtype = jnp.promote_types(found.dtype, y.dtype)
-        r = found.astype(dtype) - (y if counts is None else jnp.where(counts, y, 0)).astype(dtype)
-        r = r if counts is None else jnp.where(counts, r, 0)
-        if sigma is None:
-            return r
-        if sigma.ndim == 2 and y.ndim == 1:
-            return jax.scipy.linalg.solve_triangular(sigma.astype(r.dtype), r, lower=True)
-        return r / (sigma if counts is None else jnp.where(counts, sigma, 1)).astype(r.dtype)
-
-    fit = least_squares(residuals, params, x, y, sigma, counts, absolute_sigma=absolute_sigma, **options)
-    if counts is None:
-        return fit
-    per = 2 if jnp.iscomplexobj(y) else 1
-    return dataclasses.replace(fit, count=per * jnp.sum(counts))
-
-
-def check_sigma(sigma: Any, y: jax.Array) -> jax.Array | None:
-    """Standard deviations like y, or the Cholesky factor of a covariance matrix."""
-    if sigma is None:
-        return None
-    sigma = jnp.asarray(as_data("sigma", sigma))
-    sigma = sigma if jnp.issubdtype(sigma.dtype, jnp.floating) else sigma.astype(jnp.result_type(float))
-    if y.ndim == 1 and sigma.shape == (y.size, y.size) and y.size > 1:
-        factor = jnp.linalg.cholesky(sigma)
-        if is_concrete(factor) and bool(jnp.isnan(factor).any()):
-            raise ValueError("sigma, a covariance matrix, must be positive definite")
-        return factor
-    if not goes_into(sigma.shape, y.shape):
-        raise ValueError(f"sigma has shape {sigma.shape}, y {y.shape}")
-    if is_concrete(sigma) and bool(np.any(~(np.asarray(sigma) > 0) & ~np.isnan(np.asarray(sigma)))):
-        raise ValueError("sigma must be positive")
-    return jnp.broadcast_to(sigma, y.shape)
-
-
-def goes_into(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
-    """Whether an array of this shape broadcasts to the other."""
-    return len(shape) <= len(whole) and all(a in (1, b) for a, b in zip(shape[::-1], whole[::-1], strict=False))
+    sigma, counts = check_sigma(own["sigma"], y), None if own["mask"] is None else jnp.asarray(own["mask"], bool)
+    if counts is not None:
+        if counts.shape != y.shape:
+            raise ValueError(f"mask has shape {counts.shape}, y {y.shape}")
+        if sigma is not None and sigma.ndim == 2 and y.ndim == 1:
+            raise ValueError("a mask does not go with a covariance matrix: leave the data out of y, x and sigma")
+        y, sigma = jnp.where(counts, y, 0), None if sigma is None else jnp.where(counts, sigma, 1)
+    rest = {name: value for name, value in options.items() if name not in own}
+    call = call_least_squares(caller, misfit_of(model), params, (x, y, sigma, counts), rest, watched)
+    return call._replace(by="curve_fit", finish=functools.partial(call.finish, by="curve_fit", mask=counts))

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 import jax
 import optax
@@ -52,6 +52,36 @@ class Options(TypedDict, total=False):
 
 class AllOptions(Options, Services, total=False):
     """Those options, and the services."""
+
+
+class Call(NamedTuple):
+    """What a front door was called with: all that is needed to begin its descent, or to go on with it."""
+
+    by: str  # "minimize", "least_squares" or "curve_fit": a checkpoint says it, and is continued by the same
+    function: Callable[..., Any]  # the loss, or the residuals: of (params, *args)
+    params: Any
+    args: tuple[Any, ...]
+    options: Any  # of `prepare`
+    services: Services
+    finish: Callable[..., Any] = lambda result: result  # what the door makes of a result
+
+    def prepare(self) -> "Request":
+        """The request, with the user's functions checked and traced."""
+        return prepare(self.function, self.params, self.args, **self.options)
+
+    def toward(self, maximize: bool) -> "Call":
+        """The same for the largest value, if ``maximize``; TypeError if that makes no sense."""
+        if maximize and self.options.get("squares"):
+            raise TypeError(f"{self.by} has no option 'maximize': it makes a sum of squares small")
+        return self._replace(options=dict(self.options, maximize=bool(maximize)))
+
+
+def call_minimize(
+    caller: str, loss: Callable[..., Any], params: Any, args: tuple[Any, ...], options: Any, watched: bool = True
+) -> Call:
+    """A call of `gdjax.minimize`; of ``caller``, if something is wrong. Services are known if it is ``watched``."""
+    services, rest = take_services(caller, options, Options, watched)
+    return Call("minimize", loss, params, args, rest, services)
 
 
 DEFAULT_METHOD = LBFGS()
@@ -132,16 +162,12 @@ def shows_options(function: T) -> T:
     return function
 
 
-def check_options(caller: str, options: Any, known: Any) -> None:
-    """Raise TypeError for an option that is not ``known``."""
+def take_services(caller: str, options: Any, known: Any, watched: bool = True) -> tuple[Services, Any]:
+    """The services among the options, and the others; TypeError for one that is not ``known``, nor a service."""
+    names = [*known.__annotations__, *(Services.__annotations__ if watched else ())]
     for name in options:
-        if name not in known.__annotations__:
-            raise TypeError(f"{caller} has no option {name!r}{other_names.for_option(name, known.__annotations__)}")
-
-
-def take_services(caller: str, options: Any) -> tuple[Services, Any]:
-    """The services among the options, and the other options; TypeError for anything else."""
-    check_options(caller, options, AllOptions)
+        if name not in names:
+            raise TypeError(f"{caller} has no option {name!r}{other_names.for_option(name, names)}")
     services: Any = {name: value for name, value in options.items() if name in Services.__annotations__}
     return services, {name: value for name, value in options.items() if name not in services}
 

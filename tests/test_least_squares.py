@@ -272,7 +272,6 @@ def test_a_band_is_the_delta_method():
         (lambda: gdjax.curve_fit(decay, START, X, Y, sigma=-1.0), "sigma must be positive"),
         (lambda: gdjax.curve_fit(decay, START, X, Y, sigma=-np.eye(20)), "positive definite"),
         (lambda: gdjax.least_squares(lambda p: p, 1.0, check_grad=True), "no option 'check_grad'"),
-        (lambda: gdjax.least_squares(lambda p: p, 1.0, checkpoint="fit.npz"), "no option 'checkpoint'"),
         (lambda: gdjax.Huber(0.0), "scale must be positive"),
         (lambda: gdjax.minimize(lambda p: p**2, 1.0, method=gdjax.LevenbergMarquardt()), "least_squares"),
     ],

@@ -1,6 +1,5 @@
 """The one loop: evaluate where the method asks, let it step, test. One evaluation of the loss a trip."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -154,7 +153,7 @@ class Loop(NamedTuple):
     def answer(self, carry: Carry) -> Result:
         """The best point, as the user's own."""
         best = vector.where(carry.progress.at_best, carry.state.iterate, carry.best)
-        return dataclasses.replace(self.report(carry, best), squares=at_answer(self.objective, best, carry.state))
+        return self.report(carry, best)
 
     def report(self, carry: Carry, point: Point) -> Result:
         """A point and the story so far."""
@@ -173,4 +172,5 @@ class Loop(NamedTuple):
             automatic=None if automatic is None else self.objective.grad_to_user(automatic),
             compared_with=self.objective.compared_with,
             method=None if self.objective.composite is None else self.method.name,
+            squares=at_answer(self.objective, point, carry.state),
         )

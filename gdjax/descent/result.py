@@ -54,6 +54,7 @@ class Result:
     method: str | None = static_field(None)  # with a penalty: which method was used
     unmoved: Any = None  # for methods without a search: whether a leaf never moved although its gradient is not 0
     squares: Any = None  # of a least-squares problem: residuals and their Jacobian at params, see `gdjax.Fit`
+    nonfinite_data: Any = None  # with NONFINITE_START, by name of what is not: entries not finite, of how many; (2,)
     exception: Exception | None = static_field(None)  # with status RAISED: what the loss raised, as it reached Python
 
     @property

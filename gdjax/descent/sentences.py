@@ -146,15 +146,20 @@ def search_failed(f: Facts) -> str:
 
 
 def nonfinite_start(f: Facts) -> str:
-    """Value or gradient is not finite at the start."""
-    bad = [
-        f"{name} has {np.size(leaf) - np.isfinite(leaf).sum()} of {np.size(leaf)}"
-        for tree, argument in ((f.result.params, "params"), (f.result.grad, "grad"))
-        for name, leaf in named_leaves(argument, tree)
-        if not np.isfinite(leaf).all()
-    ]
-    where = f" Entries that are not finite: {', '.join(bad)}." if bad else ""
-    return f"the descent cannot begin: at the start the value is {f.value} and the {f.norm} {f.grad_norm}.{where}"
+    """Value or gradient is not finite at the start; which of the numbers are not."""
+    found = f.result
+    trees = [(found.params, "params"), (found.grad, "grad")]
+    trees += [(found.squares.residuals, "residuals")] if found.squares is not None else []
+    named = [(name, leaf) for tree, argument in trees for name, leaf in named_leaves(argument, tree)]
+    bad = {name: (np.size(leaf) - np.isfinite(leaf).sum(), np.size(leaf)) for name, leaf in named}
+    data = {name: tuple(np.asarray(pair).tolist()) for name, pair in (found.nonfinite_data or {}).items()}
+    listed = lambda counts: ", ".join(f"{name} has {n} of {size}" for name, (n, size) in counts.items() if n)
+    where = f" Entries that are not finite: {listed(bad)}." if listed(bad) else ""
+    if listed(data):
+        remedy = ", or hide it with mask= of gdjax.curve_fit" if found.squares is not None else " of the loss"
+        where += f" Among the data {listed(data)}: leave out what is NaN or infinite{remedy}."
+    norm = "gradient norm" if found.progress.cosine is not None else f.norm
+    return f"the descent cannot begin: at the start the value is {f.value} and the {norm} {found.grad_norm}.{where}"
 
 
 SENTENCES: dict[Status, Callable[[Facts], str]] = {
@@ -190,6 +195,6 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.WRONG_GRADIENT: lambda f: wrong_gradient(f.result, f.after, f.falling),
     Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
-    Status.RAISED: lambda f: f"the loss raised an error {f.after}{f.time}: {f.error}. {f.gradient}",
+    Status.RAISED: lambda f: f"{f.raiser} {f.after}{f.time}: {f.error}. {f.gradient}",
     Status.STOPPED_BY_CALLBACK: lambda f: f"the callback asked to stop {f.after}{f.time}. {f.trend} {f.gradient}",
 }

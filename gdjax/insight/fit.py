@@ -34,6 +34,7 @@ class Fit(Result):
 
     count: Any = None  # number of residuals that count: all, or those that are not masked
     absolute_sigma: bool = static_field(False)  # whether the residuals are in units of their known standard deviation
+    by: str = static_field("least_squares")  # or "curve_fit": which made it, and goes on with it
 
     @property
     def residuals(self) -> jax.Array:
