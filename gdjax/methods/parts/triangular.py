@@ -41,10 +41,11 @@ def factor(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def norm(x: jax.Array, axis: int | None = None) -> jax.Array:
-    """The 2-norm, whose squares do not overflow."""
+    """The 2-norm, whose squares do not overflow; at 0 its derivative is 0."""
     largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0)
     scaled = x / jnp.where(largest > 0, largest, 1)
-    return jnp.squeeze(largest, axis) * jnp.sqrt(jnp.sum(scaled * scaled, axis=axis))
+    total = jnp.sum(scaled * scaled, axis=axis)
+    return jnp.squeeze(largest, axis) * jnp.sqrt(jnp.where(total > 0, total, 1))
 
 
 def solve_upper(r: jax.Array, b: jax.Array) -> jax.Array:
