@@ -33,7 +33,7 @@ class Status(enum.IntEnum):
     MAX_SECONDS = 15
     INTERRUPTED = 16  # by Ctrl-C
     STOPPED_BY_CALLBACK = 17
-    RAISED = 18  # the loss raised an error while it ran, in a function of Python's that it calls
+    RAISED = 18  # the loss raised an error while it ran, in a function of Python's; or a callback's answer was unclear
     WRONG_GRADIENT = 19  # grad= vanishes at params, jax.grad's gradient does not, and the loss falls along it
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
