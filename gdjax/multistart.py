@@ -70,15 +70,14 @@ class MultiStart:
         if different == found:
             return ""
         if isinstance(self.best, Fit):
-            fits = f"{different} fit{'s' * (different > 1)}, the best of them reached {self.best_count} times"
+            reached = f"{self.best_count} start{'s' * (self.best_count > 1)}"
+            fits = f"{different} fit{'s' * (different > 1)}, the best of them reached from {reached}"
             return (
                 f" They are {fits}: the residuals of the others are the same, with parameters that have changed "
                 "places, or that the data do not determine."
             )
         values = f"{different} value{'s' * (different > 1)}"
-        return (
-            f" They have {values} between them: some may be one, with its parameters relabelled, or in a flat valley."
-        )
+        return f" They have {values} between them: some may be one, its parameters relabelled, or in a flat valley."
 
     def lower_still(self) -> str:
         """The best of those that did not converge, if it beats the best that did."""
