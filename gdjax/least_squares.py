@@ -4,14 +4,16 @@ import functools
 from collections.abc import Callable
 from typing import Any, Unpack, cast
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gdjax.descent.result import Result
 from gdjax.insight.fit import Fit
-from gdjax.jaxtools.pytrees import as_data
+from gdjax.jaxtools.pytrees import as_data, is_concrete
 from gdjax.minimize import run
 from gdjax.minimize_many import refuse_services, solve_many
-from gdjax.problem.misfit import check_sigma, misfit_of
+from gdjax.problem.misfit import check_sigma, hidden, misfit_of
 from gdjax.request import AllOptions, Call, Options, take_services
 
 
@@ -138,8 +140,12 @@ def as_fit(result: Result, by: str = "least_squares", mask: Any = None, absolute
     """The result of a least-squares problem with what its covariance needs: how many residuals count."""
     count = None
     if result.squares is not None:
-        count = jnp.full(result.code.shape, result.squares.residuals.shape[-1], jnp.int32)
-        count = count if mask is None else count // mask.size * jnp.sum(mask, dtype=jnp.int32)
+        found = result.squares.residuals.shape[-1]
+        if mask is not None:
+            used = np.sum(jax.device_get(mask)) if is_concrete(mask) else jnp.sum(mask, dtype=jnp.int32)
+            found = found // mask.size * used
+        known = not isinstance(found, jax.Array)  # then it goes to the device as the transfer guard wants it
+        count = jax.device_put(np.full(result.code.shape, found, np.int32)) if known else found
     return Fit(**vars(result), count=count, absolute_sigma=absolute_sigma, by=by)
 
 
@@ -208,7 +214,7 @@ def call_curve_fit(
             raise ValueError(f"mask has shape {counts.shape}, y {y.shape}")
         if sigma is not None and sigma.ndim == 2 and y.ndim == 1:
             raise ValueError("a mask does not go with a covariance matrix: leave the data out of y, x and sigma")
-        y, sigma = jnp.where(counts, y, 0), None if sigma is None else jnp.where(counts, sigma, 1)
+        y, sigma = hidden(counts, y, 0), None if sigma is None else hidden(counts, sigma, 1)
     rest = {name: value for name, value in options.items() if name not in own}
     call = call_least_squares(caller, misfit_of(model), params, (x, y, sigma, counts), rest, watched)
     return call._replace(by="curve_fit", finish=functools.partial(call.finish, by="curve_fit", mask=counts))

@@ -3,7 +3,8 @@
 At a minimum g(x, theta) = 0 for the gradient g of the loss, so that ``dx/dtheta = -H^-1 dg/dtheta`` with the Hessian
 H = dg/dx. How the minimum was found does not matter, and no iteration is stored. With a penalty, the equation is
 ``x = prox(x - t g(x, theta), t)`` instead. Only entries that the penalty leaves free have a derivative: the nonzero
-entries of a lasso, the entries off their bounds.
+entries of a lasso, the entries off their bounds. Of half a sum of squares H is the full Hessian ``J'J + sum r_i H_i``,
+H_i that of the residual r_i: without the sum, as Gauss and Newton have it, only fits without residuals would be right.
 
 S. G. Krantz and H. R. Parks, The Implicit Function Theorem (2002). A. Griewank and A. Walther, Evaluating
 Derivatives, 2nd ed. (2008), chapter 15. M. Blondel et al., Efficient and Modular Implicit Differentiation,

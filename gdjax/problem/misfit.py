@@ -1,5 +1,6 @@
 """The residuals of a model: what it says less what was measured, in units of the errors."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,12 @@ def misfit_of(model: Callable[..., Any]) -> Callable[..., jax.Array]:
         return r / sigma.astype(r.dtype)
 
     return misfit
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def hidden(mask: jax.Array, x: jax.Array, number: int) -> jax.Array:
+    """The array with a number in place of what the mask leaves out."""
+    return jnp.where(mask, x, number)
 
 
 def check_sigma(sigma: Any, y: jax.Array) -> jax.Array | None:

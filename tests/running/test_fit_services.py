@@ -71,6 +71,14 @@ def test_a_fit_that_was_stopped_goes_on_from_its_state_and_warms_the_next():
     assert (late.status, int(late.num_evals)) == (Status.MAX_SECONDS, 1)
 
 
+def test_under_the_transfer_guard_a_fit_is_a_fit():
+    data = jax.device_put((*DATA, X < 3.5))
+    with jax.transfer_guard("disallow"):
+        fit = gdjax.curve_fit(decay, *data[:3], mask=data[3])
+    assert fit.status == Status.CONVERGED
+    assert int(fit.freedom) == np.sum(X < 3.5) - 3
+
+
 def test_progress_of_a_fit_shows_how_far_its_own_test_is(capsys):
     fit = gdjax.least_squares(misfit, *DATA, progress=True)
     assert fit.status == Status.CONVERGED
