@@ -95,10 +95,20 @@ def test_ctrl_c_in_a_fit():
             pressed.append(fit)
             signal.raise_signal(signal.SIGINT)
 
-    gdjax.least_squares(misfit, *DATA)  # compiled
+    assert gdjax.least_squares(misfit, *DATA, callback=lambda fit: False).status == Status.CONVERGED  # all is compiled
     with pytest.raises(KeyboardInterrupt):
         gdjax.least_squares(misfit, *DATA, callback=press)
     assert len(pressed) == 1
+
+
+def test_a_fit_leaves_a_saddle():
+    residuals = lambda x: (x**2 - 1, 0.1 * x)
+    assert float(gdjax.least_squares(residuals, 0.0).params) == 0
+    free = gdjax.least_squares(residuals, 0.0, escape_saddles=True)
+    assert free.status == Status.CONVERGED
+    assert free.certificate.kind.name == "MINIMUM"
+    np.testing.assert_allclose(abs(free.params), np.sqrt(1 - 0.005), rtol=1e-9)
+    np.testing.assert_allclose(free.standard_errors, np.sqrt(free.chi2 / (4 * free.params**2 + 0.01)), rtol=1e-9)
 
 
 def test_a_model_is_resumed_as_it_was_called(tmp_path):
