@@ -13,6 +13,7 @@ from gdjax.insight.fit import Fit
 from gdjax.jaxtools.pytrees import as_data, is_concrete
 from gdjax.minimize import run
 from gdjax.minimize_many import solve_many
+from gdjax.problem.given_jacobian import of_misfit
 from gdjax.request import AllOptions, Options, check_options, prepare, take_services
 
 
@@ -22,6 +23,8 @@ def least_squares(
     *args: Any,
     robust: Any = None,
     absolute_sigma: bool = False,
+    jac: Callable[..., Any] | None = None,
+    check_jac: bool = False,
     **options: Unpack[AllOptions],
 ) -> Fit:
     """Minimise ``1/2 sum |r|^2`` over ``params``, where ``r = residuals(params, *args, **kwargs)``.
@@ -40,6 +43,13 @@ def least_squares(
         robust: None for squares, or one of `gdjax.Huber`, `gdjax.SoftL1`, `gdjax.Cauchy`, `gdjax.Tukey`.
         absolute_sigma: whether the residuals are in units of their known standard deviation. Otherwise that is
             estimated from the residuals, for the covariance.
+        jac: your own Jacobian, ``jac(params, *args, **kwargs)``, as `jax.jacfwd` of the residuals would return it: of
+            shape (m, n) for an array of m residuals and one of n params; otherwise a pytree like the residuals, in
+            which each array has become a pytree like params. Between complex residuals and complex params it holds the
+            complex derivatives. Default: JAX finds it. Where the descent ends it is compared with JAX's, or, if JAX
+            cannot differentiate the residuals, with differences of them: see the status WRONG_GRADIENT.
+        check_jac: whether to check the Jacobian at the start first (not inside a trace), array by array, by differences
+            of the residuals too, and to refuse to start with a wrong one.
         penalty: a `gdjax.penalties.Box` or ``NonNegative`` for bounds, which may be equal; the residuals are never
             evaluated outside.
         tol: tolerance of the cosine test of `LevenbergMarquardt`: the descent has converged when the cosine of the
@@ -53,7 +63,8 @@ def least_squares(
         ``1/2 sum |r|^2``.
 
     Raises:
-        TypeError, ValueError: as `gdjax.minimize`; if the residuals are no arrays of floating numbers, or none.
+        TypeError, ValueError: as `gdjax.minimize`; if the residuals are no arrays of floating numbers, or none; if
+            what ``jac`` returns has another structure, shape or dtype; with ``check_jac``, naming the worst entry.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.arange(6.0)
@@ -65,7 +76,8 @@ def least_squares(
     """
     refuse_gradients("least_squares", options)
     services, rest = take_services("least_squares", options)
-    result = run(prepare(residuals, params, args, squares=True, robust=robust, **rest), services)
+    ways: Any = dict(rest, squares=True, robust=robust, jac=jac, check_jac=check_jac)
+    result = run(prepare(residuals, params, args, **ways), services)
     return as_fit(result, absolute_sigma=bool(absolute_sigma))
 
 
@@ -78,12 +90,15 @@ def least_squares_many(
     max_seconds: float | None = None,
     robust: Any = None,
     absolute_sigma: bool = False,
+    jac: Callable[..., Any] | None = None,
+    check_jac: bool = False,
     **options: Unpack[Options],
 ) -> Fit:
     """`least_squares` for many params and data at once, as `gdjax.minimize_many` is for losses.
 
     Args:
-        residuals, robust, absolute_sigma, options: as for `least_squares`; for all problems the same.
+        residuals, robust, absolute_sigma, jac, options: as for `least_squares`; for all problems the same.
+        check_jac: as for `least_squares`, for the first problem.
         params, args, in_axes, batch_size, max_seconds: as for `gdjax.minimize_many`.
 
     Returns:
@@ -101,7 +116,7 @@ def least_squares_many(
     """
     check_options("least_squares_many", options, Options)
     refuse_gradients("least_squares_many", options)
-    whole: Any = dict(options, squares=True, robust=robust)
+    whole: Any = dict(options, squares=True, robust=robust, jac=jac, check_jac=check_jac)
     result = solve_many(residuals, params, args, in_axes, batch_size, max_seconds, whole)
     return as_fit(result, absolute_sigma=bool(absolute_sigma))
 
@@ -110,7 +125,7 @@ def refuse_gradients(caller: str, options: Any) -> None:
     """Raise TypeError for options that residuals have no use for, and for a file that `gdjax.resume` could not read."""
     for name in ("grad", "value_and_grad", "check_grad", "maximize"):
         if options.get(name):
-            raise TypeError(f"{caller} has no option {name!r}: residuals have a Jacobian, which JAX finds")
+            raise TypeError(f"{caller} has no option {name!r}: residuals have a Jacobian, jac= (or JAX finds it)")
     if options.get("checkpoint") is not None:
         raise TypeError(f"{caller} has no option 'checkpoint': gdjax.resume continues the descent of a loss alone")
 
@@ -132,6 +147,7 @@ def curve_fit(
     sigma: Any = None,
     absolute_sigma: bool = False,
     mask: Any = None,
+    jac: Callable[..., Any] | None = None,
     **options: Any,
 ) -> Fit:
     """Fit ``y = model(params, x)`` to data by least squares.
@@ -147,6 +163,9 @@ def curve_fit(
             shape (m, m). The residuals are divided by them.
         absolute_sigma: whether sigma is what the errors are, as for `least_squares`, or tells their proportions alone.
         mask: of y, True where a datum counts. The others, which may be NaN, are left out.
+        jac: the Jacobian of the model by the parameters, ``jac(params, x)``, as `jax.jacfwd` of the model would return
+            it: a pytree like params, whose arrays have the axes of y followed by those of the parameters. It is divided
+            by sigma here. In SciPy's way to call it ``jac(x, a, b, c)``, of shape (m, n).
         **options: those of `least_squares`.
 
     Returns:
@@ -166,6 +185,8 @@ def curve_fit(
             raise TypeError("with p0= the call is SciPy's, curve_fit(model, x, y, p0=...): params is one too many")
         scipys, params, x, y = model, jnp.asarray(p0, jnp.result_type(float)), params, x
         model = lambda p, x: scipys(x, *p)
+        slopes = jac
+        jac = None if slopes is None else lambda p, x: slopes(x, *p)
     elif y is None:
         raise TypeError("curve_fit(model, params, x, y); or SciPy's way, curve_fit(model, x, y, p0=[...])")
     y = jnp.asarray(as_data("y", y))
@@ -189,7 +210,8 @@ def curve_fit(
             return jax.scipy.linalg.solve_triangular(sigma.astype(r.dtype), r, lower=True)
         return r / (sigma if counts is None else jnp.where(counts, sigma, 1)).astype(r.dtype)
 
-    fit = least_squares(residuals, params, x, y, sigma, counts, absolute_sigma=absolute_sigma, **options)
+    options |= dict(absolute_sigma=absolute_sigma, jac=None if jac is None else of_misfit(jac))
+    fit = least_squares(residuals, params, x, y, sigma, counts, **options)
     if counts is None:
         return fit
     per = 2 if jnp.iscomplexobj(y) else 1
