@@ -9,7 +9,7 @@ residuals (a callback), along every parameter if there are few and along a few d
 step show how far the differences can be trusted, be it for curvature, noise, or a bound that is near.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def review(
     if objective.jacobian is None:
         return code, None
     x = jax.lax.stop_gradient(point.x)
-    share = jnp.minimum(FLOOR_SLOPE * stop.tol, COARSEST)
+    share = jnp.clip(FLOOR_SLOPE * stop.tol, objective.eps**0.5, COARSEST)
     judged = jnp.any(code == jnp.asarray(JUDGED, code.dtype)) & (now.evals > 0)
     compare = by_differences if objective.automatic is None else by_columns
     none, zero = jnp.asarray(-1, jnp.int32), jnp.zeros((), objective.dtype)

@@ -25,16 +25,14 @@ def check_jacobian(problem: Problem) -> None:
     """Check the Jacobian of a least-squares problem at its params, which a constraint may move.
 
     A given one is compared with JAX's, array by array (of residuals by parameters): each entry must agree to
-    ``eps^(2/3)``, or to what the rounding of the parameters changes. Then the one that the descent uses is compared with
-    central differences of the residuals along each parameter, which must agree to ``2 eps^(1/3)`` of the column. It is
-    done in float64 if the residuals allow it.
+    ``eps^(2/3)``, or to what the rounding of the parameters changes. Then JAX's, or the given one if JAX has none, is
+    compared with central differences of the residuals along each parameter: each column must agree to ``2 eps^(1/3)``
+    of its length. It is done in float64 if the residuals allow it.
 
     Raises:
         ValueError: naming the worst entry of each array that is wrong.
     """
-    problem = dataclasses.replace(
-        problem, args=as_data("args", problem.args), kwargs=as_data("kwargs", problem.kwargs)
-    )
+    problem = dataclasses.replace(problem, args=as_data("args", problem.args), kwargs=as_data("kwargs", problem.kwargs))
     coarse = coarsest(check_params(problem.params))
     try:
         with jax.enable_x64(True):

@@ -64,7 +64,8 @@ def block(name: str, j: Any, r: Any, p: Any) -> jax.Array:
         raise TypeError(f"{name} is a {type(j).__name__}, not an array")
     j, complex_r, complex_p = jnp.asarray(j), jnp.iscomplexobj(r), jnp.iscomplexobj(p)
     if j.shape != r.shape + p.shape:
-        raise ValueError(f"{name} has shape {j.shape}; residuals of shape {r.shape} by {p.shape} have {r.shape + p.shape}")
+        want = f"residuals of shape {r.shape} by parameters of shape {p.shape} have {r.shape + p.shape}"
+        raise ValueError(f"{name} has shape {j.shape}; {want}")
     if not jnp.issubdtype(j.dtype, jnp.inexact) or (jnp.iscomplexobj(j) and not complex_r):
         raise TypeError(f"{name} has dtype {j.dtype}; the residuals have dtype {r.dtype}")
     if complex_p and not complex_r:

@@ -82,7 +82,7 @@ def at_answer(objective: Objective, best: Point, state: Any) -> Any:
 
 
 def by_jax(objective: Objective, x: jax.Array) -> jax.Array:
-    """The Jacobian, shape (m, n): one forward derivative a parameter, or one in reverse a residual, whichever are fewer.
+    """The Jacobian, shape (m, n): a forward derivative a parameter, or one in reverse a residual, whichever are fewer.
 
     Where JAX has one of the two alone (forward is missing for a `jax.custom_vjp`), that one.
     """
