@@ -24,9 +24,10 @@ from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, matmul
 
 ACCEPT, POOR, GOOD = 1e-4, 0.25, 0.75  # ratios of actual to predicted decrease: More's
-# Roundings of the residuals, in units of eps |D x|, D the columns as they are: what the sum of squares cannot tell below, and where the step that
-# is left is lost in them. (With 1 instead of 1/4, NIST's Bennett5 ends at 1.8 digits in float32, with 4 at 1.3; 2.0 and
-# 3.6 digits are to be had from its two starts.)
+# Roundings of the residuals, in units of eps |D x|, D the columns as they are: what the sum of squares cannot tell,
+# and where the step that is left is lost in them. (With 1 instead of 1/4, NIST's Bennett5 ends at 1.8 digits in
+# float32, with 4 at 1.3; 2.0 and 3.6 digits are to be had from its two starts. With D the longest that they have been,
+# ``log(p x)`` with its infimum at infinity was called done at p = 2e17.)
 # Fewer residuals than parameters can all vanish, and then all of their rounding is seen: with 1/4 forty residuals
 # wandered among roundings for 20 to 40 evaluations, with 1 none.
 BLUR, SETTLED, ALL_SETTLED = 2.0, 0.25, 1.0

@@ -59,11 +59,13 @@ def test_robust_losses_batches_and_jit():
     target = TARGET.copy()
     target[3] = 50.0
     for robust in (gdjax.Huber(0.1), gdjax.Cauchy(0.1)):
-        cg, qr = (
-            gdjax.least_squares(saturating, np.zeros(12), A, target, method=m, robust=robust, tol=1e-8)
-            for m in (CG, None)
+        solve = lambda start, m, robust=robust: gdjax.least_squares(
+            saturating, start, A, target, method=m, robust=robust, tol=1e-8
         )
+        qr = solve(np.zeros(12), None)
+        cg = solve(qr.params + 0.05, CG)
         assert cg.converged
+        assert qr.converged
         np.testing.assert_allclose(cg.value, qr.value, rtol=1e-8)
     shifts = jnp.array([0.0, 0.05])
     solve = lambda s: gdjax.least_squares(saturating, np.zeros(12), A, TARGET + s, method=CG)
