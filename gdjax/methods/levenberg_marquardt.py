@@ -79,10 +79,10 @@ class LevenbergMarquardt(Method):
     Args:
         factor: the first radius, in units of ``|D x|`` at the start (of ``|r|`` if x is 0 there). A smaller one, such
             as 1, keeps the first step short where residuals overflow or other minima are near.
-        acceleration: whether a step p is bent to ``p + a / 2`` along the second derivative of the residuals, which is
-            one more evaluation (and a program of three times the size) a step: geodesic acceleration, M. K. Transtrum
-            and J. P. Sethna, Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares
-            minimization, arXiv:1201.5885 (2012). It needs no fewer residuals than parameters.
+        acceleration: whether a step p that is damped is bent to ``p + a / 2`` along the second derivative of the
+            residuals, which counts as one more evaluation: geodesic acceleration, M. K. Transtrum and J. P. Sethna,
+            Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization, arXiv:1201.5885
+            (2012). For long curved valleys. It needs no fewer residuals than parameters.
         solver: "qr", "cg" for conjugate gradients, or "auto": these if the Jacobian would have more than 2^25 entries
             (268 MB in float64) and is not given by ``jac=``, unless there are bounds.
 
@@ -167,7 +167,7 @@ class LevenbergMarquardt(Method):
             (settled | stuck) & (linear.cosine > 0),
             predicted=jnp.where(settled, 0, promise),
             settled=settled,
-            extra_evals=int(self.acceleration),
+            extra_evals=(step.damping > 0).astype(jnp.int32) if self.acceleration else 0,
             noise=noise,
             cosine=linear.cosine,
             secant=Secant(zero, zero, zero, zero, zero, xx, zero),
@@ -234,7 +234,10 @@ class LevenbergMarquardt(Method):
             (y, damping), promise = damped_step(r, linear.q, radius, damping), 0.5 * jnp.sum(linear.q**2)
         p = within(objective, point.x, y / used)
         y = y if objective.composite is None else used * p
-        bent = accelerated(objective, point, linear, (r, damping), used, p) if self.acceleration else p
+        bent = p
+        if self.acceleration:  # a step of Gauss and Newton shows that the residuals are straight as far as it goes
+            bend = lambda p: accelerated(objective, point, linear, (r, damping), used, p)
+            bent = branch(damping > 0, bend, lambda p: p, p)
         return Step(within(objective, point.x, bent), matmul(r, y), damping, norm(y), promise)
 
 

@@ -211,7 +211,7 @@ def test_geodesic_acceleration_follows_the_bend_of_a_valley():
     assert plain.converged
     assert bent.converged
     assert int(bent.num_steps) < int(plain.num_steps)
-    assert int(bent.num_evals) >= 2 * int(bent.num_steps)  # the second derivatives count
+    assert int(bent.num_evals) > int(bent.num_steps) + 1  # the second derivatives count
     np.testing.assert_allclose(bent.params, 1.0, rtol=1e-9)
 
 
