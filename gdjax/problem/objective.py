@@ -122,7 +122,6 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     params = check_params(problem.params)
     layout = make_layout(params)
     sign = -1.0 if problem.maximize else 1.0
-    start = layout.ravel(params)
 
     def value_and_grad(p: Any) -> tuple[Any, Any, Any]:
         if problem.has_gradient:
@@ -136,6 +135,9 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     replay, out_tree = jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
     dtype = vector.real_dtype((params, shapes[0]))
     eps = max(float(jnp.finfo(x.dtype).eps) for x in [*jax.tree.leaves(params), shapes[0]])
+    if problem.squares and isinstance(layout, Flat):  # its linear algebra has one dtype, that of the residuals
+        layout = dataclasses.replace(layout, dtype=dtype)
+    start = layout.ravel(params)
     composite = compose(problem.penalty, params, layout, dtype, eps)
     if composite is not None:
         start = composite.into_domain(start, composite.value(start))

@@ -153,6 +153,16 @@ def test_a_valley_without_end_is_no_minimum():
 
 
 @pytest.mark.float64
+def test_single_precision_parameters_of_residuals_in_double():
+    line = lambda p, x: p.astype(float) * x - 0.3 * x**2
+    for penalty in (None, gdjax.penalties.Box(0.0, 5.0)):
+        fit = gdjax.least_squares(line, np.float32(1.0), np.arange(5.0), penalty=penalty)
+        assert fit.converged
+        assert fit.params.dtype == np.float32
+        np.testing.assert_allclose(fit.params, 1.0, rtol=1e-6)
+
+
+@pytest.mark.float64
 def test_a_parameter_without_effect_stays_where_it_is():
     fit = gdjax.least_squares(lambda p: jnp.array([p[0] - 1, 2 * p[0] - 3]) + 0 * p[1], np.array([0.0, 7.0]))
     assert fit.status == Status.CONVERGED
