@@ -75,6 +75,7 @@ class LevenbergMarquardt(Method):
     gradients form no Jacobian: they see products with it alone, a forward and a reverse derivative of the residuals
     each, in the trust region method of T. Steihaug (`gdjax.TrustRegion` with ``J'J`` in place of the Hessian). Their
     test of convergence is that of `gdjax.minimize`, they take no bounds, and each product counts as an evaluation.
+    (Where the residuals stay large, ``method=gdjax.TrustRegion()``, which sees the whole Hessian, may need fewer.)
 
     Args:
         factor: the first radius, in units of ``|D x|`` at the start (of ``|r|`` if x is 0 there). A smaller one, such

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.methods.parts.triangular import factor, norm
+from gdjax.methods.parts.blocks import factor_tall
+from gdjax.methods.parts.triangular import norm
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors.vector import Scalar, matmul
 
@@ -49,7 +50,7 @@ def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:
     there = (columns > 0) & (size > 0)
     cosines = jnp.where(there, jnp.abs(grad) / jnp.where(there, columns, 1) / jnp.where(size > 0, size, 1), 0)
     unit = a / jnp.where(columns > 0, columns, 1)
-    triangle, q = factor(unit, r) if r.size >= x.size else (unit, r)
+    triangle, q = factor_tall(unit, r) if r.size >= x.size else (unit, r)
     cosine = jnp.where(jnp.all(jnp.isfinite(a)), jnp.max(cosines), jnp.inf)
     return Linear(triangle, q, columns, effects, cosine.astype(objective.dtype), grad, a if keep else None)
 
