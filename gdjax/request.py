@@ -23,8 +23,8 @@ from gdjax.methods.hyperparameters import with_floats
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.levenberg_marquardt import LevenbergMarquardt
 from gdjax.methods.optax import Optax
-from gdjax.problem.given_jacobian import GivenJacobian
 from gdjax.problem.hoist import hoist
+from gdjax.problem.jacobian import GivenJacobian
 from gdjax.problem.penalized import as_penalty
 from gdjax.problem.problem import call_loss, check_params, make_problem
 from gdjax.running.programs import Request

@@ -32,7 +32,7 @@ class Squares(NamedTuple):
     """What a least-squares result keeps of its residuals."""
 
     residuals: jax.Array  # one vector of reals, shape (m,)
-    linear: Linear
+    linear: Linear | None  # None if there are too many parameters, or the Jacobian is too large
 
 
 def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gdjax
-from gdjax.problem.given_jacobian import as_matrix, of_misfit
+from gdjax.problem.jacobian import as_matrix, of_misfit
 from gdjax.problem.residuals import as_residuals
 from gdjax.vectors.layout import Flat
 

@@ -47,7 +47,8 @@ def as_matrix(out: Any, residuals: Any, params: Any) -> jax.Array:
     Raises:
         TypeError, ValueError: naming the array, if its structure, shape or dtype is another.
     """
-    want: Any = jax.tree.structure(residuals).compose(jax.tree.structure(params))
+    outer: Any = jax.tree.structure(residuals)
+    want: Any = outer.compose(jax.tree.structure(params))
     got: Any = jax.tree.structure(out)
     if got != want:
         raise TypeError(f"jac must return what jax.jacfwd of the residuals does, a pytree {want}; it returned {got}")
@@ -101,7 +102,7 @@ def of_misfit(jacobian: Callable[..., Any]) -> Callable[..., Any]:
             return j.reshape(y.shape + p.shape)
 
         found = jacobian(params, x)
-        alike = jax.tree.structure(found) == jax.tree.structure(params)
-        return jax.tree.map(of_leaf, found, params) if alike else found
+        got: Any = jax.tree.structure(found)
+        return jax.tree.map(of_leaf, found, params) if got == jax.tree.structure(params) else found
 
     return weighted
