@@ -13,6 +13,7 @@ from gdjax.insight.fit import Fit
 from gdjax.jaxtools.pytrees import as_data, is_concrete
 from gdjax.minimize import run
 from gdjax.minimize_many import refuse_services, solve_many
+from gdjax.problem.given_jacobian import of_misfit
 from gdjax.problem.misfit import check_sigma, hidden, misfit_of
 from gdjax.request import AllOptions, Call, Options, take_services
 
@@ -22,6 +23,8 @@ class FitOptions(Options, total=False):
 
     robust: Any
     absolute_sigma: bool
+    jac: Callable[..., Any] | None
+    check_jac: bool
 
 
 class CurveOptions(FitOptions, total=False):
@@ -38,6 +41,8 @@ def least_squares(
     *args: Any,
     robust: Any = None,
     absolute_sigma: bool = False,
+    jac: Callable[..., Any] | None = None,
+    check_jac: bool = False,
     **options: Unpack[AllOptions],
 ) -> Fit:
     """Minimise ``1/2 sum |r|^2`` over ``params``, where ``r = residuals(params, *args, **kwargs)``.
@@ -56,6 +61,13 @@ def least_squares(
         robust: None for squares, or one of `gdjax.Huber`, `gdjax.SoftL1`, `gdjax.Cauchy`, `gdjax.Tukey`.
         absolute_sigma: whether the residuals are in units of their known standard deviation. Otherwise that is
             estimated from the residuals, for the covariance.
+        jac: your own Jacobian, ``jac(params, *args, **kwargs)``, as `jax.jacfwd` of the residuals would return it: of
+            shape (m, n) for an array of m residuals and one of n params; otherwise a pytree like the residuals, in
+            which each array has become a pytree like params. Between complex residuals and complex params it holds the
+            complex derivatives. Default: JAX finds it. Where the descent ends it is compared with JAX's, or, if JAX
+            cannot differentiate the residuals, with differences of them: see the status WRONG_GRADIENT.
+        check_jac: whether to check the Jacobian at the start first (not inside a trace), array by array, by differences
+            of the residuals too, and to refuse to start with a wrong one.
         penalty: a `gdjax.penalties.Box` or ``NonNegative`` for bounds, which may be equal; the residuals are never
             evaluated outside.
         tol: tolerance of the cosine test of `LevenbergMarquardt`: the descent has converged when the cosine of the
@@ -74,7 +86,8 @@ def least_squares(
         ``1/2 sum |r|^2``.
 
     Raises:
-        TypeError, ValueError: as `gdjax.minimize`; if the residuals are no arrays of floating numbers, or none.
+        TypeError, ValueError: as `gdjax.minimize`; if the residuals are no arrays of floating numbers, or none; if
+            what ``jac`` returns has another structure, shape or dtype; with ``check_jac``, naming the worst entry.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.arange(6.0)
@@ -84,7 +97,7 @@ def least_squares(
     >>> print(f"{float(fit.params['rate']):.2f} +- {float(fit.standard_errors['rate']):.2f}")
     0.49 +- 0.01
     """
-    given = dict(options, robust=robust, absolute_sigma=absolute_sigma)
+    given = dict(options, robust=robust, absolute_sigma=absolute_sigma, jac=jac, check_jac=check_jac)
     return cast(Fit, run(call_least_squares("least_squares", residuals, params, args, given)))
 
 
@@ -97,12 +110,15 @@ def least_squares_many(
     max_seconds: float | None = None,
     robust: Any = None,
     absolute_sigma: bool = False,
+    jac: Callable[..., Any] | None = None,
+    check_jac: bool = False,
     **options: Unpack[Options],
 ) -> Fit:
     """`least_squares` for many params and data at once, as `gdjax.minimize_many` is for losses.
 
     Args:
-        residuals, robust, absolute_sigma, options: as for `least_squares`; for all problems the same.
+        residuals, robust, absolute_sigma, jac, options: as for `least_squares`; for all problems the same.
+        check_jac: as for `least_squares`, for the first problem.
         params, args, in_axes, batch_size, max_seconds: as for `gdjax.minimize_many`.
 
     Returns:
@@ -119,7 +135,7 @@ def least_squares_many(
     [1. 2. 4.]
     """
     refuse_services("least_squares_many", options)
-    given = dict(options, robust=robust, absolute_sigma=absolute_sigma)
+    given = dict(options, robust=robust, absolute_sigma=absolute_sigma, jac=jac, check_jac=check_jac)
     call = call_least_squares("least_squares_many", residuals, params, args, given, watched=False)
     return cast(Fit, solve_many(call, in_axes, batch_size, max_seconds))
 
@@ -130,7 +146,7 @@ def call_least_squares(
     """A call of `least_squares`, see `gdjax.request.call_minimize`."""
     for name in ("grad", "value_and_grad", "check_grad"):
         if options.get(name):
-            raise TypeError(f"{caller} has no option {name!r}: residuals have a Jacobian, which JAX finds")
+            raise TypeError(f"{caller} has no option {name!r}: residuals have a Jacobian, jac= (or JAX finds it)")
     services, rest = take_services(caller, options, FitOptions, watched)
     finish = functools.partial(as_fit, absolute_sigma=bool(rest.pop("absolute_sigma", False)))
     return Call("least_squares", residuals, params, args, dict(rest, squares=True), services, finish)
@@ -159,6 +175,7 @@ def curve_fit(
     sigma: Any = None,
     absolute_sigma: bool = False,
     mask: Any = None,
+    jac: Callable[..., Any] | None = None,
     **options: Any,
 ) -> Fit:
     """Fit ``y = model(params, x)`` to data by least squares.
@@ -174,6 +191,9 @@ def curve_fit(
             shape (m, m). The residuals are divided by them.
         absolute_sigma: whether sigma is what the errors are, as for `least_squares`, or tells their proportions alone.
         mask: of y, True where a datum counts. The others, which may be NaN, are left out.
+        jac: the Jacobian of the model by the parameters, ``jac(params, x)``, as `jax.jacfwd` of the model would return
+            it: a pytree like params, whose arrays have the axes of y followed by those of the parameters. It is divided
+            by sigma here. In SciPy's way to call it ``jac(x, a, b, c)``, of shape (m, n).
         **options: those of `least_squares`.
 
     Returns:
@@ -188,7 +208,7 @@ def curve_fit(
     >>> print(fit.params.round(2), fit.status.name)
     [1.99 1.04] CONVERGED
     """
-    given = dict(options, p0=p0, sigma=sigma, absolute_sigma=absolute_sigma, mask=mask)
+    given = dict(options, p0=p0, sigma=sigma, absolute_sigma=absolute_sigma, mask=mask, jac=jac)
     return cast(Fit, run(call_curve_fit("curve_fit", model, params, (x, y), given)))
 
 
@@ -197,13 +217,15 @@ def call_curve_fit(
 ) -> Call:
     """A call of `curve_fit`, see `gdjax.request.call_minimize`; ``args`` are x and y."""
     take_services(caller, options, CurveOptions, watched)
-    own = {name: options.get(name) for name in ("p0", "sigma", "mask")}
+    own, jac = {name: options.get(name) for name in ("p0", "sigma", "mask")}, options.get("jac")
     x, y = args if len(args) == 2 else (*args, None) if len(args) == 1 else (None, None)
     if own["p0"] is not None:
         if y is not None:
             raise TypeError("with p0= the call is SciPy's, curve_fit(model, x, y, p0=...): params is one too many")
         scipys, params, x, y = model, jnp.asarray(own["p0"], jnp.result_type(float)), params, x
         model = lambda p, x: scipys(x, *p)
+        scipys_jac = jac
+        jac = None if jac is None else lambda p, x: scipys_jac(x, *p)
     elif y is None:
         raise TypeError("curve_fit(model, params, x, y); or SciPy's way, curve_fit(model, x, y, p0=[...])")
     y = jnp.asarray(as_data("y", y))
@@ -216,5 +238,6 @@ def call_curve_fit(
             raise ValueError("a mask does not go with a covariance matrix: leave the data out of y, x and sigma")
         y, sigma = hidden(counts, y, 0), None if sigma is None else hidden(counts, sigma, 1)
     rest = {name: value for name, value in options.items() if name not in own}
+    rest |= dict(jac=None if jac is None else of_misfit(jac))
     call = call_least_squares(caller, misfit_of(model), params, (x, y, sigma, counts), rest, watched)
     return call._replace(by="curve_fit", finish=functools.partial(call.finish, by="curve_fit", mask=counts))

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.descent import entrywise, progress, secants, stopping, warm_start
-from gdjax.descent.given_gradient import review
+from gdjax.descent import entrywise, given_gradient, given_jacobian, progress, secants, stopping, warm_start
 from gdjax.descent.history import HistoryBuffer
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip
@@ -158,7 +157,10 @@ class Loop(NamedTuple):
     def report(self, carry: Carry, point: Point) -> Result:
         """A point and the story so far."""
         now, sign = carry.progress, self.objective.sign
-        code, automatic = review(self.objective, self.stop, now, carry.status, point)
+        where, code, automatic = (self.objective, self.stop, now), carry.status, None
+        if self.objective.jacobian is None or not self.method.least_squares:
+            code, automatic = given_gradient.review(*where, code, point)
+        code, entry = given_jacobian.review(*where, code, point)
         return Result(
             **self.objective.to_user(point),
             code=code,
@@ -170,6 +172,7 @@ class Loop(NamedTuple):
             maximized=sign < 0,
             unmoved=self.objective.unmoved(point) if self.method.partial else None,
             automatic=None if automatic is None else self.objective.grad_to_user(automatic),
+            entry=entry,
             compared_with=self.objective.compared_with,
             method=None if self.objective.composite is None else self.method.name,
             squares=at_answer(self.objective, point, carry.state),

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from gdjax.descent.facts import Facts
-from gdjax.descent.given_gradient_words import unchecked, wrong_gradient
+from gdjax.descent.given_gradient_words import unchecked, wrong_gradient, wrong_jacobian
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import named_leaves
 
@@ -162,6 +162,13 @@ def nonfinite_start(f: Facts) -> str:
     return f"the descent cannot begin: at the start the value is {f.value} and the {norm} {found.grad_norm}.{where}"
 
 
+def given_wrong(f: Facts) -> str:
+    """What the user gave, a gradient or a Jacobian, is not what it should be."""
+    if f.result.entry is not None and bool(f.result.entry.wrong):
+        return wrong_jacobian(f.result, f.after)
+    return wrong_gradient(f.result, f.after, f.falling)
+
+
 SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.RUNNING: lambda f: f"{f.after}. {f.gradient}",
     Status.CONVERGED: converged,
@@ -192,7 +199,7 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"step may have left the domain of the loss: take smaller steps, or a method with a search. {f.gradient}"
     ),
     Status.NONFINITE_START: nonfinite_start,
-    Status.WRONG_GRADIENT: lambda f: wrong_gradient(f.result, f.after, f.falling),
+    Status.WRONG_GRADIENT: given_wrong,
     Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.RAISED: lambda f: f"{f.raiser} {f.after}{f.time}: {f.error}. {f.gradient}",

@@ -10,22 +10,28 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.jaxtools.pytrees import pytree_dataclass, require
+from gdjax.jaxtools.pytrees import pytree_dataclass, require, static_field
 from gdjax.jaxtools.scalar_kernels import branch
 from gdjax.methods.base import Method, Outcome, Secant, usable
 from gdjax.methods.parts.damped_step import damped_step
-from gdjax.methods.parts.linearised import Linear, linearise
+from gdjax.methods.parts.geodesic import accelerated
+from gdjax.methods.parts.linearised import Linear, linearise, nothing_yet
+from gdjax.methods.parts.row_space import step_in_row_space
 from gdjax.methods.parts.triangular import norm
 from gdjax.problem.objective import Objective, Point
 from gdjax.problem.residuals import decrease, half_sum
 from gdjax.vectors import vector
-from gdjax.vectors.vector import Scalar
+from gdjax.vectors.vector import Scalar, matmul
 
 ACCEPT, POOR, GOOD = 1e-4, 0.25, 0.75  # ratios of actual to predicted decrease: More's
-# Roundings of the residuals, in units of eps |D x|: what the sum of squares cannot tell below, and where the step that
-# is left is lost in them. (With 1 instead of 1/4, NIST's Bennett5 ends at 1.8 digits in float32, with 4 at 1.3; 2.0 and
-# 3.6 digits are to be had from its two starts.)
-BLUR, SETTLED = 2.0, 0.25
+# Roundings of the residuals, in units of eps |D x|, D the columns as they are: what the sum of squares cannot tell,
+# and where the step that is left is lost in them. (With 1 instead of 1/4, NIST's Bennett5 ends at 1.8 digits in
+# float32, with 4 at 1.3; 2.0 and 3.6 digits are to be had from its two starts. With D the longest that they have been,
+# ``log(p x)`` with its infimum at infinity was called done at p = 2e17.)
+# Fewer residuals than parameters can all vanish, and then all of their rounding is seen: with 1/4 forty residuals
+# wandered among roundings for 20 to 40 evaluations, with 1 none.
+BLUR, SETTLED, ALL_SETTLED = 2.0, 0.25, 1.0
+SOLVERS = "auto", "qr", "cg"
 
 
 class LevenbergMarquardtState(NamedTuple):
@@ -35,7 +41,7 @@ class LevenbergMarquardtState(NamedTuple):
     linear: Linear
     scale: jax.Array  # D: the longest that each column has been, shape (n,)
     step: jax.Array  # to the trial, shape (n,)
-    change: jax.Array  # R y: what the model says of the residuals there, shape (n,)
+    change: jax.Array  # R y: what the model says of the residuals there, shape (n,), or (m,) if that is less
     radius: Scalar  # of the steps, |D p| <= radius
     damping: Scalar  # of the last step
     guessed: jax.Array  # whether the radius is the first guess still, which no step has tried
@@ -44,6 +50,16 @@ class LevenbergMarquardtState(NamedTuple):
     def trial(self) -> jax.Array:
         """The next point to evaluate."""
         return self.iterate.x + self.step
+
+
+class Step(NamedTuple):
+    """What the model proposes."""
+
+    p: jax.Array
+    change: jax.Array  # R D p
+    damping: Scalar
+    length: Scalar  # |D p|
+    promise: Scalar  # the decrease that the model has to offer without a radius
 
 
 @pytree_dataclass
@@ -55,12 +71,24 @@ class LevenbergMarquardt(Method):
     there are no more parameters than residuals, in reverse otherwise. With a `Box` a parameter at a bound that the
     gradient points out of is held, and steps end at the bounds: the residuals are never evaluated outside.
 
+    With m residuals and n parameters a step takes about ``2 m n^2`` operations, or ``2 n m^2`` if m < n. Conjugate
+    gradients form no Jacobian: they see products with it alone, a forward and a reverse derivative of the residuals
+    each, in the trust region method of T. Steihaug (`gdjax.TrustRegion` with ``J'J`` in place of the Hessian). Their
+    test of convergence is that of `gdjax.minimize`, they take no bounds, and each product counts as an evaluation.
+    (Where the residuals stay large, ``method=gdjax.TrustRegion()``, which sees the whole Hessian, may need fewer.)
+
     Args:
         factor: the first radius, in units of ``|D x|`` at the start (of ``|r|`` if x is 0 there). A smaller one, such
             as 1, keeps the first step short where residuals overflow or other minima are near.
+        acceleration: whether a step p that is damped is bent to ``p + a / 2`` along the second derivative of the
+            residuals, which counts as one more evaluation: geodesic acceleration, M. K. Transtrum and J. P. Sethna,
+            Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization, arXiv:1201.5885
+            (2012). For long curved valleys. It needs no fewer residuals than parameters.
+        solver: "qr", "cg" for conjugate gradients, or "auto": these if the Jacobian would have more than 2^25 entries
+            (268 MB in float64) and is not given by ``jac=``, unless there are bounds.
 
     Raises:
-        ValueError: if ``factor`` is not positive.
+        ValueError: if ``factor`` is not positive, ``solver`` is none of the three, or goes with no ``acceleration``.
 
     >>> import gdjax, jax.numpy as jnp
     >>> rosenbrock = lambda p: (10 * (p[1] - p[0] ** 2), 1 - p[0])
@@ -69,6 +97,8 @@ class LevenbergMarquardt(Method):
     """
 
     factor: float | jax.Array = 100.0
+    acceleration: bool = static_field(False)
+    solver: str = static_field("auto")
 
     searches: ClassVar[bool] = True
     models: ClassVar[bool] = True
@@ -77,6 +107,10 @@ class LevenbergMarquardt(Method):
 
     def __post_init__(self) -> None:
         require("must be positive", self.factor, lambda x: x > 0, "factor")
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {self.solver!r}")
+        if self.solver == "cg" and self.acceleration:
+            raise ValueError("acceleration=True needs the Jacobian, which solver='cg' does not form")
 
     def learnt(self, old: Any) -> dict[str, Any]:
         """The scales of the parameters."""
@@ -98,8 +132,10 @@ class LevenbergMarquardt(Method):
         r = jax.eval_shape(objective.residuals, x)[0]
         blank = objective.blank._replace(residuals=jnp.zeros(r.shape, r.dtype))
         none = jnp.zeros_like(x)
-        linear = Linear(jnp.zeros((x.size, x.size), x.dtype), none, none, none, zero + jnp.inf, none)
-        return LevenbergMarquardtState(blank, linear, none, none, none, zero, zero, jnp.asarray(True))
+        linear = nothing_yet(objective, r.size, self.acceleration)
+        if self.acceleration and r.size < x.size:
+            raise ValueError(f"acceleration=True needs no fewer residuals ({r.size}) than parameters ({x.size})")
+        return LevenbergMarquardtState(blank, linear, none, none, linear.q, zero, zero, jnp.asarray(True))
 
     def step(
         self, objective: Objective, state: LevenbergMarquardtState, point: Point
@@ -115,14 +151,15 @@ class LevenbergMarquardt(Method):
         size = jnp.where(reach > 0, reach, norm(iterate.residuals))  # D x is in units of the residuals
         radius = self.next_radius(state, gained, ratio)
         radius = jnp.where(first, self.factor * jnp.where(size > 0, size, 1), radius)
-        step, change, damping, length = self.next_step(objective, iterate, linear, scale, radius, state.damping)
+        step = self.next_step(objective, iterate, linear, scale, radius, state.damping)
         guessed = first | (state.guessed & ~taken)
-        radius = jnp.where(guessed, jnp.minimum(radius, length), radius)
-        new = LevenbergMarquardtState(iterate, linear, scale, step, change, radius, damping, guessed)
+        radius = jnp.where(guessed, jnp.minimum(radius, step.length), radius)
+        new = LevenbergMarquardtState(iterate, linear, scale, step.p, step.change, radius, step.damping, guessed)
 
-        promise = 0.5 * jnp.sum(linear.q**2)
-        stuck = jnp.all(iterate.x + step == iterate.x) | (~taken & (radius <= objective.eps * reach))
-        settled = jnp.sqrt(2 * promise) <= SETTLED * objective.eps * reach
+        promise, lost = step.promise, jnp.all(iterate.x + step.p == iterate.x)
+        stuck = lost | (~taken & (radius <= objective.eps * reach))
+        share = SETTLED if iterate.residuals.size >= iterate.x.size else ALL_SETTLED
+        settled = jnp.sqrt(2 * promise) <= share * objective.eps * norm(linear.effects * iterate.x)
         settled |= stuck & (promise <= objective.noise(iterate.value))
         zero, xx = jnp.zeros((), objective.dtype), objective.dot(iterate.x, iterate.x)
         return new, Outcome(
@@ -131,6 +168,7 @@ class LevenbergMarquardt(Method):
             (settled | stuck) & (linear.cosine > 0),
             predicted=jnp.where(settled, 0, promise),
             settled=settled,
+            extra_evals=(step.damping > 0).astype(jnp.int32) if self.acceleration else 0,
             noise=noise,
             cosine=linear.cosine,
             secant=Secant(zero, zero, zero, zero, zero, xx, zero),
@@ -148,7 +186,8 @@ class LevenbergMarquardt(Method):
         first = state.iterate.is_blank
         gained, ratio, noise = self.compare(objective, state, point)
         good = keep & (first | (ratio >= ACCEPT) | (gained > noise))
-        linear = branch(good, lambda _: linearise(objective, point), lambda old: old, state.linear)
+        new = lambda _: linearise(objective, point, keep=self.acceleration)
+        linear = branch(good, new, lambda old: old, state.linear)
         sound = jnp.all(jnp.isfinite(linear.q)) & jnp.all(jnp.isfinite(linear.triangle))
         # Where a parameter has lost all effect the model has gone over to a plateau, as exp(-b x) does for a large b.
         # That is no minimum, and nothing leads back. (At a bound it may be: a rate has no effect on an amplitude of 0.)
@@ -165,7 +204,7 @@ class LevenbergMarquardt(Method):
         before = state.iterate
         gained = decrease(before.residuals, point.residuals, objective.robust)
         predicted = -(jnp.dot(state.linear.q, state.change) + 0.5 * jnp.sum(state.change**2))
-        blur = BLUR * objective.eps * norm(state.scale * before.x) * norm(before.residuals)
+        blur = BLUR * objective.eps * norm(state.linear.effects * before.x) * norm(before.residuals)
         noise = objective.noise(point.value) + blur
         ratio = jnp.where(predicted > 0, gained / jnp.where(predicted > 0, predicted, 1), 0)
         # Sums that differ by their rounding tell nothing: then the step of the model is taken. (If the cosine must fall
@@ -186,17 +225,28 @@ class LevenbergMarquardt(Method):
 
     def next_step(
         self, objective: Objective, point: Point, linear: Linear, scale: jax.Array, radius: Scalar, damping: Scalar
-    ) -> tuple[jax.Array, jax.Array, Scalar, Scalar]:
-        """The step p, R D p, the damping and ``|D p|``."""
+    ) -> Step:
+        """The step in the radius, and in the bounds."""
         used = jnp.where(scale > 0, scale, 1)
         r = linear.triangle * (linear.columns / used)[None, :]
-        y, damping = damped_step(r, linear.q, radius, damping)
-        step = y / used
-        if objective.composite is not None:
-            lower, upper = objective.composite.ends
-            step = jnp.clip(point.x + step, lower, upper) - point.x
-            y = used * step
-        return step, r @ y, damping, norm(y)
+        if r.shape[0] < r.shape[1]:
+            y, damping, promise = step_in_row_space(r, linear.q, radius, damping)
+        else:
+            (y, damping), promise = damped_step(r, linear.q, radius, damping), 0.5 * jnp.sum(linear.q**2)
+        p = within(objective, point.x, y / used)
+        y = y if objective.composite is None else used * p
+        bent = p
+        if self.acceleration:  # a step of Gauss and Newton shows that the residuals are straight as far as it goes
+            bend = lambda p: accelerated(objective, point, linear, (r, damping), used, p)
+            bent = branch(damping > 0, bend, lambda p: p, p)
+        return Step(within(objective, point.x, bent), matmul(r, y), damping, norm(y), promise)
+
+
+def within(objective: Objective, x: jax.Array, step: jax.Array) -> jax.Array:
+    """The step from x, as far as bounds allow it."""
+    if objective.composite is None:
+        return step
+    return jnp.clip(x + step, *objective.composite.ends) - x
 
 
 def at_a_bound(objective: Objective, x: jax.Array) -> jax.Array:

@@ -42,16 +42,21 @@ def hoist(problem: Problem) -> Problem:
         params, given = check_params(params), as_given(function, data)
         return check_grad(function(params, *given["args"], **given["kwargs"]), params)
 
+    def jacobian(function: Any, params: Any, data: list[Any]) -> Any:
+        given = as_given(function, data)
+        return function(check_params(params), *given["args"], **given["kwargs"])
+
     try:
         loss = hoist_call(value, problem.loss, problem.params, data)
         grad = None if problem.grad is None else hoist_call(gradient, problem.grad, problem.params, data)
+        jac = None if problem.jac is None else hoist_call(jacobian, problem.jac, problem.params, data)
     except Exception as error:
         if isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.NonConcreteBooleanIndexError):
             note_numbers(error, problem)
         note_tables(error, problem)
         raise
     penalty = hoist_penalty(problem.penalty, params)
-    return dataclasses.replace(problem, loss=loss, grad=grad, args=tuple(data), kwargs={}, penalty=penalty)
+    return dataclasses.replace(problem, loss=loss, grad=grad, jac=jac, args=tuple(data), kwargs={}, penalty=penalty)
 
 
 def note_numbers(error: Exception, problem: Problem) -> None:
