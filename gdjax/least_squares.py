@@ -13,7 +13,7 @@ from gdjax.insight.fit import Fit
 from gdjax.jaxtools.pytrees import as_data, is_concrete
 from gdjax.minimize import run
 from gdjax.minimize_many import refuse_services, solve_many
-from gdjax.problem.given_jacobian import of_misfit
+from gdjax.problem.jacobian import of_misfit
 from gdjax.problem.misfit import check_sigma, hidden, misfit_of
 from gdjax.request import AllOptions, Call, Options, take_services
 

@@ -98,7 +98,7 @@ def of_misfit(jacobian: Callable[..., Any]) -> Callable[..., Any]:
             if sigma is not None and sigma.ndim == 2 and y.ndim == 1:
                 j = jax.scipy.linalg.solve_triangular(sigma.astype(j.dtype), j, lower=True)
             elif sigma is not None:
-                j = j / (sigma if mask is None else jnp.where(mask, sigma, 1)).astype(j.dtype)[..., None]
+                j = j / sigma.astype(j.dtype)[..., None]
             return j.reshape(y.shape + p.shape)
 
         found = jacobian(params, x)
