@@ -1,6 +1,7 @@
 """Nonlinear least squares: `least_squares` and `curve_fit`."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, Unpack
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.result import Result
+from gdjax.descent.sandwich import KINDS
 from gdjax.insight.fit import Fit
 from gdjax.jaxtools.pytrees import as_data, is_concrete
 from gdjax.minimize import run
@@ -22,6 +24,7 @@ def least_squares(
     *args: Any,
     robust: Any = None,
     absolute_sigma: bool = False,
+    cov_type: str | None = None,
     **options: Unpack[AllOptions],
 ) -> Fit:
     """Minimise ``1/2 sum |r|^2`` over ``params``, where ``r = residuals(params, *args, **kwargs)``.
@@ -40,6 +43,8 @@ def least_squares(
         robust: None for squares, or one of `gdjax.Huber`, `gdjax.SoftL1`, `gdjax.Cauchy`, `gdjax.Tukey`.
         absolute_sigma: whether the residuals are in units of their known standard deviation. Otherwise that is
             estimated from the residuals, for the covariance.
+        cov_type: None for errors that are independent and alike; "HC0", "HC1", "HC2" or "HC3" (White's sandwich) for
+            errors that are independent, but not alike. The formulas are at `gdjax.Fit`.
         penalty: a `gdjax.penalties.Box` or ``NonNegative`` for bounds, which may be equal; the residuals are never
             evaluated outside.
         tol: tolerance of the cosine test of `LevenbergMarquardt`: the descent has converged when the cosine of the
@@ -53,7 +58,8 @@ def least_squares(
         ``1/2 sum |r|^2``.
 
     Raises:
-        TypeError, ValueError: as `gdjax.minimize`; if the residuals are no arrays of floating numbers, or none.
+        TypeError, ValueError: as `gdjax.minimize`; if the residuals are no arrays of floating numbers, or none; if
+            cov_type is none of these, or HC2 or HC3 with a robust loss, for which there are only the others.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.arange(6.0)
@@ -65,8 +71,9 @@ def least_squares(
     """
     refuse_gradients("least_squares", options)
     services, rest = take_services("least_squares", options)
-    result = run(prepare(residuals, params, args, squares=True, robust=robust, **rest), services)
-    return as_fit(result, absolute_sigma=bool(absolute_sigma))
+    fitted = dict(robust=robust, cov_type=check_cov_type(cov_type, robust))
+    result = run(prepare(residuals, params, args, squares=True, **fitted, **rest), services)
+    return as_fit(result, bool(absolute_sigma), **fitted)
 
 
 def least_squares_many(
@@ -78,12 +85,13 @@ def least_squares_many(
     max_seconds: float | None = None,
     robust: Any = None,
     absolute_sigma: bool = False,
+    cov_type: str | None = None,
     **options: Unpack[Options],
 ) -> Fit:
     """`least_squares` for many params and data at once, as `gdjax.minimize_many` is for losses.
 
     Args:
-        residuals, robust, absolute_sigma, options: as for `least_squares`; for all problems the same.
+        residuals, robust, absolute_sigma, cov_type, options: as for `least_squares`; for all problems the same.
         params, args, in_axes, batch_size, max_seconds: as for `gdjax.minimize_many`.
 
     Returns:
@@ -101,9 +109,10 @@ def least_squares_many(
     """
     check_options("least_squares_many", options, Options)
     refuse_gradients("least_squares_many", options)
-    whole: Any = dict(options, squares=True, robust=robust)
+    fitted = dict(robust=robust, cov_type=check_cov_type(cov_type, robust))
+    whole: Any = dict(options, squares=True, **fitted)
     result = solve_many(residuals, params, args, in_axes, batch_size, max_seconds, whole)
-    return as_fit(result, absolute_sigma=bool(absolute_sigma))
+    return as_fit(result, bool(absolute_sigma), **fitted)
 
 
 def refuse_gradients(caller: str, options: Any) -> None:
@@ -115,11 +124,21 @@ def refuse_gradients(caller: str, options: Any) -> None:
         raise TypeError(f"{caller} has no option 'checkpoint': gdjax.resume continues the descent of a loss alone")
 
 
-def as_fit(result: Result, count: Any = None, absolute_sigma: bool = False) -> Fit:
+def check_cov_type(cov_type: Any, robust: Any) -> str | None:
+    """The kind of covariance, if there is such a one."""
+    if cov_type is not None and cov_type not in KINDS:
+        raise ValueError(f"cov_type must be None or one of {', '.join(KINDS)}, got {cov_type!r}")
+    if cov_type in ("HC2", "HC3") and robust is not None:
+        raise ValueError(f"cov_type={cov_type!r} is for squares; with a robust loss there are HC0 and HC1")
+    return cov_type
+
+
+def as_fit(result: Result, absolute_sigma: bool, robust: Any, cov_type: str | None) -> Fit:
     """The result of a least-squares problem with what its covariance needs."""
-    if count is None and result.squares is not None:
+    count = None
+    if result.squares is not None:
         count = jnp.full(result.code.shape, result.squares.residuals.shape[-1], jnp.int32)
-    return Fit(**vars(result), count=count, absolute_sigma=absolute_sigma)
+    return Fit(**vars(result), count=count, absolute_sigma=absolute_sigma, robust=robust is not None, cov_type=cov_type)
 
 
 def curve_fit(
@@ -142,7 +161,7 @@ def curve_fit(
         x: data of any kind, handed to the model as it is: an array, a pair of arrays, a dict.
         y: what is measured, an array.
         p0: SciPy's way to call it, ``curve_fit(model, x, y, p0=[...])``, for a model with its parameters one by one,
-            ``model(x, a, b, c)``. The parameters of the fit are then one array.
+            ``model(x, a, b, c)``. The parameters of the fit are then one array, named in tables as they are there.
         sigma: standard deviations of y, a number or an array like it; or the covariance matrix of a y with one axis,
             shape (m, m). The residuals are divided by them.
         absolute_sigma: whether sigma is what the errors are, as for `least_squares`, or tells their proportions alone.
@@ -161,11 +180,12 @@ def curve_fit(
     >>> print(fit.params.round(2), fit.status.name)
     [1.99 1.04] CONVERGED
     """
+    labels = None
     if p0 is not None:
         if y is not None:
             raise TypeError("with p0= the call is SciPy's, curve_fit(model, x, y, p0=...): params is one too many")
         scipys, params, x, y = model, jnp.asarray(p0, jnp.result_type(float)), params, x
-        model = lambda p, x: scipys(x, *p)
+        model, labels = lambda p, x: scipys(x, *p), names_of_arguments(scipys, params.size)
     elif y is None:
         raise TypeError("curve_fit(model, params, x, y); or SciPy's way, curve_fit(model, x, y, p0=[...])")
     y = jnp.asarray(as_data("y", y))
@@ -190,10 +210,18 @@ def curve_fit(
         return r / (sigma if counts is None else jnp.where(counts, sigma, 1)).astype(r.dtype)
 
     fit = least_squares(residuals, params, x, y, sigma, counts, absolute_sigma=absolute_sigma, **options)
-    if counts is None:
-        return fit
     per = 2 if jnp.iscomplexobj(y) else 1
-    return dataclasses.replace(fit, count=per * jnp.sum(counts))
+    count = fit.count if counts is None else per * jnp.sum(counts)
+    return dataclasses.replace(fit, count=count, weighted=sigma is not None, labels=labels)
+
+
+def names_of_arguments(model: Callable[..., Any], count: int) -> tuple[str, ...] | None:
+    """What ``model(x, a, b, c)`` calls its parameters; None if that is not to be seen."""
+    try:
+        names = [p.name for p in inspect.signature(model).parameters.values() if p.kind in (0, 1)][1:]
+    except (TypeError, ValueError):
+        return None
+    return tuple(names) if len(names) == count else None
 
 
 def check_sigma(sigma: Any, y: jax.Array) -> jax.Array | None:

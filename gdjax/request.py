@@ -78,6 +78,7 @@ def prepare(
     kwargs: dict[str, Any] | None = None,
     squares: bool = False,
     robust: Any = None,
+    cov_type: str | None = None,
 ) -> Request:
     """Check the request, and trace the user's functions."""
     for name, function in (("loss", loss), ("grad", grad)):
@@ -101,7 +102,7 @@ def prepare(
         raise ValueError(f"{method.name} works on residuals: gdjax.least_squares(residuals, params, ...)")
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
     ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
-    ways |= dict(squares=squares, robust=robust)
+    ways |= dict(squares=squares, robust=robust, cov_type=cov_type)
     problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.
     axes = axes_after(lambda p: call_loss(problem, check_params(p))[0], params)

@@ -66,6 +66,7 @@ class Objective(Scalars):
     compared_with: str | None = None  # what the gradient is compared with at the answer, see `witness`
     residuals: Any = None  # of a least-squares problem: function of a vector to (residuals, aux)
     robust: Any = None  # what takes the place of their squares
+    cov_type: str | None = None  # which covariance the result is to have
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
     axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
 
@@ -166,6 +167,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     unproved = problem.has_gradient or (not small and calls_python(jaxpr.jaxpr))
     seen = "jax.grad" if automatic else witness(layout, unproved)
     squares: dict[str, Any] = dict(residuals=make_residuals(problem, layout, dtype), robust=problem.robust)
+    squares |= dict(cov_type=problem.cov_type)
     return Objective(
         layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen,
         is_small=small, axes=axes, **(squares if problem.squares else {}),

@@ -29,6 +29,7 @@ class Problem:
     joint: bool = static_field(False)  # whether the loss gives its gradient, too: (value, (gradient, aux)), `Joint`
     squares: bool = static_field(False)  # whether the loss gives residuals, whose half sum of squares is its value
     robust: Any = None  # what takes the place of the squares
+    cov_type: str | None = static_field(None)  # which covariance the result is to have, see `gdjax.Fit`
 
     @property
     def has_gradient(self) -> bool:

@@ -29,6 +29,7 @@ class Squares(NamedTuple):
 
     residuals: jax.Array  # one vector of reals, shape (m,)
     linear: Linear
+    sandwich: Any = None  # for some covariances, see `gdjax.descent.sandwich`
 
 
 def linearise(objective: Objective, point: Point) -> Linear:
