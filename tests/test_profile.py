@@ -60,10 +60,11 @@ def test_the_ends_are_where_the_likelihood_crosses_its_level(x64):
 
 @pytest.mark.float64
 def test_of_a_linear_model_it_is_the_interval_of_the_standard_error():
-    """Also of one parameter alone, with a known sigma."""
-    line = lambda p, x, y: p * x - y
-    fit = gdjax.least_squares(line, 1.0, DAYS, DEMAND, absolute_sigma=True)
-    found = gdjax.profile(line, fit, DAYS, DEMAND, parameter="params")
+    """Also of one parameter alone, with a known sigma, data by name and aux."""
+    line = lambda p, x, *, y: (p * x - y, p)
+    options = dict(kwargs=dict(y=DEMAND), has_aux=True)
+    fit = gdjax.least_squares(line, 1.0, DAYS, absolute_sigma=True, **options)
+    found = gdjax.profile(line, fit, DAYS, parameter="params", **options)
     np.testing.assert_allclose(found.interval, fit.intervals(), rtol=1e-9)
     assert found.quantile == pytest.approx(scipy.stats.norm.ppf(0.975))
     np.testing.assert_allclose(found.t, (found.values - fit.params) / found.standard_error, atol=1e-8)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gdjax.descent.result import in_counts
 from gdjax.descent.stopping import Status
-from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.faces import as_frame, as_table, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +47,8 @@ class Profile:
         Raises:
             ImportError: if pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_pandas needs pandas: pip install pandas") from error
         known = np.isfinite(self.t)
-        return pd.DataFrame({self.name: self.values[known], "t": self.t[known]})
+        return as_frame({self.name: self.values[known], "t": self.t[known]})
 
     def face(self) -> dict[str, Any]:
         """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gdjax.insight.names import checked
+from gdjax.jaxtools.faces import as_frame
 
 MOST = 40  # rows
 FEW, WIDEST = 6, 110  # estimates up to which their correlations are shown, and characters of such a line
@@ -115,11 +116,8 @@ def frame(columns: dict[str, Any], names: tuple[str, ...]) -> Any:
     Raises:
         ImportError: if pandas is not installed.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError("to_pandas needs pandas: pip install pandas") from error
-    first, index = np.asarray(next(iter(columns.values()))), list(names)
-    if first.ndim > 1:
-        index = pd.MultiIndex.from_product([range(first.size // len(names)), index], names=["problem", "name"])
-    return pd.DataFrame({name: np.asarray(column).reshape(-1) for name, column in columns.items()}, index=index)
+    flat, index = {name: np.asarray(column).reshape(-1) for name, column in columns.items()}, list(names)
+    if np.ndim(columns["estimate"]) == 1:
+        return as_frame(flat, index)
+    problems = range(flat["estimate"].size // len(names))
+    return as_frame(flat, lambda pd: pd.MultiIndex.from_product([problems, index], names=["problem", "name"]))
