@@ -215,9 +215,14 @@ def test_names_are_the_parameters_own_or_those_given(curve):
 def test_many_fits_have_all_that_one_has():
     ys = SEEN + 0.1 * jnp.arange(3.0)[:, None] * jnp.cos(5 * T)
     options = dict(robust=gdjax.Huber(0.05), cov_type="HC1")
-    fits = jax.vmap(lambda y: gdjax.least_squares(misfit, START, T, y, **options))(ys)
+    fits = gdjax.least_squares_many(misfit, START, T, ys, in_axes=(None, None, 0), **options)
     assert fits.converged.all()
     one = fits[1]
+    r, j = misfit(one.params, T, ys[1]), jax.jacfwd(misfit)(one.params, T, ys[1])
+    j = np.column_stack([j[name] for name in ("base", "height", "rate")])
+    bread = np.linalg.inv((j.T * (np.abs(r) <= 0.05)) @ j)
+    want = 20 / 17 * bread @ (j.T * np.clip(r, -0.05, 0.05) ** 2) @ j @ bread
+    np.testing.assert_allclose(one.covariance, want, rtol=1e-6)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5)
     close(fits.covariance[1], one.covariance)
     close(fits.p_values["rate"][1], one.p_values["rate"])
