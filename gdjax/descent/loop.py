@@ -14,12 +14,11 @@ from gdjax.descent.history import HistoryBuffer
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip
 from gdjax.descent.result import Result
-from gdjax.descent.sandwich import with_sandwich
+from gdjax.descent.sandwich import squares_at
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.scalar_kernels import as_written, one_kernel, update_if, while_loop
 from gdjax.jaxtools.varying import cond, vary
 from gdjax.methods.base import Method
-from gdjax.methods.parts.linearised import at_answer
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
@@ -155,11 +154,7 @@ class Loop(NamedTuple):
     def answer(self, carry: Carry) -> Result:
         """The best point, as the user's own."""
         best = vector.where(carry.progress.at_best, carry.state.iterate, carry.best)
-        result, composite = self.report(carry, best), self.objective.composite
-        if composite is not None and composite.bounds is None:  # there least squares alone tell nothing
-            return result
-        squares = with_sandwich(self.objective, best, at_answer(self.objective, best, carry.state))
-        return dataclasses.replace(result, squares=squares)
+        return dataclasses.replace(self.report(carry, best), squares=squares_at(self.objective, best, carry.state))
 
     def report(self, carry: Carry, point: Point) -> Result:
         """A point and the story so far."""

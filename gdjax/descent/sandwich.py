@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.methods.parts.linearised import jacobian
+from gdjax.methods.parts.linearised import Squares, at_answer, jacobian
 from gdjax.methods.parts.triangular import SMALL, factor, norm, solve_lower
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors.vector import matmul
@@ -26,13 +26,23 @@ class Sandwich(NamedTuple):
     bread: jax.Array | None  # with a robust loss: Q' psi' Q, shape (n, n)
 
 
-def with_sandwich(objective: Objective, best: Point, squares: Any) -> Any:
-    """Add it, if it is asked for: by ``cov_type``, or by a robust loss, whose triangle is not that of J."""
-    kind, robust = objective.cov_type, objective.robust
-    if squares is None or (kind is None and robust is None):
-        return squares
-    r = squares.residuals
-    a = jacobian(lambda x: objective.residuals(x)[0], best.x, r)
+def squares_at(objective: Objective, point: Point, state: Any) -> Any:
+    """What a result keeps of a least-squares problem at a point; None of a loss that is none.
+
+    And of one with a penalty other than bounds, which draws the estimates away, so that residuals tell nothing of them.
+    With a `Sandwich` if it is asked for: by ``cov_type``, or by a robust loss, whose triangle is not that of J.
+    """
+    if objective.composite is not None and objective.composite.bounds is None:
+        return None
+    squares = at_answer(objective, point, state)
+    plain = objective.cov_type is None and objective.robust is None
+    return squares if squares is None or squares.linear is None or plain else with_sandwich(objective, point, squares)
+
+
+def with_sandwich(objective: Objective, point: Point, squares: Squares) -> Squares:
+    """Add it."""
+    kind, robust, r = objective.cov_type, objective.robust, squares.residuals
+    a = jacobian(lambda x: objective.residuals(x)[0], point.x, r)
     a = jnp.where(squares.linear.columns == 0, 0, a)
     columns = norm(a, axis=0)
     unit = a / jnp.where(columns > 0, columns, 1)

@@ -17,8 +17,15 @@ import numpy as np
 from gdjax.descent.result import Result
 from gdjax.insight.inference import Inference
 from gdjax.insight.spread import Spread, is_flat, spread_of
+from gdjax.insight.table import unknown
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, static_field
+from gdjax.methods.parts.linearised import MOST
+
+NO_COVARIANCE = (
+    f"no covariance is known: there are more than {MOST} parameters, or the Jacobian was too large to be formed, or a "
+    "penalty other than bounds draws the estimates away from least squares"
+)
 
 
 @pytree_dataclass
@@ -46,23 +53,31 @@ class Fit(Inference, Result):
     weighted: bool = static_field(False)  # whether residuals were divided by a sigma
     labels: tuple[str, ...] | None = static_field(None)  # names of the parameters, if they are not their keys
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a covariance."""
+        return self.squares is not None and self.squares.linear is not None
+
     def known(self) -> Any:
         """What was kept of residuals and Jacobian.
 
         Raises:
             ValueError: if nothing was.
         """
-        if self.squares is None:
-            raise ValueError(
-                "nothing was kept of the Jacobian of this fit, so there are no standard errors: it has more than 1000 "
-                "parameters, or a penalty other than bounds, which draws the estimates away from least squares"
-            )
+        if not self.is_known:
+            raise ValueError(NO_COVARIANCE)
         return self.squares
 
     @property
     def residuals(self) -> jax.Array:
-        """At ``params``, as one vector of reals, shape (m,)."""
-        return self.known().residuals
+        """At ``params``, as one vector of reals, shape (m,).
+
+        Raises:
+            ValueError: if there are none, because of a penalty other than bounds.
+        """
+        if self.squares is None:
+            raise ValueError(NO_COVARIANCE)
+        return self.squares.residuals
 
     @property
     def chi2(self) -> jax.Array:
@@ -81,7 +96,12 @@ class Fit(Inference, Result):
 
     @property
     def rank(self) -> jax.Array:
-        """The rank of the Jacobian, shape (): the free parameters, less the changes that residuals do not see."""
+        """The rank of the Jacobian, shape (): the free parameters, less the changes that residuals do not see.
+
+        All parameters where the Jacobian is not known.
+        """
+        if not self.is_known:
+            return jnp.full(self.value.shape, self.layout.size, jnp.int32)
         sizes = jnp.linalg.svd(self.known().linear.triangle, compute_uv=False)
         return jnp.sum(~is_flat(sizes), axis=-1, dtype=jnp.int32)
 
@@ -202,7 +222,7 @@ class Fit(Inference, Result):
 
     def table(self, level: float = 0.95, names: Sequence[str] | None = None) -> str:
         """Sum of squares and degrees of freedom, then what `Inference.table` has."""
-        table = super().table(level, names)
+        table = super().table(level, names) if self.is_known else unknown(self.chosen_names(names), self.flat.tolist())
         sum_of = "twice the robust loss" if self.robust else "chi^2" if self.absolute_sigma else "sum of squares"
         freedom, ratio = int(self.freedom), float(self.reduced_chi2)
         kind = "" if self.cov_type is None else f"; standard errors {self.cov_type}"
@@ -219,6 +239,6 @@ class Fit(Inference, Result):
     def face(self) -> dict[str, Any]:
         """For `gdjax.jaxtools.faces`."""
         shown = Result.face(self)
-        if self.squares is None:
+        if not self.is_known:
             return shown
         return shown | dict(standard_errors=self.standard_errors, reduced_chi2=self.reduced_chi2)

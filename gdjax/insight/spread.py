@@ -30,12 +30,12 @@ def spread_of(
     A direction along which the residuals do not change, to within rounding, is a singular vector of R with a singular
     value of zero.
     """
-    left, sizes, rows = jnp.linalg.svd(triangle)
+    _, sizes, rows = jax.lax.stop_gradient(jnp.linalg.svd(triangle))
     flat = is_flat(sizes)
     lengths = jnp.where(held, 1, columns)
-    root = (rows / jnp.where(flat, jnp.inf, sizes)[:, None]).T
-    if sandwich is not None:
-        root = matmul(matmul(root, left.T), kernel_root(sandwich))
+    # Its derivative has a formula of its own; that of singular vectors is NaN where two values are equal.
+    root = jnp.linalg.pinv(triangle, rtol=roundings(sizes))
+    root = root if sandwich is None else matmul(root, kernel_root(sandwich))
     lost = jnp.where(flat[:, None] & ~held[None, :], rows, 0)
     root = jnp.where(held[:, None], 0, scale * root / lengths[:, None])
     return Spread(root, lost, lengths, held)
@@ -43,7 +43,12 @@ def spread_of(
 
 def is_flat(sizes: jax.Array) -> jax.Array:
     """Which singular values of a triangle, the largest first, are 0 to within rounding."""
-    return sizes <= 8 * sizes.shape[-1] * float(jnp.finfo(sizes.dtype).eps) * sizes[..., :1]
+    return sizes <= roundings(sizes) * sizes[..., :1]
+
+
+def roundings(sizes: jax.Array) -> float:
+    """How small a singular value is nothing, relative to the largest."""
+    return 8 * sizes.shape[-1] * float(jnp.finfo(sizes.dtype).eps)
 
 
 def kernel_root(sandwich: Sandwich) -> jax.Array:

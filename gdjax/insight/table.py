@@ -98,6 +98,14 @@ def rows(names: tuple[str, ...], numbers: np.ndarray, words: list[str], level: f
     return lines + [f"and {len(names) - MOST} more"] * (len(names) > MOST)
 
 
+def unknown(names: tuple[str, ...], estimates: list[float]) -> str:
+    """The estimates alone."""
+    width = max(map(len, names[:MOST]))
+    lines = [f"{'':{width}}  {'estimate':>12} no covariance is known of so many"]
+    lines += [f"{name:{width}}  {x:12.6g}" for name, x in list(zip(names, estimates, strict=True))[:MOST]]
+    return "\n".join(lines + [f"and {len(names) - MOST} more"] * (len(names) > MOST))
+
+
 def correlations(names: tuple[str, ...], matrix: np.ndarray) -> list[str]:
     """The lower triangle of the correlations of what has any; nothing if that is one, or too many."""
     known = np.flatnonzero(np.isfinite(np.diagonal(matrix)))

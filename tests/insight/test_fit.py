@@ -1,5 +1,6 @@
 """A fit's errors, intervals, tests and bands: against statsmodels, NIST, closed forms and each other."""
 
+import dataclasses
 import sys
 
 import jax
@@ -195,6 +196,16 @@ def test_what_a_bound_holds_is_named_and_taken_as_known():
     assert np.isnan(fit.p_values["rate"])
 
 
+def test_a_covariance_has_derivatives_where_singular_values_are_equal(curve):
+    """Those of singular vectors are NaN there, as for columns that are orthogonal."""
+
+    def of(c):
+        linear = curve.squares.linear._replace(triangle=c * jnp.eye(3))
+        return dataclasses.replace(curve, squares=curve.squares._replace(linear=linear)).covariance
+
+    np.testing.assert_allclose(jax.jacfwd(of)(1.0), -2 * of(1.0), rtol=1e-9)
+
+
 def test_names_are_the_parameters_own_or_those_given(curve):
     assert curve.names == ("base", "height", "rate")
     first = [line.split()[0] for line in curve.table().splitlines()[2:5]]
@@ -258,7 +269,7 @@ def test_single_precision_and_small_units(curve):
 def test_a_penalty_other_than_bounds_has_no_covariance_and_says_so():
     fit = gdjax.least_squares(straight, np.zeros(3), A, B, penalty=gdjax.penalties.L1(1.0))
     assert fit.converged
-    with pytest.raises(ValueError, match=r"so there are no standard errors: .* a penalty other than bounds"):
+    with pytest.raises(ValueError, match=r"no covariance is known: .* a penalty other than bounds"):
         fit.standard_errors  # noqa: B018
     assert str(fit) == fit.message
     assert "standard_errors" not in repr(fit)
