@@ -52,8 +52,9 @@ def main() -> None:
     print("\nEmployed in thousands, and the line with its 95% band:")
     for year, seen, line, width in zip(figures["YEAR"][::5], employed[::5], value[::5], half[::5], strict=True):
         print(f"{int(year)} {seen:10.0f} {float(line):10.0f} +- {float(width):.0f}")
-    inside = np.abs(employed - np.asarray(value)) <= np.asarray(half)
-    print(f"{inside.sum()} of {inside.size} years lie within the band of the line (more do in that of the data).")
+    within = lambda half: int(np.sum(np.abs(employed - np.asarray(value)) <= np.asarray(half)))
+    data = fit.band(employment, figures, prediction=True)[1]
+    print(f"Of {employed.size} years {within(half)} lie within that band, and {within(data)} within that of new data.")
 
 
 if __name__ == "__main__":

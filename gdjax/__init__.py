@@ -5,8 +5,8 @@
 Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`. They take and return `Stop`,
 `Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`.
 
-Least squares: `least_squares`, `curve_fit`, `least_squares_many` (`Fit`), by `LevenbergMarquardt`. For outliers:
-`Huber`, `SoftL1`, `Cauchy`, `Tukey`.
+Least squares: `least_squares`, `curve_fit`, `least_squares_many` (`Fit`, `Estimates`), by `LevenbergMarquardt`. For
+outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. The likelihood of one parameter: `profile` (`Profile`).
 
 Methods: `LBFGS` (the default), `BFGS`, `ConjugateGradient`, `TrustRegion`, `GradientDescent`, `AcceleratedGradient`,
 `Optax`. For penalties and constraints (`gdjax.penalties`): `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
@@ -31,8 +31,10 @@ from gdjax.insight.critical_point import classify_critical_point
 from gdjax.insight.explain import explain
 from gdjax.insight.fit import Fit
 from gdjax.insight.gradient_check import check_gradient
+from gdjax.insight.inference import Estimates
 from gdjax.insight.minima import Minima
 from gdjax.insight.penalty_check import check_penalty
+from gdjax.insight.profiles import Profile
 from gdjax.insight.uncertainty import Uncertainty, uncertainty
 from gdjax.iterate import iterate
 from gdjax.learning_rates import LearningRates, learning_rate_range
@@ -58,6 +60,7 @@ from gdjax.minimize import maximize, minimize
 from gdjax.minimize_many import minimize_many
 from gdjax.multistart import MultiStart, multistart
 from gdjax.problem.robust import Cauchy, Huber, SoftL1, Tukey
+from gdjax.profile import profile
 from gdjax.resume import resume
 from gdjax.running.services import Services
 
@@ -73,6 +76,7 @@ __all__ = [
     "Cauchy",
     "ConjugateGradient",
     "CriticalPoint",
+    "Estimates",
     "Fit",
     "GradientDescent",
     "HagerZhang",
@@ -86,6 +90,7 @@ __all__ = [
     "MultiStart",
     "Optax",
     "PolyakStep",
+    "Profile",
     "ProximalGradient",
     "Result",
     "Services",
@@ -110,6 +115,7 @@ __all__ = [
     "minimize_many",
     "multistart",
     "penalties",
+    "profile",
     "resume",
     "uncertainty",
 ]

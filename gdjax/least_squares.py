@@ -1,6 +1,7 @@
 """Nonlinear least squares: `least_squares` and `curve_fit`."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, Unpack, cast
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.result import Result
+from gdjax.descent.sandwich import KINDS
 from gdjax.insight.fit import Fit
 from gdjax.jaxtools.pytrees import as_data, is_concrete
 from gdjax.minimize import run
@@ -25,6 +27,7 @@ class FitOptions(Options, total=False):
     absolute_sigma: bool
     jac: Callable[..., Any] | None
     check_jac: bool
+    cov_type: str | None
 
 
 class CurveOptions(FitOptions, total=False):
@@ -41,6 +44,7 @@ def least_squares(
     *args: Any,
     robust: Any = None,
     absolute_sigma: bool = False,
+    cov_type: str | None = None,
     jac: Callable[..., Any] | None = None,
     check_jac: bool = False,
     **options: Unpack[AllOptions],
@@ -61,6 +65,8 @@ def least_squares(
         robust: None for squares, or one of `gdjax.Huber`, `gdjax.SoftL1`, `gdjax.Cauchy`, `gdjax.Tukey`.
         absolute_sigma: whether the residuals are in units of their known standard deviation. Otherwise that is
             estimated from the residuals, for the covariance.
+        cov_type: None for errors that are independent and alike; "HC0", "HC1", "HC2" or "HC3" (White's sandwich) for
+            errors that are independent, but not alike. The formulas are at `gdjax.Fit`.
         jac: your own Jacobian, ``jac(params, *args, **kwargs)``, as `jax.jacfwd` of the residuals would return it: of
             shape (m, n) for an array of m residuals and one of n params; otherwise a pytree like the residuals, in
             which each array has become a pytree like params. Between complex residuals and complex params it holds the
@@ -87,7 +93,8 @@ def least_squares(
 
     Raises:
         TypeError, ValueError: as `gdjax.minimize`; if the residuals are no arrays of floating numbers, or none; if
-            what ``jac`` returns has another structure, shape or dtype; with ``check_jac``, naming the worst entry.
+            what ``jac`` returns has another structure, shape or dtype; with ``check_jac``, naming the worst entry;
+            if cov_type is none of these, or HC2 or HC3 with a robust loss, for which there are only the others.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.arange(6.0)
@@ -97,7 +104,7 @@ def least_squares(
     >>> print(f"{float(fit.params['rate']):.2f} +- {float(fit.standard_errors['rate']):.2f}")
     0.49 +- 0.01
     """
-    given = dict(options, robust=robust, absolute_sigma=absolute_sigma, jac=jac, check_jac=check_jac)
+    given = dict(options, robust=robust, absolute_sigma=absolute_sigma, cov_type=cov_type, jac=jac, check_jac=check_jac)
     return cast(Fit, run(call_least_squares("least_squares", residuals, params, args, given)))
 
 
@@ -110,6 +117,7 @@ def least_squares_many(
     max_seconds: float | None = None,
     robust: Any = None,
     absolute_sigma: bool = False,
+    cov_type: str | None = None,
     jac: Callable[..., Any] | None = None,
     check_jac: bool = False,
     **options: Unpack[Options],
@@ -117,7 +125,7 @@ def least_squares_many(
     """`least_squares` for many params and data at once, as `gdjax.minimize_many` is for losses.
 
     Args:
-        residuals, robust, absolute_sigma, jac, options: as for `least_squares`; for all problems the same.
+        residuals, robust, absolute_sigma, cov_type, jac, options: as for `least_squares`; for all problems the same.
         check_jac: as for `least_squares`, for the first problem.
         params, args, in_axes, batch_size, max_seconds: as for `gdjax.minimize_many`.
 
@@ -135,7 +143,7 @@ def least_squares_many(
     [1. 2. 4.]
     """
     refuse_services("least_squares_many", options)
-    given = dict(options, robust=robust, absolute_sigma=absolute_sigma, jac=jac, check_jac=check_jac)
+    given = dict(options, robust=robust, absolute_sigma=absolute_sigma, cov_type=cov_type, jac=jac, check_jac=check_jac)
     call = call_least_squares("least_squares_many", residuals, params, args, given, watched=False)
     return cast(Fit, solve_many(call, in_axes, batch_size, max_seconds))
 
@@ -148,11 +156,22 @@ def call_least_squares(
         if options.get(name):
             raise TypeError(f"{caller} has no option {name!r}: residuals have a Jacobian, jac= (or JAX finds it)")
     services, rest = take_services(caller, options, FitOptions, watched)
-    finish = functools.partial(as_fit, absolute_sigma=bool(rest.pop("absolute_sigma", False)))
+    cov_type, robust = check_cov_type(rest.get("cov_type"), rest.get("robust")), rest.get("robust") is not None
+    known: Any = dict(absolute_sigma=bool(rest.pop("absolute_sigma", False)), robust=robust, cov_type=cov_type)
+    finish = functools.partial(as_fit, **known)
     return Call("least_squares", residuals, params, args, dict(rest, squares=True), services, finish)
 
 
-def as_fit(result: Result, by: str = "least_squares", mask: Any = None, absolute_sigma: bool = False) -> Fit:
+def check_cov_type(cov_type: Any, robust: Any) -> str | None:
+    """The kind of covariance, if there is such a one."""
+    if cov_type is not None and cov_type not in KINDS:
+        raise ValueError(f"cov_type must be None or one of {', '.join(KINDS)}, got {cov_type!r}")
+    if cov_type in ("HC2", "HC3") and robust is not None:
+        raise ValueError(f"cov_type={cov_type!r} is for squares; with a robust loss there are HC0 and HC1")
+    return cov_type
+
+
+def as_fit(result: Result, mask: Any = None, **known: Any) -> Fit:
     """The result of a least-squares problem with what its covariance needs: how many residuals count."""
     count = None
     if result.squares is not None:
@@ -160,9 +179,9 @@ def as_fit(result: Result, by: str = "least_squares", mask: Any = None, absolute
         if mask is not None:
             used = np.sum(jax.device_get(mask)) if is_concrete(mask) else jnp.sum(mask, dtype=jnp.int32)
             found = found // mask.size * used
-        known = not isinstance(found, jax.Array)  # then it goes to the device as the transfer guard wants it
-        count = jax.device_put(np.full(result.code.shape, found, np.int32)) if known else found
-    return Fit(**vars(result), count=count, absolute_sigma=absolute_sigma, by=by)
+        plain = not isinstance(found, jax.Array)  # then it goes to the device as the transfer guard wants it
+        count = jax.device_put(np.full(result.code.shape, found, np.int32)) if plain else found
+    return Fit(**vars(result), count=count, **known)
 
 
 def curve_fit(
@@ -218,11 +237,13 @@ def call_curve_fit(
     """A call of `curve_fit`, see `gdjax.request.call_minimize`; ``args`` are x and y."""
     take_services(caller, options, CurveOptions, watched)
     own, jac = {name: options.get(name) for name in ("p0", "sigma", "mask")}, options.get("jac")
+    labels = None
     x, y = args if len(args) == 2 else (*args, None) if len(args) == 1 else (None, None)
     if own["p0"] is not None:
         if y is not None:
             raise TypeError("with p0= the call is SciPy's, curve_fit(model, x, y, p0=...): params is one too many")
         scipys, params, x, y = model, jnp.asarray(own["p0"], jnp.result_type(float)), params, x
+        labels = names_of_arguments(scipys, params.size)
         model = lambda p, x: scipys(x, *p)
         scipys_jac = jac
         jac = None if jac is None else lambda p, x: scipys_jac(x, *p)
@@ -240,4 +261,14 @@ def call_curve_fit(
     rest = {name: value for name, value in options.items() if name not in own}
     rest |= dict(jac=None if jac is None else of_misfit(jac))
     call = call_least_squares(caller, misfit_of(model), params, (x, y, sigma, counts), rest, watched)
-    return call._replace(by="curve_fit", finish=functools.partial(call.finish, by="curve_fit", mask=counts))
+    known = dict(weighted=sigma is not None, labels=labels)
+    return call._replace(by="curve_fit", finish=functools.partial(call.finish, by="curve_fit", mask=counts, **known))
+
+
+def names_of_arguments(model: Callable[..., Any], count: int) -> tuple[str, ...] | None:
+    """What ``model(x, a, b, c)`` calls its parameters; None if that is not to be seen."""
+    try:
+        names = [p.name for p in inspect.signature(model).parameters.values() if p.kind in (0, 1)][1:]
+    except (TypeError, ValueError):
+        return None
+    return tuple(names) if len(names) == count else None

@@ -147,6 +147,12 @@ def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: fl
     return call.finish(jax.device_put(result, None if device == default else device))
 
 
+class Axis(NamedTuple):
+    """An axis of problems in the place of a leaf; no pytree of the user's is one."""
+
+    number: Any
+
+
 class Input(NamedTuple):
     """A leaf of params or args."""
 
@@ -163,12 +169,12 @@ def spread_axes(in_axes: Any, trees: tuple[Any, ...]) -> list[Input]:
     inputs = []
     for i, (axes, tree) in enumerate(zip(given, trees, strict=True)):
         name = f"args[{i - 1}]" if i else "params"
-        spread = lambda axis, below: jax.tree.map(lambda _: (axis,), below)
+        spread = lambda axis, below: jax.tree.map(lambda _: Axis(axis), below)
         try:
             spread_out = jax.tree.map(spread, axes, tree, is_leaf=lambda axis: axis is None)
         except ValueError as error:
             raise ValueError(f"in_axes does not fit {name}: {error}") from None
-        found = jax.tree.leaves(spread_out, is_leaf=lambda x: type(x) is tuple and len(x) == 1)
+        found = jax.tree.leaves(spread_out, is_leaf=lambda x: isinstance(x, Axis))
         for (leaf_name, leaf), (axis,) in zip(named_leaves(name, tree), found, strict=True):
             if not (axis is None or (isinstance(axis, int) and not isinstance(axis, bool))):
                 raise TypeError(f"in_axes must hold axes (whole numbers) or None, got {axis!r} for {leaf_name}")

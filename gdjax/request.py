@@ -112,6 +112,7 @@ def prepare(
     robust: Any = None,
     jac: Callable[..., Any] | None = None,
     check_jac: bool = False,
+    cov_type: str | None = None,
 ) -> Request:
     """Check the request, and trace the user's functions."""
     for name, function in (("loss", loss), ("grad", grad), ("jac", jac)):
@@ -135,7 +136,8 @@ def prepare(
         raise ValueError(f"{method.name} works on residuals: gdjax.least_squares(residuals, params, ...)")
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
     ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
-    ways |= dict(squares=squares, robust=robust, jac=None if jac is None else GivenJacobian(jac, loss, bool(has_aux)))
+    ways |= dict(squares=squares, robust=robust, cov_type=cov_type)
+    ways |= dict(jac=None if jac is None else GivenJacobian(jac, loss, bool(has_aux)))
     problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.
     axes = axes_after(lambda p: call_loss(problem, check_params(p))[0], params)

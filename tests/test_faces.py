@@ -17,10 +17,10 @@ START = {"w": np.zeros(3)}
 # Every public name. To take one away, or to give one another meaning, breaks somebody's program.
 words = """AcceleratedGradient AcceleratedProximalGradient AdaptiveStep BFGS Backtracking BarzilaiBorwein Cauchy Fit
     Huber LevenbergMarquardt SoftL1 Tukey curve_fit least_squares least_squares_many ConjugateGradient CriticalPoint
-    GradientDescent HagerZhang History Kind LBFGS LearningRates Minima MoreThuente
-    MultiStart Optax PANOC PolyakStep ProximalGradient Result Services Status Stop TrustRegion Uncertainty WeakWolfe
-    check_gradient check_penalty classify_critical_point explain iterate learning_rate_range maximize minimize
-    minimize_many multistart penalties resume uncertainty"""
+    Estimates GradientDescent HagerZhang History Kind LBFGS LearningRates Minima MoreThuente
+    MultiStart Optax PANOC PolyakStep Profile ProximalGradient Result Services Status Stop TrustRegion Uncertainty
+    WeakWolfe check_gradient check_penalty classify_critical_point explain iterate learning_rate_range maximize minimize
+    minimize_many multistart penalties profile resume uncertainty"""
 PUBLIC = sorted(words.split())
 
 # And those of the rooms, of which pieces of one's own are made.
@@ -42,10 +42,12 @@ def shown():
         "result": result,
         "many": many,
         "history": result.history,
-        "uncertainty": gdjax.uncertainty(bowl, result, 1.0),
+        "uncertainty": gdjax.uncertainty(bowl, result, 1.0, kind="likelihood"),
         "check": gdjax.check_gradient(bowl, START, 1.0),
         "explanation": result.explain(bowl, 1.0),
         "rates": gdjax.learning_rate_range(bowl, START, 1.0, rates=[0.1, 0.3]),
+        "fit": (fit := gdjax.least_squares(lambda p, y: p["w"] - y, START, np.arange(6.0).reshape(2, 3))),
+        "derived": fit.derived(lambda p: p["w"] ** 2),
         "starts": gdjax.multistart(bowl, {"w": np.eye(3)}, 1.0),
     }
 

@@ -147,17 +147,6 @@ def test_the_other_methods_take_residuals_too():
         np.testing.assert_allclose(fit.covariance, want.covariance, rtol=1e-3)
 
 
-@pytest.mark.float64
-def test_a_band_is_the_delta_method():
-    fit = gdjax.curve_fit(lambda p, x: p[0] * x + p[1], np.zeros(2), X, Y)
-    assert fit.converged
-    value, half = fit.band(lambda p, x: p[0] * x + p[1], 2.0)
-    s, t = np.sqrt(fit.reduced_chi2), 2.10092204
-    spread = np.sum((X - X.mean()) ** 2)
-    np.testing.assert_allclose(half, t * s * np.sqrt(1 / 20 + (2.0 - X.mean()) ** 2 / spread), rtol=1e-7)
-    np.testing.assert_allclose(value, fit.params[0] * 2 + fit.params[1])
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -169,6 +158,8 @@ def test_a_band_is_the_delta_method():
         (lambda: gdjax.curve_fit(decay, START, X, Y, sigma=-1.0), "sigma must be positive"),
         (lambda: gdjax.curve_fit(decay, START, X, Y, sigma=-np.eye(20)), "positive definite"),
         (lambda: gdjax.least_squares(lambda p: p, 1.0, check_grad=True), "no option 'check_grad'"),
+        (lambda: gdjax.least_squares(lambda p: p, 1.0, cov_type="HC9"), "cov_type must be None or one of HC0, HC1"),
+        (lambda: gdjax.curve_fit(decay, START, X, Y, cov_type="HC3", robust=gdjax.Huber(1.0)), "is for squares"),
         (lambda: gdjax.Huber(0.0), "scale must be positive"),
         (lambda: gdjax.minimize(lambda p: p**2, 1.0, method=gdjax.LevenbergMarquardt()), "least_squares"),
     ],

@@ -23,9 +23,9 @@ from gdjax.derivatives import hessian_solve
 from gdjax.derivatives.hessian import products_at
 from gdjax.descent.progress import gradient_threshold
 from gdjax.descent.result import Result
+from gdjax.descent.sandwich import squares_at
 from gdjax.descent.stopping import Status, at_rest
 from gdjax.jaxtools.forward_jacobian import along, jacobian, replaced, zero_tangent
-from gdjax.methods.parts.linearised import at_answer
 from gdjax.problem.objective import NO_PRODUCTS, Objective
 
 Arrays = list[Any]
@@ -106,7 +106,7 @@ def residuals_follow(at: Callable[[Arrays], Objective], where: tuple[Arrays, jax
     (Few ask for it in reverse. Under `jax.checkpoint` whoever does not pays nothing for the Jacobian's derivative: the
     first gradient of a small fit then takes 4.0 s of compiling, not 5.7, and 3.4 without any of this.)
     """
-    kept = lambda theta, x: at_answer(at(theta), at(theta).blank._replace(x=x), None)
+    kept = lambda theta, x: squares_at(at(theta), at(theta).blank._replace(x=x), None)
     return jax.jvp(kept, where, changes)[1]
 
 

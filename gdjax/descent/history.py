@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.progress import Progress, Trip
-from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.faces import as_frame, as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass
 from gdjax.jaxtools.scalar_kernels import branch
 from gdjax.vectors.vector import with_row
@@ -63,11 +63,7 @@ class History:
         Raises:
             ImportError: if pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_pandas needs pandas: pip install pandas") from error
-        return pd.DataFrame(self.to_dict())
+        return as_frame(self.to_dict())
 
     def face(self) -> dict[str, Any]:
         """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""

@@ -12,11 +12,11 @@ from gdjax.descent.history import HistoryBuffer
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip
 from gdjax.descent.result import Result
+from gdjax.descent.sandwich import squares_at
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.scalar_kernels import as_written, one_kernel, update_if, while_loop
 from gdjax.jaxtools.varying import cond, vary
 from gdjax.methods.base import Method
-from gdjax.methods.parts.linearised import at_answer
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
@@ -175,5 +175,5 @@ class Loop(NamedTuple):
             entry=entry,
             compared_with=self.objective.compared_with,
             method=None if self.objective.composite is None else self.method.name,
-            squares=at_answer(self.objective, point, carry.state),
+            squares=squares_at(self.objective, point, carry.state),
         )

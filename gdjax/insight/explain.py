@@ -14,7 +14,7 @@ from gdjax.descent.stopping import Status
 from gdjax.insight.critical_point import classify_critical_point
 from gdjax.insight.curvature import along
 from gdjax.insight.gradient_report import table
-from gdjax.insight.uncertainty import entry_names
+from gdjax.insight.names import entry_names
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import named_leaves
 from gdjax.problem.hoist import hoist
@@ -113,7 +113,7 @@ def entry_curvatures(problem: Problem, result: Result) -> dict[str, tuple[float,
     units = jnp.eye(layout.size, dtype=layout.dtype)
     diagonal = [float(along(problem, v, [0.0]).curvature[0]) for v in units]
     norms = np.abs(np.asarray(layout.ravel(result.grad)))
-    names = entry_names(problem.params)
+    names = entry_names(named_leaves("params", problem.params))
     return {name: (float(g), h) for name, g, h in zip(names, norms, diagonal, strict=True)}
 
 

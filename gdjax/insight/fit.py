@@ -1,9 +1,13 @@
 """What `gdjax.least_squares` and `gdjax.curve_fit` return: a result with error bars.
 
-G. A. F. Seber and C. J. Wild, Nonlinear Regression (1989), sections 2.1.2 (covariance) and 5.1 (intervals).
+G. A. F. Seber and C. J. Wild, Nonlinear Regression (1989), sections 2.1.2 (covariance) and 5.1 (intervals). Robust
+losses: P. J. Huber, Robust Statistics (1981), section 7.6. Errors that are not alike: H. White, A
+heteroskedasticity-consistent covariance matrix estimator, Econometrica 48 (1980); J. G. MacKinnon and H. White, Some
+heteroskedasticity-consistent covariance matrix estimators with improved finite sample properties, J. Econometrics 29
+(1985).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,39 +15,69 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.result import Result
-from gdjax.insight.student import two_sided
-from gdjax.insight.uncertainty import entry_names
+from gdjax.insight.inference import Inference
+from gdjax.insight.spread import Spread, is_flat, spread_of
+from gdjax.insight.table import unknown
+from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, static_field
 from gdjax.methods.parts.linearised import MOST
-from gdjax.vectors.layout import Flat
 
-ROWS = 40  # of the printed table
 NO_COVARIANCE = (
-    f"no covariance is known: there are more than {MOST} parameters, or the Jacobian was too large to be formed "
-    "(gdjax.LevenbergMarquardt says when). Its products are to be had by jax.jvp and jax.vjp of the residuals"
+    f"no covariance is known: there are more than {MOST} parameters, or the Jacobian was too large to be formed, or a "
+    "penalty other than bounds draws the estimates away from least squares"
 )
-# A parameter is not determined if a change that leaves all residuals as they are has this share of it.
-SHARE = 1e-4
 
 
 @pytree_dataclass
-class Fit(Result):
+class Fit(Inference, Result):
     """A `Result` of least squares, with the covariance of its parameters; ``print`` it for a table.
 
-    The covariance is ``s^2 (J'J)^-1`` with J the Jacobian of the residuals at the answer and
-    ``s^2 = chi2 / freedom``; with ``absolute_sigma`` s = 1. It holds where the residuals are nearly linear in the
-    parameters over a few standard errors, and the errors of the data are independent and alike. With a robust loss J is
-    that of the corrected residuals and chi2 twice the loss: a rough guide, for which the bootstrap is better
-    (`gdjax.least_squares_many` on resampled data).
+    With J the Jacobian of the residuals at the answer, of rank n, and m residuals, the covariance is
+
+    - ``s^2 (J'J)^-1`` with ``s^2 = chi2 / (m - n)``; with ``absolute_sigma`` s = 1. Errors are independent and alike.
+    - ``(J'J)^-1 J'W J (J'J)^-1`` with ``cov_type="HC0"`` to ``"HC3"``, for independent errors that are not alike
+      (White). W holds the squares of the residuals; for HC1 times ``m / (m - n)``, for HC2 and HC3 over ``1 - h`` and
+      ``(1 - h)^2`` with the leverages h. HC3 is the one for small samples.
+    - with a robust loss Huber's ``K^2 sum psi^2 / (m - n) / mean(psi')^2 (J'J)^-1``, where psi is the slope of the loss
+      in a residual and ``K = 1 + n / m var(psi') / mean(psi')^2``. Errors are independent, alike and symmetric. With
+      ``cov_type="HC0"`` or ``"HC1"`` they need not be alike: ``H^-1 J' psi^2 J H^-1`` with ``H = J' psi' J``.
+
+    All hold where the residuals are nearly linear in the parameters over a few standard errors; `gdjax.profile` tells
+    whether they are. Parameters that are at a bound are taken as known.
     """
 
     count: Any = None  # number of residuals that count: all, or those that are not masked
     absolute_sigma: bool = static_field(False)  # whether the residuals are in units of their known standard deviation
     by: str = static_field("least_squares")  # or "curve_fit": which made it, and goes on with it
+    cov_type: str | None = static_field(None)  # None, or "HC0" to "HC3"
+    robust: bool = static_field(False)  # whether the loss is not that of squares
+    weighted: bool = static_field(False)  # whether residuals were divided by a sigma
+    labels: tuple[str, ...] | None = static_field(None)  # names of the parameters, if they are not their keys
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a covariance."""
+        return self.squares is not None and self.squares.linear is not None
+
+    def known(self) -> Any:
+        """What was kept of residuals and Jacobian.
+
+        Raises:
+            ValueError: if nothing was.
+        """
+        if not self.is_known:
+            raise ValueError(NO_COVARIANCE)
+        return self.squares
 
     @property
     def residuals(self) -> jax.Array:
-        """At ``params``, as one vector of reals, shape (m,)."""
+        """At ``params``, as one vector of reals, shape (m,).
+
+        Raises:
+            ValueError: if there are none, because of a penalty other than bounds.
+        """
+        if self.squares is None:
+            raise ValueError(NO_COVARIANCE)
         return self.squares.residuals
 
     @property
@@ -53,150 +87,159 @@ class Fit(Result):
 
     @property
     def held(self) -> jax.Array:
-        """Which entries of the flat parameters are at a bound that holds them, or do not touch the residuals.
-
-        All are taken to be free where no covariance is known.
-        """
-        if self.squares.linear is None:
-            layout = Flat.of(self.params) if self.code.ndim == 0 else self.of_one()
-            return jnp.zeros((*self.code.shape, layout.size), bool)
-        return self.squares.linear.columns == 0
+        """Which entries of the flat parameters are at a bound that holds them, or do not touch the residuals."""
+        return self.known().linear.columns == 0
 
     @property
     def freedom(self) -> jax.Array:
-        """Degrees of freedom: residuals less free parameters, shape ()."""
-        free = jnp.sum(~self.held, axis=-1, dtype=jnp.int32)
-        return jnp.asarray(self.count).astype(jnp.int32) - free
+        """Degrees of freedom: residuals less what they determine of the parameters, the rank of J, shape ()."""
+        return jnp.asarray(self.count).astype(jnp.int32) - self.rank
+
+    @property
+    def rank(self) -> jax.Array:
+        """The rank of the Jacobian, shape (): the free parameters, less the changes that residuals do not see.
+
+        All parameters where the Jacobian is not known.
+        """
+        if not self.is_known:
+            return jnp.full(self.value.shape, self.layout.size, jnp.int32)
+        sizes = jnp.linalg.svd(self.known().linear.triangle, compute_uv=False)
+        return jnp.sum(~is_flat(sizes), axis=-1, dtype=jnp.int32)
 
     @property
     def reduced_chi2(self) -> jax.Array:
         """``chi2 / freedom``, about 1 where residuals are in units of their standard deviation; NaN without freedom."""
-        nu = self.freedom.astype(self.value.dtype)
-        return jnp.where(nu > 0, self.chi2 / jnp.where(nu > 0, nu, 1), jnp.nan)
+        return self.per_freedom(self.chi2)
+
+    def per_freedom(self, total: jax.Array) -> jax.Array:
+        """Over the degrees of freedom; NaN without any."""
+        nu = self.freedom.astype(total.dtype)
+        return jnp.where(nu > 0, total / jnp.where(nu > 0, nu, 1), jnp.nan)
 
     @property
-    def covariance(self) -> jax.Array:
-        """Of the flat parameters, shape (n, n); NaN for what is held, or not determined by the data.
+    def scale(self) -> jax.Array:
+        """What twice a rise of the value is over, to have the chi^2 distribution of likelihood ratios, shape ().
 
-        Raises:
-            ValueError: if it is not known, because there are too many parameters.
+        The variance of the residuals: ``reduced_chi2``, or 1 with ``absolute_sigma``. With a robust loss
+        ``sum psi^2 / (m - n) / mean(psi')`` (F. R. Hampel et al., Robust Statistics, 1986, section 7.2).
         """
-        batched = jnp.vectorize(covariance_of, signature="(n,n),(n),()->(n,n)")
-        linear = self.squares.linear
-        if linear is None:
-            raise ValueError(NO_COVARIANCE)
-        scale = jnp.ones_like(self.value) if self.absolute_sigma else self.reduced_chi2
-        return batched(linear.triangle, linear.columns, scale)
+        if self.robust:
+            square, mean, _ = self.psi()
+            return square / mean
+        return jnp.ones_like(self.value) if self.absolute_sigma else self.reduced_chi2
+
+    def psi(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Of a robust loss: ``sum psi^2 / (m - n)``, the mean of psi' and Huber's K."""
+        sums, residuals = self.known().sandwich.sums, self.residuals
+        m = jnp.asarray(self.count).astype(sums.dtype)
+        masked = residuals.shape[-1] - m  # of residuals 0, where psi' = 1
+        square, mean = self.per_freedom(sums[..., 0]), (sums[..., 1] - masked) / m
+        variance = jnp.maximum((sums[..., 2] - masked) / m - mean**2, 0)
+        rank = self.rank.astype(sums.dtype)
+        return square, jnp.where(mean > 0, mean, jnp.nan), 1 + rank / m * variance / mean**2
 
     @property
-    def standard_errors(self) -> Any:
-        """Like params; for a complex one that of the real part + i times that of the imaginary part."""
-        flat = jnp.sqrt(jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
-        unravel = Flat.of(self.params).unravel if flat.ndim == 1 else jax.vmap(self.of_one().unravel)
-        return unravel(flat)
-
-    def of_one(self) -> Flat:
-        """The layout of the parameters of one problem of a batch."""
-        return Flat.of(jax.tree.map(lambda x: x[0], self.params))
+    def centre(self) -> Any:
+        """See `Inference`."""
+        return self.params
 
     @property
-    def correlation(self) -> jax.Array:
-        """Covariance scaled to a unit diagonal, shape (n, n)."""
-        cov = self.covariance
-        errors = jnp.sqrt(jnp.diagonal(cov, axis1=-2, axis2=-1))
-        return cov / errors[..., :, None] / errors[..., None, :]
+    def student(self) -> jax.Array | None:
+        """See `Inference`."""
+        return None if self.absolute_sigma else self.freedom
 
-    def intervals(self, level: float = 0.95) -> tuple[Any, Any]:
-        """Lower and upper ends of the confidence intervals, each like params: ``estimate -+ t s.e.``.
+    @property
+    def axes(self) -> int:
+        """See `Inference`."""
+        return self.value.ndim
 
-        t is the quantile of Student's distribution for the degrees of freedom, of the normal one with
-        ``absolute_sigma``.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the flat parameters, as a table shows them."""
+        return super().names if self.labels is None else self.labels
 
-        Raises:
-            ValueError: unless ``level`` lies between 0 and 1.
-        """
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, got {level!r}")
-        t = two_sided(level, None if self.absolute_sigma else self.freedom)
-        wide = lambda error: error * jnp.expand_dims(t, tuple(range(t.ndim, error.ndim))).astype(error.dtype)
-        reach = jax.tree.map(wide, self.standard_errors)
-        return jax.tree.map(jnp.subtract, self.params, reach), jax.tree.map(jnp.add, self.params, reach)
+    @property
+    def spread(self) -> Spread:
+        """See `Inference`."""
+        linear, sandwich = self.known().linear, self.squares.sandwich
+        if sandwich is None or sandwich.triangle is None:
+            triangle, columns = linear.triangle, linear.columns
+        else:
+            triangle, columns = sandwich.triangle, sandwich.columns
+        if self.cov_type is None:
+            scale = self.scale
+            if self.robust:
+                square, mean, k = self.psi()
+                scale = k**2 * square / mean**2
+            return self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(scale))
+        factor = jnp.ones_like(self.value)
+        if self.cov_type == "HC1":
+            factor = self.per_freedom(jnp.asarray(self.count).astype(factor.dtype))
+        return self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(factor), sandwich)
 
-    def band(self, model: Callable[..., Any], *args: Any, level: float = 0.95) -> tuple[jax.Array, jax.Array]:
-        """The model at the answer, and half the width of its pointwise confidence band, by the delta method.
+    def band(
+        self,
+        model: Callable[..., Any],
+        *args: Any,
+        level: float = 0.95,
+        prediction: bool = False,
+        sigma: Any = None,
+    ) -> tuple[Any, Any]:
+        """The model at the answer, and half the width of its pointwise band, by the delta method (`derived`).
+
+        The confidence band holds the model, ``t sqrt(g'C g)`` with g its gradient; the prediction band a new datum,
+        ``t sqrt(g'C g + s^2 sigma^2)``.
 
         Args:
             model: ``model(params, *args)`` to a real array, any function of the parameters.
             *args: its data.
             level: of the band.
+            prediction: whether to give the band of a new datum.
+            sigma: for ``prediction`` the standard deviation of the new datum, a number or an array like the model's,
+                in the sense in which the fit had it: absolute or in proportion. Default 1, for a fit without any;
+                needed where the fit had one, and with a robust loss, for which it is absolute.
+
+        Raises:
+            ValueError: if a new datum has no known sigma; unless ``level`` lies between 0 and 1.
         """
-        layout = Flat.of(self.params)
-        x = layout.ravel(self.params)
-        flat = lambda x: model(layout.unravel(x), *args)
-        slopes, cov = jax.jacfwd(flat)(x), self.covariance
-        known = ~jnp.isnan(jnp.diagonal(cov))
-        cov = jnp.where(known[:, None] & known[None, :], cov, 0)
-        variance = jnp.einsum("...i,ij,...j->...", slopes, cov, slopes, precision="highest")
-        t = two_sided(level, None if self.absolute_sigma else self.freedom)
-        return flat(x), t.astype(variance.dtype) * jnp.sqrt(variance)
+        found, t = self.derived(model, *args), self.quantile(level)
+        half = found.standard_errors
+        if prediction:
+            if sigma is None and (self.robust or self.weighted or self.absolute_sigma):
+                raise ValueError("the prediction band needs the standard deviation of a new datum: give sigma=")
+            scale = jnp.ones_like(self.value) if self.robust else self.scale
+            one = lambda half, s: jnp.hypot(half, jnp.sqrt(s) * jnp.asarray(1.0 if sigma is None else sigma, s.dtype))
+            half = jax.tree.map(lambda half: self.for_each(one)(half, scale), half)
+        return found.values, jax.tree.map(lambda half: self.for_each(jnp.multiply)(half, t.astype(half.dtype)), half)
+
+    __repr__ = one_line
+    _repr_html_ = as_table
 
     def __str__(self) -> str:
         """How it ended; chi^2 and degrees of freedom; a table of the parameters."""
         if not is_concrete(self.code) or np.ndim(self.code):
-            return super().__str__()
-        if self.squares is None:
-            return self.message
-        return f"{self.message}\n{self.table()}"
+            return Result.__str__(self)
+        return self.message if self.squares is None else f"{self.message}\n{self.table()}"
 
-    def table(self, level: float = 0.95) -> str:
-        """Estimate, standard error and confidence interval of each parameter."""
-        layout = Flat.of(self.params)
-        names, width = entry_names(self.params), max(map(len, entry_names(self.params)))
-        sum_of = "chi^2" if self.absolute_sigma else "sum of squares"
+    def table(self, level: float = 0.95, names: Sequence[str] | None = None) -> str:
+        """Sum of squares and degrees of freedom, then what `Inference.table` has."""
+        table = super().table(level, names) if self.is_known else unknown(self.chosen_names(names), self.flat.tolist())
+        sum_of = "twice the robust loss" if self.robust else "chi^2" if self.absolute_sigma else "sum of squares"
         freedom, ratio = int(self.freedom), float(self.reduced_chi2)
-        rows = [f"{sum_of} {float(self.chi2):.6g}, {freedom} degrees of freedom, ratio {ratio:.6g}"]
-        if self.squares.linear is None:
-            head, words = "no covariance is known of so many", [""] * len(names)
-        else:
-            head, words = f"{'std. error':>12}   {100 * level:g}% interval", self.errors_in_words(level)
-        rows.append(f"{'':{width}}  {'estimate':>12} {head}")
-        shown = list(zip(names, np.asarray(layout.ravel(self.params)), words, strict=True))[:ROWS]
-        rows += [f"{name:{width}}  {x:12.6g} {text}".rstrip() for name, x, text in shown]
-        rows += [f"and {len(names) - ROWS} more"] * (len(names) > ROWS)
-        return "\n".join(rows)
+        kind = "" if self.cov_type is None else f"; standard errors {self.cov_type}"
+        return f"{sum_of} {float(self.chi2):.6g}, {freedom} degrees of freedom, ratio {ratio:.6g}{kind}\n{table}"
 
-    def errors_in_words(self, level: float) -> list[str]:
-        """Standard error and interval of each entry of the flat parameters, or why there is none."""
-        lower, upper = (np.asarray(Flat.of(self.params).ravel(side)) for side in self.intervals(level))
-        errors, held = np.sqrt(np.diagonal(np.asarray(self.covariance))), np.asarray(self.held)
-        unknown = "not determined by the data" if int(self.freedom) > 0 else "no degree of freedom is left"
-        words = []
-        for i, error in enumerate(errors):
-            known = f"{error:12.6g}   {lower[i]:.6g} to {upper[i]:.6g}"
-            held_words = "held: at its bound, or of no effect on the residuals"
-            words.append(held_words if held[i] else unknown if np.isnan(error) else known)
-        return words
+    def why_missing(self, held: bool) -> str:
+        """See `Inference`."""
+        if held:
+            return "held: at its bound, or of no effect on the residuals"
+        if int(self.freedom) <= 0 and not (self.absolute_sigma or self.cov_type):
+            return "no degree of freedom is left"
+        return "not determined by the data"
 
     def face(self) -> dict[str, Any]:
         """For `gdjax.jaxtools.faces`."""
-        known = self.squares is not None and self.squares.linear is not None
-        errors = dict(standard_errors=self.standard_errors) if known else {}
-        return super().face() | errors | dict(reduced_chi2=self.reduced_chi2)
-
-
-def covariance_of(triangle: jax.Array, columns: jax.Array, scale: jax.Array) -> jax.Array:
-    """``scale D^-1 (R'R)^+ D^-1`` for ``J = Q R D``; NaN where that is not determined.
-
-    A direction along which the residuals do not change, to within rounding, is a singular vector of R with a
-    singular value of zero: the parameters that have a share in it are not determined.
-    """
-    n, eps = columns.shape[0], float(jnp.finfo(triangle.dtype).eps)
-    held = columns == 0
-    _, sizes, rows = jnp.linalg.svd(triangle)
-    flat = sizes <= 8 * n * eps * sizes[0]
-    part = rows / jnp.where(flat, jnp.inf, sizes)[:, None]
-    inverse = jnp.matmul(part.T, part, precision="highest")
-    share = jnp.sum(jnp.where(flat[:, None], rows, 0) ** 2, axis=0)
-    known = ~held & (share <= SHARE)
-    length = jnp.where(held, 1, columns)
-    return jnp.where(known[:, None] & known[None, :], scale * inverse / length[:, None] / length[None, :], jnp.nan)
+        shown = Result.face(self)
+        if not self.is_known:
+            return shown
+        return shown | dict(standard_errors=self.standard_errors, reduced_chi2=self.reduced_chi2)

@@ -1,10 +1,18 @@
-"""Quantiles of Student's distribution, which JAX does not have."""
+"""Student's distribution, as far as intervals and tests need it and JAX does not have it.
+
+For many degrees of freedom by the normal distribution, D. L. Wallace, Bounds on normal approximations to Student's and
+the chi-square distributions, Ann. Math. Stat. 30 (1959):
+``z = (8 nu + 1) / (8 nu + 3) sqrt(nu log(1 + t^2 / nu))``.
+"""
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc, ndtri
+from jax.scipy.special import betainc, erfc, ndtri
 
 BISECTIONS = 60
+# Degrees of freedom from which on Wallace's z is as good as the incomplete beta function, whose rounding grows with
+# them: in float32 p errs by 3e-4 for 1000 and by a factor of 3 for 10^7. With z quantiles err by 5e-6 from 100 on.
+MANY = {"float32": 100.0, "float64": 1e5}
 
 
 def two_sided(level: float, freedom: jax.Array | None) -> jax.Array:
@@ -15,18 +23,42 @@ def two_sided(level: float, freedom: jax.Array | None) -> jax.Array:
     >>> print(f"{two_sided(0.95, jnp.asarray(12.0)):.3f} {two_sided(0.95, None):.2f}")
     2.179 1.96
     """
-    if freedom is None:
-        return ndtri(jnp.asarray(0.5 + 0.5 * level))
-    nu = jnp.asarray(freedom).astype(jnp.result_type(float))
-    half = jnp.full_like(nu, 0.5)
+    tail = jnp.asarray(1 - level)
+    return -ndtri(0.5 * tail) if freedom is None else quantile(tail, jnp.asarray(freedom).astype(tail.dtype))
+
+
+@jax.jit
+def quantile(tail: jax.Array, nu: jax.Array) -> jax.Array:
+    """The t with ``P(|T| > t) = tail`` for a finite number of degrees of freedom; NaN without any."""
+    many = MANY[nu.dtype.name]
+    few, half = jnp.where((nu > 0) & (nu < many), nu, 1), jnp.full_like(nu, 0.5)
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
         middle = 0.5 * (low + high)
         # 1 - z, so that large t, close to z = 1, are told apart: I_z(a, b) = 1 - I_(1 - z)(b, a).
-        more = 1 - betainc(0.5 * nu, half, middle) < level
+        more = betainc(0.5 * few, half, middle) > tail
         return jnp.where(more, low, middle), jnp.where(more, middle, high)
 
     low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (jnp.zeros_like(nu), jnp.ones_like(nu)))
     rest = 0.5 * (low + high)
-    return jnp.sqrt(nu * (1 - rest) / rest)
+    plenty = jnp.maximum(nu, many)
+    z = ndtri(0.5 * tail) * (8 * plenty + 3) / (8 * plenty + 1)
+    t = jnp.where(nu < many, jnp.sqrt(few * (1 - rest) / rest), jnp.sqrt(plenty * jnp.expm1(z * z / plenty)))
+    return jnp.where(nu > 0, t, jnp.nan)
+
+
+def beyond(t: jax.Array, freedom: jax.Array | None) -> jax.Array:
+    """``P(|T| > |t|)``, the two-sided p-value, for so many degrees of freedom; of the normal distribution for None.
+
+    >>> print(f"{beyond(jnp.asarray(2.179), jnp.asarray(12.0)):.3f} {beyond(jnp.asarray(1.96), None):.3f}")
+    0.050 0.050
+    """
+    of_normal = lambda z: erfc(jnp.abs(z) / jnp.sqrt(jnp.asarray(2, t.dtype)))
+    if freedom is None:
+        return of_normal(t)
+    nu, many = jnp.broadcast_to(jnp.asarray(freedom).astype(t.dtype), t.shape), MANY[t.dtype.name]
+    few, plenty = jnp.where((nu > 0) & (nu < many), nu, 1), jnp.maximum(nu, many)
+    p = betainc(0.5 * few, jnp.full_like(few, 0.5), few / (few + t * t))
+    z = (8 * plenty + 1) / (8 * plenty + 3) * jnp.sqrt(plenty * jnp.log1p(t * t / plenty))
+    return jnp.where(nu > 0, jnp.where(nu < many, p, of_normal(z)), jnp.nan)

@@ -15,90 +15,69 @@ from gdjax.derivatives import hessian_solve
 from gdjax.derivatives.hessian import products_at
 from gdjax.derivatives.implicit import is_stationary
 from gdjax.descent.result import Result
+from gdjax.insight.inference import Estimates
+from gdjax.insight.names import own_names
+from gdjax.insight.spread import lengths_of
 from gdjax.jaxtools.faces import as_table, one_line
-from gdjax.jaxtools.pytrees import (
-    Static,
-    is_concrete,
-    merge,
-    named_leaves,
-    pytree_dataclass,
-    require,
-    split,
-    static_field,
-    widened,
-)
+from gdjax.jaxtools.pytrees import Static, is_concrete, merge, pytree_dataclass, require, split, widened
 from gdjax.jaxtools.remembered import remembered
 from gdjax.problem.hoist import hoist
 from gdjax.problem.objective import trace
 from gdjax.problem.problem import make_problem
 from gdjax.vectors.layout import Flat
+from gdjax.vectors.vector import matmul
 
 MOST_DENSE = 2000  # unknowns up to which the whole covariance is formed: 2000^2 doubles are 32 MB
-ROWS = 40  # of the printed table
 # Standard errors between the point and the minimum: so few do not matter, and so many make it another estimate.
 NEAR, FAR = 0.1, 1.0
+KINDS = {
+    "likelihood": "a negative log-likelihood, summed over the data, or their mean with num_data=",
+    "least_squares": "a sum or mean of squared residuals times any constant, num_data= of them",
+}
 
 
 @pytree_dataclass
-class Uncertainty:
-    """What `uncertainty` found; ``print`` it for a table. All NaN if there is no covariance."""
+class Uncertainty(Estimates):
+    """What `uncertainty` found; ``print`` it for a table. All NaN if there is no covariance.
 
-    covariance: jax.Array  # of the entries chosen, shape (k, k), in the order of the ravelled parameters; NaN if held
-    standard_errors: Any  # like params (for a complex one se(real) + i se(imag)); with ``entries`` of shape (k,)
-    estimates: jax.Array  # of the same entries, shape (k,)
-    held: jax.Array  # which of them are at a bound, and were taken as known, shape (k,)
-    distance: jax.Array  # to the minimum as gradient and Hessian tell it, in standard errors, the largest of an entry
-    names: tuple[str, ...] = static_field(())  # of the same entries
+    The ``values`` are like params, or with ``entries`` of shape (k,); covariance and correlation, shape (k, k), are in
+    the order of the ravelled parameters.
+    """
 
-    @property
-    def correlation(self) -> jax.Array:
-        """Covariance scaled to a unit diagonal, shape (k, k)."""
-        errors = jnp.sqrt(jnp.diagonal(self.covariance))
-        return self.covariance / errors[:, None] / errors[None, :]
-
-    def face(self) -> dict[str, Any]:
-        """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
-        errors = jnp.sqrt(jnp.diagonal(self.covariance)) if self.covariance.ndim == 2 else self.standard_errors
-        return dict(estimates=self.estimates, standard_errors=errors, covariance=self.covariance)
+    distance: Any = None  # to the minimum as gradient and Hessian tell it, in standard errors, the largest of an entry
 
     __repr__ = one_line
     _repr_html_ = as_table
 
     def __str__(self) -> str:
-        """Estimate, standard error and their ratio for each parameter."""
-        if not is_concrete(self.covariance) or self.covariance.ndim != 2:
-            return f"Uncertainty(covariance of shape {self.covariance.shape})"
+        """The table, and how far away the minimum is."""
+        if not is_concrete(self.root) or self.axes:
+            return one_line(self)
         held, distance = np.asarray(self.held), float(self.distance)
         if distance > FAR:
             return (
                 f"No covariance: the minimum is {distance:.3g} standard errors away, as gradient and Hessian tell it. "
                 "Minimise with a smaller tol, or by TrustRegion(), which sees the curvature."
             )
-        if np.isnan(np.diagonal(self.covariance)[~held]).any():
+        if np.isnan(np.asarray(self.flat_errors)[~held]).any():
             return (
                 "No covariance: the result is not a minimum (its gradient is more than ten times the tolerance), or "
                 "the Hessian there is not positive definite, as when the data do not determine every parameter."
             )
-        errors, width = np.sqrt(np.diagonal(self.covariance)), max(map(len, self.names))
-        rows = [f"{'':{width}}  {'estimate':>12} {'std. error':>12} {'ratio':>9}"]
-        columns = self.names, np.asarray(self.estimates), errors, held
-        for name, value, error, at_bound in list(zip(*columns, strict=True))[:ROWS]:
-            words = "at its bound" if at_bound else f"{error:12.6g} {value / error:9.3f}"
-            rows.append(f"{name:{width}}  {value:12.6g} {words}")
-        rows += [f"and {len(self.names) - ROWS} more"] * (len(self.names) > ROWS)
+        lines = [self.table()]
         if held.any():
-            rows.append("What is at its bound has no standard error; those of the others take it as known.")
+            lines.append("What is at its bound has no standard error; those of the others take it as known.")
         if distance > NEAR:
             remedy = "minimise with a smaller tol, or by TrustRegion()"
-            rows.append(f"The minimum is {distance:.2g} standard errors away: {remedy}.")
-        return "\n".join(rows)
+            lines.append(f"The minimum is {distance:.2g} standard errors away: {remedy}.")
+        return "\n".join(lines)
 
 
 def uncertainty(
     loss: Callable[..., Any],
     result: Result,
     *args: Any,
-    kind: str = "likelihood",
+    kind: str | None = None,
     num_data: Any = None,
     entries: Sequence[int] | None = None,
     grad: Callable[..., Any] | None = None,
@@ -108,7 +87,7 @@ def uncertainty(
 ) -> Uncertainty:
     """Covariance and standard errors of fitted parameters, from the Hessian H of the loss at ``result.params``.
 
-    The scale depends on what the loss is. If it is no negative log-likelihood summed over the data, say so:
+    The scale depends on what the loss is, which nothing in its numbers tells: say it by ``kind``.
 
     - ``kind="likelihood"``: the loss is a negative log-likelihood, summed over independent data:
       ``cov = H^-1`` (observed information). If it is the mean over the data, give their number N as ``num_data``:
@@ -129,28 +108,32 @@ def uncertainty(
     Args:
         loss, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`.
         result: what `gdjax.minimize` returned.
-        kind: "likelihood" or "least_squares".
+        kind: "likelihood" or "least_squares". There is no default: the errors of a sum of squares taken for a
+            likelihood are wrong by any factor. (The `gdjax.Fit` of `gdjax.least_squares` needs no such call.)
         num_data: number N of data, traced.
         entries: positions in the ravelled parameters (leaf after leaf, that is array after array of the pytree; in a
             complex leaf first all real, then all imaginary parts) whose covariance is wanted. Each costs one
             matrix-free solve with H. Without ``entries`` H is formed by one product per parameter, for up to 2000.
 
     Returns:
-        An `Uncertainty`: covariance, standard errors (a pytree like params), and a table if you ``print`` it. All are
-        NaN, and the table says why, if the result is not a minimum: its gradient is more than ten times the tolerance,
-        H is not positive definite, or the Newton step ``H^-1 g`` is longer than a standard error. (In a badly scaled
-        regression a point with a small gradient can be that far from the minimum.) If the Newton step is longer than a
-        tenth of a standard error, the table says so.
+        An `Uncertainty`: covariance, correlation, standard errors (a pytree like params), ``p_values``,
+        ``intervals()``, ``derived(function)`` for functions of the parameters, ``to_pandas()``, and a table if you
+        ``print`` it; with Student's distribution for least squares, the normal one for likelihoods. All are NaN, and
+        the table says why, if the result is not a minimum: its gradient is more than ten times the tolerance, H is not
+        positive definite, or the Newton step ``H^-1 g`` is longer than a standard error. (In a badly scaled regression
+        a point with a small gradient can be that far from the minimum.) If the Newton step is longer than a tenth of a
+        standard error, the table says so.
 
     Raises:
         TypeError, ValueError: for arguments that are not what they must be, more than 2000 parameters without
-            ``entries``, no more data than parameters, or a result with a penalty other than bounds and inactive
-            constraints.
+            ``entries``, no more data than parameters, a sum of squares that is negative, or a result with a penalty
+            other than bounds and inactive constraints.
 
     >>> import gdjax
     >>> heads = lambda q: -(7 * jnp.log(q) + 3 * jnp.log(1 - q))  # of ten throws
     >>> found = gdjax.minimize(heads, 0.5)
-    >>> print(f"{float(found.params):.2f} +- {float(uncertainty(heads, found).standard_errors):.2f}")
+    >>> error = uncertainty(heads, found, kind="likelihood").standard_errors
+    >>> print(f"{float(found.params):.2f} +- {float(error):.2f}")
     0.70 +- 0.14
     """
     if not isinstance(result, Result):
@@ -158,18 +141,15 @@ def uncertainty(
     if jnp.ndim(result.code):
         raise ValueError(
             f"result holds {jnp.size(result.code)} problems: take one, result[i], or all with "
-            "jax.vmap(lambda result, x: gdjax.uncertainty(loss, result, x))(result, x)"
+            "jax.vmap(lambda result, x: gdjax.uncertainty(loss, result, x, kind=...))(result, x)"
         )
-    if kind not in ("likelihood", "least_squares"):
-        raise ValueError(f"kind must be 'likelihood' or 'least_squares', got {kind!r}")
+    check_kind(kind, num_data, result)
     layout = Flat.of(result.params)
     size = layout.size
     if entries is None and size > MOST_DENSE:
         raise ValueError(f"there are {size} parameters: name the entries that you want, entries=[...]")
     if entries is not None and not all(0 <= int(i) < size for i in entries):
         raise ValueError(f"entries must lie between 0 and {size - 1}, got {list(entries)}")
-    if kind == "least_squares" and num_data is None:
-        raise ValueError("kind='least_squares' needs the number of residuals, num_data")
     held, free_of_penalty = constrained(result, layout)
     least = size - (int(np.sum(held)) if is_concrete(held) else size) if kind == "least_squares" else 0
     require(f"must be above {least}", num_data, lambda n: n > least, "num_data")
@@ -177,17 +157,26 @@ def uncertainty(
     given: dict[str, Any] = dict(params=result.params, args=args, kwargs=kwargs or {}, grad=grad)
     problem = hoist(make_problem(loss, value_and_grad, bool(has_aux), maximize=result.maximized, **given))
     arrays, static = split((problem, is_stationary(result) & free_of_penalty, num_data, held))
-    covariance, estimates, distance = _covariance(static, kind, chosen, arrays)
-    errors = jnp.sqrt(jnp.diagonal(covariance))
-    names = entry_names(result.params)
-    return Uncertainty(
-        covariance,
-        layout.unravel(errors) if chosen is None else errors,
-        estimates,
-        held if chosen is None else held[jnp.asarray(chosen)],
-        distance,
-        tuple(names) if chosen is None else tuple(names[i] for i in chosen),
-    )
+    root, distance, freedom = _root(static, kind, chosen, arrays)
+    names, values = own_names(result.params, "params"), result.params
+    if chosen is not None:
+        index = jnp.asarray(chosen)
+        held, values, names = held[index], layout.ravel(values)[index], tuple(names[i] for i in chosen)
+    return Uncertainty(values, root, held, freedom, names, distance)
+
+
+def check_kind(kind: Any, num_data: Any, result: Result) -> None:
+    """Raise ValueError unless it says what the loss is, and the loss may be that."""
+    if kind not in KINDS:
+        what = " or ".join(f"kind={name!r} ({words})" for name, words in KINDS.items())
+        raise ValueError(f"say what the loss is, {what}; got {kind!r}")
+    if kind == "likelihood":
+        return
+    if num_data is None:
+        raise ValueError("kind='least_squares' needs the number of residuals, num_data")
+    value = result.value if result.loss_value is None else result.loss_value
+    if is_concrete(value) and float(value) * (-1 if result.maximized else 1) < 0:
+        raise ValueError(f"a sum of squares is not negative; this loss is {float(value):.6g}: is it a likelihood?")
 
 
 def constrained(result: Result, layout: Flat) -> tuple[jax.Array, jax.Array]:
@@ -223,45 +212,44 @@ def constrained(result: Result, layout: Flat) -> tuple[jax.Array, jax.Array]:
 
 
 @remembered(static=3)
-def _covariance(
+def _root(
     static: Static, kind: str, chosen: tuple[int, ...] | None, arrays: list[Any]
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Covariance and values of the chosen entries, and their distance from the minimum."""
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """A root of the covariance of the chosen entries, their distance from the minimum, and degrees of freedom."""
     problem, stationary, num_data, held = merge(arrays, static)
     objective = trace(problem, Flat.of)
     x = objective.start
     grad, whole = products_at(objective, x)
     grad = jnp.where(held, 0, grad)
     product = lambda v: jnp.where(held, v, whole(jnp.where(held, 0, v)))  # as if what is held were apart
-    free = jnp.sum(~held)
+    freedom, free = None, jnp.sum(~held)
     if chosen is None:
         s, lower, definite = hessian_solve.cholesky(hessian_solve.matrix(product, x.size, x.dtype))
-        inverse = jax.scipy.linalg.cho_solve((lower, True), jnp.diag(s)) * s[:, None]
-        inverse = jnp.where(definite & stationary, (inverse + inverse.T) / 2, jnp.nan)
-        step = inverse @ grad
+        one = jnp.eye(x.size, dtype=x.dtype)
+        root = s[:, None] * jax.scipy.linalg.solve_triangular(lower, one, lower=True, trans=1)  # H^-1 = root root'
+        root = jnp.where(definite & stationary, root, jnp.nan)
+        step = matmul(root, matmul(grad, root))
     else:
         index = jnp.asarray(chosen)
         unit = lambda i: (jnp.arange(x.size) == i).astype(x.dtype)
         inverse = jax.lax.map(lambda i: hessian_solve.solve(product, unit(i), stationary)[index], index)
         step = hessian_solve.solve(product, grad, stationary)[index]
-        inverse, x, held = (inverse + inverse.T) / 2, x[index], held[index]
-    inverse = jnp.where(held[:, None] | held[None, :], jnp.nan, inverse)
+        root, held = square_root((inverse + inverse.T) / 2), held[index]
     if kind == "least_squares":
         value = objective.evaluate(objective.start).value  # of what is minimised: a sum of squares, not its negative
-        freedom = (jnp.asarray(num_data) - free).astype(x.dtype)
-        covariance = inverse * (2 * value.astype(x.dtype) / freedom)
+        freedom = jnp.asarray(num_data) - free
+        scale = 2 * value.astype(x.dtype) / freedom.astype(x.dtype)
     else:
-        covariance = inverse if num_data is None else inverse / jnp.asarray(num_data).astype(x.dtype)
-    errors = jnp.sqrt(jnp.diagonal(covariance))
+        scale = 1 / jnp.asarray(1 if num_data is None else num_data).astype(x.dtype)
+    root = jnp.sqrt(scale) * root
+    errors = lengths_of(root)
     distance = jnp.max(jnp.where(held | (step == 0), 0, jnp.abs(step) / errors), initial=0)
-    return jnp.where(distance > FAR, jnp.nan, covariance), x, distance
+    return jnp.where(distance > FAR, jnp.nan, root), distance, freedom
 
 
-def entry_names(params: Any) -> list[str]:
-    """Names of the ravelled entries: ``params['w'][0, 1]``."""
-    names = []
-    for name, leaf in named_leaves("params", params):
-        for part in (".real", ".imag") if jnp.iscomplexobj(leaf) else ("",):
-            where = ["[" + ", ".join(map(str, i)) + "]" if i else "" for i in np.ndindex(leaf.shape)]
-            names += [name + index + part for index in where]
-    return names
+def square_root(c: jax.Array) -> jax.Array:
+    """A root of a covariance, ``c = root root'``."""
+    s, known = jnp.sqrt(jnp.diagonal(c)), jnp.all(jnp.isfinite(c))
+    unit = jnp.where(known, c / s[:, None] / s[None, :], jnp.eye(s.size, dtype=c.dtype))
+    values, vectors = jnp.linalg.eigh(unit)
+    return jnp.where(known, s[:, None] * vectors * jnp.sqrt(jnp.maximum(values, 0)), jnp.nan)

@@ -37,6 +37,19 @@ def as_table(self: Shown) -> str:
     return f"<table>{cells}</table><pre>{words}</pre>"
 
 
+def as_frame(columns: dict[str, Any], index: Any = None) -> Any:
+    """A `pandas.DataFrame` of columns by name; ``index`` is a list, or makes one of the module pandas.
+
+    Raises:
+        ImportError: if pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError("to_pandas needs pandas: pip install pandas") from error
+    return pd.DataFrame(columns, index=index(pd) if callable(index) else index)
+
+
 def in_short(value: Any) -> str:
     """A value in a few characters: few numbers written out, of a larger array the dtype and shape."""
     if isinstance(value, str):

@@ -67,6 +67,7 @@ class Objective(Scalars):
     residuals: Any = None  # of a least-squares problem: function of a vector to (residuals, aux)
     robust: Any = None  # what takes the place of their squares
     jacobian: Any = None  # theirs, if the user gives it: function of a flat vector to shape (m, n)
+    cov_type: str | None = None  # which covariance the result is to have
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
     axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
 
@@ -171,6 +172,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     squares: dict[str, Any] = dict(residuals=make_residuals(problem, layout, dtype), robust=problem.robust)
     if problem.jac is not None and isinstance(layout, Flat):
         squares |= dict(jacobian=lambda x: problem.jacobian(layout.unravel(x)).astype(dtype))
+    squares |= dict(cov_type=problem.cov_type)
     return Objective(
         layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen,
         is_small=small, axes=axes, **(squares if problem.squares else {}),

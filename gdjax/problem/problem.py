@@ -31,6 +31,7 @@ class Problem:
     squares: bool = static_field(False)  # whether the loss gives residuals, whose half sum of squares is its value
     robust: Any = None  # what takes the place of the squares
     jac: Callable[..., Any] | None = None  # the Jacobian of the residuals: a `GivenJacobian`, or one traced
+    cov_type: str | None = static_field(None)  # which covariance the result is to have, see `gdjax.Fit`
 
     @property
     def has_gradient(self) -> bool:

@@ -113,6 +113,12 @@ def test_in_axes_as_in_vmap(starts, centers, in_axes):
     np.testing.assert_allclose(result.params, want.params, atol=1e-9)
 
 
+def test_data_in_a_tuple_of_one():
+    result = gdjax.minimize_many(lambda p, data: offset(p, data[0]), np.zeros(2), (np.arange(3.0),), in_axes=(None, 0))
+    assert result.converged.all()
+    np.testing.assert_allclose(result.params[:, 0], np.arange(3.0), atol=1e-4)
+
+
 def test_the_default_method_is_bfgs_for_few_parameters_and_that_of_minimize_for_many():
     for count, method in ((5, BFGS()), (DENSE + 8, LBFGS())):
         starts = np.linspace(-1, 1, 2 * count).reshape(2, count)

@@ -144,6 +144,37 @@ def test_learning_rates_and_gradient_check():
     np.testing.assert_allclose(lines(ax)["analytic against jax.grad"][0], check.leaves[0].analytic_error)
 
 
+def test_a_fit_shows_data_model_bands_and_residuals():
+    x = np.linspace(0.0, 3.0, 12, dtype=np.float32)
+    y = np.array([2, 1.6, 1.4, 0.9, 0.9, 0.6, 0.6, 0.3, 0.4, 0.2, np.nan, 0.2], np.float32)
+    model = lambda p, x: p[0] * jnp.exp(-p[1] * x)
+    fit = gdjax.curve_fit(model, jnp.ones(2), x, y, sigma=0.1, mask=np.isfinite(y))
+    assert fit.converged
+    above, below = plot.fit(fit, model, x, y, sigma=0.1, prediction=True, points=50)
+    drawn = lines(above)
+    np.testing.assert_allclose(drawn["model"][1], model(fit.params, drawn["model"][0]), rtol=1e-5)
+    half = fit.band(model, drawn["model"][0].astype(np.float32))[1]
+    band = above.collections[1].get_paths()[0].vertices
+    np.testing.assert_allclose(band[:, 1].max(), (drawn["model"][1] + half).max(), rtol=1e-4)
+    wide = fit.band(model, drawn["model"][0].astype(np.float32), prediction=True, sigma=0.1)[1]
+    np.testing.assert_allclose(drawn["95% of new data"][1], drawn["model"][1] - wide, rtol=1e-4)
+    left = below.get_lines()[0].get_ydata()
+    np.testing.assert_allclose(left, (y - model(fit.params, x)) / 0.1, rtol=1e-4, atol=1e-4)
+    labels = [text.get_text() for text in above.get_legend().get_texts()]
+    assert labels == ["data", "model", "95% band", "95% of new data"]
+    axes = plt.subplots(2, 1)[1]
+    assert plot.fit(fit, model, x, y, ax=axes)[0] is axes[0]
+    for wrong, message in (
+        (dict(ax=axes[0]), "ax must be two axes"),
+        (dict(prediction=True, sigma=np.full(12, 0.1)), "needs a sigma that is the same for all"),
+        (dict(prediction=True), "give sigma="),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plot.fit(fit, model, x, y, **wrong)
+    with pytest.raises(ValueError, match="with one axis of the same length"):
+        plot.fit(fit, model, x, y[:3])
+
+
 def test_it_draws_on_the_axes_given(two):
     _, ax = plt.subplots()
     assert plot.history(two, ax=ax) is ax
@@ -172,7 +203,7 @@ def test_errors_say_what_is_missing(two):
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    for name in ("gdjax.plot", "gdjax.plot.style", "gdjax.plot.curves", "gdjax.plot.losses"):
+    for name in ("gdjax.plot", *(f"gdjax.plot.{name}" for name in ("style", "curves", "fits", "losses"))):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"pip install 'gdjax\[plot\]'"):
         importlib.import_module("gdjax.plot")

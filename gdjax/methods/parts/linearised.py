@@ -33,6 +33,7 @@ class Squares(NamedTuple):
 
     residuals: jax.Array  # one vector of reals, shape (m,)
     linear: Linear | None  # None if there are too many parameters, or the Jacobian is too large
+    sandwich: Any = None  # for some covariances, see `gdjax.descent.sandwich`
 
 
 def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:

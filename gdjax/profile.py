@@ -1,0 +1,206 @@
+"""The profile likelihood of one parameter of a fit: `profile`."""
+
+from collections.abc import Callable
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.insight.fit import Fit
+from gdjax.insight.profiles import Profile, Side, Trail
+from gdjax.jaxtools.pytrees import is_concrete
+from gdjax.least_squares import least_squares_many
+from gdjax.penalties.sets import Box
+from gdjax.problem.residuals import as_residuals, half_sum
+from gdjax.request import Options, take_services
+
+ROUNDS = 8  # of refits; three find an end that is there
+# Standard errors by which a lower sum of squares is no rounding: so few do not matter.
+NEAR = 0.1
+
+
+def profile(
+    residuals: Callable[..., Any],
+    fit: Fit,
+    *args: Any,
+    parameter: str | int,
+    level: float = 0.95,
+    robust: Any = None,
+    **options: Unpack[Options],
+) -> Profile:
+    """Hold one parameter at other values, refit all others, and find its interval of the likelihood.
+
+    The profile t of a value is ``sign(value - estimate) sqrt((S(value) - S) / s^2)``, with S the sum of squares of the
+    fit, S(value) the least one with the parameter held there, and s^2 as for the covariance (`Fit.scale`). The interval
+    holds the values for which it is at most the quantile of Student's distribution (of the normal one with
+    ``absolute_sigma``). For a linear model that is ``estimate -+ t s.e.``; where it differs, standard errors mislead,
+    and this is the one to report. An end may be open: then no value is too large for the data.
+    (D. M. Bates and D. G. Watts, Nonlinear Regression Analysis and Its Applications, 1988, chapter 6.)
+
+    Each round is one call of `gdjax.least_squares_many` for up to 16 values, begun at the refits next to them; the
+    program is compiled once for all rounds and parameters. The ends are found to six digits (three in float32).
+
+    Args:
+        residuals, args, robust: those that the fit was made with. (For `gdjax.curve_fit` the residuals are
+            ``model(params, x) - y``, over sigma if there was one.)
+        fit: what `gdjax.least_squares` or `gdjax.curve_fit` returned, of one problem.
+        parameter: its name, as the fit's table has it, or its number among the ravelled parameters.
+        level: of the interval.
+        **options: those of `gdjax.least_squares_many` for the refits, such as ``kwargs``, ``has_aux``, ``max_steps``.
+            Bounds are those of the fit.
+
+    Returns:
+        A `Profile`: the interval, and the profile t at all values that were tried; ``print`` it. It says if an end is
+        open or at a bound, how many refits failed, and if one has found a lower sum of squares: then the fit was no
+        minimum, there is no interval, and ``profile.better`` is where to begin again.
+
+    Raises:
+        TypeError: if fit is no `Fit`; ValueError: if it is of many problems, if there is no such parameter or it has no
+            standard error, if the residuals are not those of the fit, or inside a trace.
+
+    >>> import gdjax, jax.numpy as jnp
+    >>> x, y = jnp.array([1.0, 2.0, 3.0, 4.0, 5.0, 7.0]), jnp.array([8.3, 10.3, 19.0, 16.0, 15.6, 19.8])
+    >>> demand = lambda p, x, y: p["limit"] * (1 - jnp.exp(-p["rate"] * x)) - y
+    >>> fit = gdjax.least_squares(demand, {"limit": 20.0, "rate": 0.5}, x, y)
+    >>> found = gdjax.profile(demand, fit, x, y, parameter="limit")
+    >>> print(f"{found.lower:.1f} to {found.upper:.1f}")  # by the standard error 12.2 to 26.1
+    14.0 to 38.5
+    """
+    take_services("profile", options, Options, watched=False)
+    if options.get("penalty") is not None:
+        raise TypeError("profile has no option 'penalty': bounds are those of the fit")
+    index, error = check_fit(fit, parameter)
+    quantile = float(fit.quantile(level))
+    refits = Refits(residuals, fit, args, index, robust, dict(options))
+    refits.check(robust)
+    origin, unit = refits.origin, quantile * error
+    trail = Trail(np.array([origin]), refits.centre[None], np.zeros(1), np.asarray(fit.code)[None])
+    precise = max(1e-6, float(np.finfo(refits.centre.dtype).eps) ** 0.5)
+    sides = [Side(sign, abs(float(refits.ends[i][index]) - origin) / unit, precise) for i, sign in ((0, -1), (1, 1))]
+    ends, words = [np.nan, np.nan], ["", ""]
+    refits.lowest = -((NEAR / quantile) ** 2) - 64 * precise**2 * float(fit.value) / refits.scale
+    for _ in range(ROUNDS):
+        wanted = []
+        for i, side in enumerate(sides):
+            ends[i], more, words[i] = side.look(trail, origin, unit)
+            wanted += [origin + side.sign * unit * d for d in more]
+        if not wanted or np.nanmin(trail.rise) < refits.lowest:
+            break
+        trail = trail.add(refits.at(np.array(wanted), trail, quantile))
+    return told(refits, level, quantile, trail, (origin - unit * ends[0], origin + unit * ends[1]), words)
+
+
+def check_fit(fit: Any, parameter: Any) -> tuple[int, float]:
+    """The parameter's place among the flat ones and its standard error, if it can be profiled."""
+    if not isinstance(fit, Fit):
+        raise TypeError(f"fit must be what gdjax.least_squares returned, got a {type(fit).__name__}")
+    if not is_concrete(fit.code):
+        raise ValueError("profile looks at numbers, so it cannot be used inside jit, vmap or grad")
+    if fit.axes:
+        raise ValueError("profile is of one fit: take one, fits[i]")
+    if not fit.converged:
+        raise ValueError(f"the fit has not ended in a minimum, around which there is a profile: {fit.message}")
+    names = fit.names
+    index = names.index(parameter) if parameter in names else parameter
+    if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < len(names):
+        raise ValueError(f"there is no parameter {parameter!r}; the first ones are {', '.join(names[:8])}")
+    error = float(fit.flat_errors[index])
+    if not (np.isfinite(error) and error > 0):
+        why = "is 0" if error == 0 else f"is not known ({fit.why_missing(bool(fit.held[index]))})"
+        raise ValueError(f"the standard error of {names[index]} {why}: there is no unit to profile it in")
+    return int(index), error
+
+
+class Refits:
+    """Fits with one parameter held."""
+
+    def __init__(
+        self, residuals: Any, fit: Fit, args: tuple[Any, ...], index: int, robust: Any, options: dict[str, Any]
+    ) -> None:
+        self.layout, self.index, self.fit = fit.layout, index, fit
+        self.centre = np.asarray(fit.flat)
+        self.origin = float(self.centre[index])
+        self.others = np.delete(np.arange(self.centre.size), index)
+        self.scale = float(fit.scale)
+        self.data = (args, options.pop("kwargs", None) or {})
+        self.ends = (np.full_like(self.centre, -np.inf), np.full_like(self.centre, np.inf))
+        self.options: Any = dict(options, robust=robust)
+        if fit.penalty_value is not None:
+            lower, upper = fit.penalty.bounds(fit.params)
+            self.ends = np.asarray(self.layout.ravel(lower)), np.asarray(self.layout.ravel(upper))
+            if self.others.size:
+                self.options["penalty"] = Box(*(jnp.asarray(side[self.others]) for side in self.ends))
+        layout, n = self.layout, self.layout.size
+        self.lowest = -np.inf  # a rise below which is no rounding
+
+        def held(z: jax.Array, value: jax.Array, index: jax.Array, data: Any) -> Any:
+            places = jnp.arange(n - 1, dtype=jnp.int32)
+            places = jnp.where(places < index, places, places + 1)
+            x = jnp.zeros(n, layout.dtype).at[places].set(z[: n - 1]).at[index].set(value)
+            return residuals(layout.unravel(x), *data[0], **data[1])
+
+        self.held = held
+
+    def check(self, robust: Any) -> None:
+        """Raise ValueError unless the residuals are those of the fit."""
+        z, index = jnp.asarray(self.centre[self.others]), jnp.asarray(self.index, jnp.int32)
+        out = self.held(z, jnp.asarray(self.centre[self.index]), index, self.data)
+        value = float(half_sum(as_residuals(out[0] if self.options.get("has_aux") else out), robust))
+        wanted = float(self.fit.value)
+        if not abs(value - wanted) <= 1e-3 * wanted + 1e-30:
+            raise ValueError(
+                f"these residuals have the value {value:.6g} at the fit, which has {wanted:.6g}: give the function, "
+                "data and robust= that it was made with"
+            )
+
+    def at(self, values: np.ndarray, trail: Trail, quantile: float) -> Trail:
+        """Refits with the parameter at these values, begun at those next to them, and t over the quantile, squared."""
+        values = np.clip(np.resize(values, 16).astype(self.centre.dtype), *(side[self.index] for side in self.ends))
+        starts = np.stack([self.start(value, trail) for value in values])
+        free = starts[:, self.others] if self.others.size else np.zeros((16, 1), starts.dtype)
+        index = np.asarray(self.index, np.int32)
+        axes: Any = (0, 0, None, None)
+        found = least_squares_many(self.held, free, values, index, self.data, in_axes=axes, **self.options)
+        starts[:, self.others] = np.asarray(found.params)[:, : self.others.size]
+        starts[:, self.index] = values
+        rise = 2 * (np.asarray(found.value, float) - float(self.fit.value)) / self.scale
+        return Trail(values.astype(float), starts, rise / quantile**2, np.asarray(found.code))
+
+    def start(self, value: float, trail: Trail) -> np.ndarray:
+        """Where to begin: along the tangent of the fit at first, then between the refits around."""
+        if trail.values.size > 1:
+            return trail.start(float(value))
+        slopes = np.asarray(self.fit.covariance)[:, self.index]
+        slopes = np.nan_to_num(slopes / slopes[self.index])
+        return np.clip(self.centre + (value - self.origin) * slopes, *self.ends)
+
+
+def told(
+    refits: Refits, level: float, quantile: float, trail: Trail, ends: tuple[float, float], words: list[str]
+) -> Profile:
+    """The profile, and what there is to say of it."""
+    fit, name, better = refits.fit, refits.fit.names[refits.index], None
+    t = quantile * np.sqrt(np.maximum(trail.rise, 0)) * np.sign(trail.values - refits.origin)
+    notes = [f"{side} end: {text}" for side, text in zip(("lower", "upper"), words, strict=True) if text]
+    params, best = jax.vmap(fit.layout.unravel)(jnp.asarray(trail.x)), int(np.nanargmin(trail.rise))
+    if trail.rise[best] < refits.lowest:
+        better, ends = jax.tree.map(lambda leaf: leaf[best], params), (np.nan, np.nan)
+        less = -0.5 * refits.scale * quantile**2 * trail.rise[best]
+        where = f"with {name} at {trail.values[best]:.6g} the value is lower by {less:.3g}"
+        notes = [f"the fit is not the minimum: {where}. Fit again from profile.better"]
+    return Profile(
+        name=name,
+        estimate=refits.origin,
+        standard_error=float(fit.flat_errors[refits.index]),
+        level=level,
+        quantile=quantile,
+        lower=ends[0],
+        upper=ends[1],
+        values=trail.values,
+        t=np.where(trail.good, t, np.nan),
+        params=params,
+        codes=trail.codes,
+        notes=(*notes, *trail.in_words()),
+        better=better,
+    )

@@ -1,0 +1,139 @@
+"""`profile`: intervals of the likelihood, found and not read off a grid; and honest words where there is none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.stats
+
+import gdjax
+
+# Biochemical oxygen demand, of Bates and Watts (1988), table A1.4.
+DAYS = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 7.0])
+DEMAND = np.array([8.3, 10.3, 19.0, 16.0, 15.6, 19.8])
+
+
+def misfit(p, x, y):
+    return p["limit"] * (1 - jnp.exp(-p["rate"] * x)) - y
+
+
+START = {"limit": 20.0, "rate": 0.5}
+
+
+def of_rate(rate):
+    """The limit for a rate, in closed form, and the sum of squares."""
+    shape = 1 - np.exp(-rate * DAYS)
+    limit = shape @ DEMAND / (shape @ shape)
+    return limit, np.sum((limit * shape - DEMAND) ** 2)
+
+
+def fitted():
+    fit = gdjax.least_squares(misfit, START, DAYS, DEMAND)
+    assert fit.converged
+    return fit
+
+
+def test_the_ends_are_where_the_likelihood_crosses_its_level(x64):
+    fit = fitted()
+    found = gdjax.profile(misfit, fit, DAYS, DEMAND, parameter="rate", level=0.9)
+    best = scipy.optimize.minimize_scalar(lambda b: of_rate(b)[1], (0.3, 0.6), tol=1e-12)
+    level = best.fun * (1 + scipy.stats.t.ppf(0.95, 4) ** 2 / 4)
+    ends = [scipy.optimize.brentq(lambda b: of_rate(b)[1] - level, *ab) for ab in ((0.05, 0.5), (0.6, 5.0))]
+    np.testing.assert_allclose(found.interval, ends, rtol=1e-6 if x64 else 1e-3)
+    good = np.isfinite(found.t)
+    assert good.sum() >= 16
+    rise = np.array([of_rate(b)[1] for b in found.values[good]]) - best.fun
+    want = np.sign(found.values[good] - best.x) * np.sqrt(np.maximum(rise, 0) / (best.fun / 4))
+    np.testing.assert_allclose(found.t[good], want, atol=1e-6 if x64 else 2e-3)
+    np.testing.assert_allclose(found.params["rate"], found.values, rtol=1e-6)
+    limits = np.array([of_rate(b)[0] for b in found.values[good]])
+    np.testing.assert_allclose(np.asarray(found.params["limit"])[good], limits, rtol=1e-5 if x64 else 2e-2)
+    assert "90% interval" in str(found)
+    assert list(found.to_pandas().columns) == ["rate", "t"]
+    # Another parameter, by its place; and an end that is open: with a small rate any limit will do.
+    other = gdjax.profile(misfit, fit, DAYS, DEMAND, parameter=0, level=0.99)
+    assert other.name == "limit"
+    assert other.upper == np.inf
+    assert "upper end: is open" in str(other)
+
+
+@pytest.mark.float64
+def test_of_a_linear_model_it_is_the_interval_of_the_standard_error():
+    """Also of one parameter alone, with a known sigma, data by name and aux."""
+    line = lambda p, x, *, y: (p * x - y, p)
+    options = dict(kwargs=dict(y=DEMAND), has_aux=True)
+    fit = gdjax.least_squares(line, 1.0, DAYS, absolute_sigma=True, **options)
+    found = gdjax.profile(line, fit, DAYS, parameter="params", **options)
+    np.testing.assert_allclose(found.interval, fit.intervals(), rtol=1e-9)
+    assert found.quantile == pytest.approx(scipy.stats.norm.ppf(0.975))
+    np.testing.assert_allclose(found.t, (found.values - fit.params) / found.standard_error, atol=1e-8)
+    assert found.notes == ()
+
+
+@pytest.mark.float64
+def test_bounds_hold_and_end_the_interval():
+    box = {"limit": gdjax.penalties.Box(0.0, 22.0), "rate": gdjax.penalties.NonNegative()}
+    fit = gdjax.least_squares(misfit, START, DAYS, DEMAND, penalty=box)
+    found = gdjax.profile(misfit, fit, DAYS, DEMAND, parameter="limit")
+    assert found.upper == pytest.approx(22.0)
+    assert "upper end: is at the bound of the parameter" in str(found)
+    assert found.values.max() <= 22.0
+    found = gdjax.profile(misfit, fit, DAYS, DEMAND, parameter="rate")
+    assert np.asarray(found.params["limit"]).max() <= 22.0
+    assert found.values.min() >= 0.0
+    low = scipy.optimize.minimize_scalar(lambda b: of_rate(b)[1], (0.3, 0.6)).fun * (1 + found.quantile**2 / 4)
+    held = lambda b: np.sum((min(22.0, of_rate(b)[0]) * (1 - np.exp(-b * DAYS)) - DEMAND) ** 2) - low
+    np.testing.assert_allclose(found.lower, scipy.optimize.brentq(held, 0.05, 0.5), rtol=1e-5)
+
+
+@pytest.mark.float64
+def test_a_lower_minimum_on_the_way_is_said():
+    """(p^2 - 1)^2 has two wells; the second residual makes the left one lower."""
+    wells = lambda p: jnp.stack([5 * (p["a"] ** 2 - 1), p["a"] + 1.3, p["b"] - p["a"], 0.5 * p["b"]])
+    fit = gdjax.least_squares(wells, {"a": 1.0, "b": 1.0})
+    assert fit.converged
+    assert float(fit.params["a"]) > 0.5
+    found = gdjax.profile(wells, fit, parameter="a", level=0.99)
+    assert np.isnan(found.interval).all()
+    assert "the fit is not the minimum: with a at -" in str(found)
+    better = gdjax.least_squares(wells, found.better)
+    assert better.converged
+    assert float(better.value) < float(fit.value)
+
+
+@pytest.mark.float64
+def test_robust_losses_have_profiles():
+    """Of Huber's loss beyond all residuals they are those of squares."""
+    fit = gdjax.least_squares(misfit, START, DAYS, DEMAND, robust=gdjax.Huber(1e3))
+    found = gdjax.profile(misfit, fit, DAYS, DEMAND, parameter="rate", level=0.9, robust=gdjax.Huber(1e3))
+    plain = gdjax.profile(misfit, fitted(), DAYS, DEMAND, parameter="rate", level=0.9)
+    np.testing.assert_allclose(found.interval, plain.interval, rtol=1e-5)
+
+
+@pytest.mark.float64
+def test_what_cannot_be_profiled_is_refused():
+    fit = fitted()
+    call = lambda fit=fit, y=DEMAND, **options: gdjax.profile(misfit, fit, DAYS, y, **dict(parameter="rate") | options)
+    with pytest.raises(ValueError, match="there is no parameter 'slope'; the first ones are limit, rate"):
+        call(parameter="slope")
+    with pytest.raises(ValueError, match="there is no parameter 2"):
+        call(parameter=2)
+    with pytest.raises(ValueError, match="level must lie between 0 and 1"):
+        call(level=95)
+    with pytest.raises(ValueError, match="give the function, data and robust= that it was made with"):
+        call(y=DEMAND + 1)
+    with pytest.raises(TypeError, match="profile has no option 'penalty': bounds are those of the fit"):
+        call(penalty=gdjax.penalties.NonNegative())
+    with pytest.raises(TypeError, match="profile has no option 'points'"):
+        call(points=3)
+    with pytest.raises(TypeError, match=r"fit must be what gdjax\.least_squares returned, got a dict"):
+        call(START)
+    with pytest.raises(ValueError, match="has not ended in a minimum"):
+        call(gdjax.least_squares(misfit, START, DAYS, DEMAND, max_evals=1))
+    with pytest.raises(ValueError, match="profile is of one fit: take one, fits"):
+        call(jax.tree.map(lambda x: jnp.stack([x, x]), fit))
+    box = gdjax.penalties.Box(0.0, 0.4)
+    held = gdjax.least_squares(misfit, START | {"rate": 0.3}, DAYS, DEMAND, penalty={"limit": None, "rate": box})
+    with pytest.raises(ValueError, match=r"the standard error of rate is not known .held: at its bound"):
+        call(held)
