@@ -75,9 +75,7 @@ class Loop(NamedTuple):
         trip = Trip(carry.state.iterate, point, state.iterate, outcome)
         if self.unroll is not None:  # what only decides when to stop has no part in the derivative
             trip = jax.lax.stop_gradient(trip)
-        now = self.enter(carry.progress, trip)
-        first, left = self.follow(carry, now, trip)
-        now, status = self.test(now, trip, left)
+        first, now, status = self.keep_books(carry, trip)
         carry = Carry(
             state=state,
             best=self.keep_best(carry, now, point, trip.outcome.accepted),
@@ -87,6 +85,15 @@ class Loop(NamedTuple):
             status=status,
         )
         return vary(carry, self.objective.axes)
+
+    def keep_books(self, carry: Carry, trip: Trip) -> tuple[Vector | None, Progress, jax.Array]:
+        """Enter the trip, and test; also what `entrywise.look` saw at first."""
+        if carry.first is None and trip.outcome.secant is not None:  # there is no need of any vector
+            alone = lambda p: self.test(self.enter(p, trip), trip, None)
+            return None, *one_kernel(alone, carry.progress)
+        now = self.enter(carry.progress, trip)
+        first, left = self.follow(carry, now, trip)
+        return first, *self.test(now, trip, left)
 
     def enter(self, p: Progress, trip: Trip) -> Progress:
         """What the trip shows, and now and then the curvature."""

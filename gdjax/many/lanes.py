@@ -18,11 +18,12 @@ from gdjax.descent.stopping import Status
 from gdjax.jaxtools.packing import pack, with_keys, without_keys, zeros
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
-from gdjax.jaxtools.scalar_kernels import batched
+from gdjax.jaxtools.scalar_kernels import batched, one_kernel
 from gdjax.running.programs import make_loop
 from gdjax.vectors import vector
 
 NONE = -1  # number of the problem in an idle lane
+SMALL = 16  # numbers a lane
 HARVEST = 8  # lanes are harvested when an eighth of them is done: less idles less, more costs fewer interruptions
 
 
@@ -104,8 +105,14 @@ class LaneProgram(NamedTuple):
 
 
 def of_lanes(condition: jax.Array, a: Any, b: Any) -> Any:
-    """The lanes of ``a`` where ``condition`` holds, of ``b`` elsewhere."""
-    return jax.vmap(vector.where)(condition, a, b)
+    """The lanes of ``a`` where ``condition`` holds, of ``b`` elsewhere: what is small as one kernel."""
+    choose = lambda given: jax.vmap(vector.where)(*given)
+    (a, treedef), b = jax.tree.flatten(a), jax.tree.leaves(b)
+    small = [x.size <= SMALL * condition.size for x in a]
+    parts = lambda leaves, of: [x for x, is_small in zip(leaves, small, strict=True) if is_small == of]
+    chosen = iter(one_kernel(choose, (condition, parts(a, True), parts(b, True))))
+    large = iter(choose((condition, parts(a, False), parts(b, False))))
+    return jax.tree.unflatten(treedef, [next(chosen if is_small else large) for is_small in small])
 
 
 def what_is_read(answer: Callable[..., Any], own: list[Any], carry: Any) -> Any:
@@ -204,8 +211,11 @@ def advance(
         new = trip(lanes.own, lanes.carry)
         status = jnp.where((new.status == Status.RUNNING) & (ending != Status.RUNNING), ending, new.status)
         live = lanes.carry.status == Status.RUNNING
-        freeze = lambda read, new, old: of_lanes(live, new, old) if read else new
-        return lanes._replace(carry=jax.tree.map(freeze, read, new._replace(status=status), lanes.carry)), trips + 1
+        new, old = jax.tree.leaves(new._replace(status=status)), jax.tree.leaves(lanes.carry)
+        kept = [i for i, is_read in enumerate(jax.tree.leaves(read)) if is_read]
+        for i, x in zip(kept, of_lanes(live, [new[i] for i in kept], [old[i] for i in kept]), strict=True):
+            new[i] = x
+        return lanes._replace(carry=jax.tree.unflatten(jax.tree.structure(lanes.carry), new)), trips + 1
 
     goes_on = lambda turn: (running(turn[0]) > least) & (turn[1] < orders.trips)
     return jax.lax.while_loop(goes_on, step, (lanes, trips))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import pytree_dataclass, require
-from gdjax.jaxtools.scalar_kernels import branch
+from gdjax.jaxtools.scalar_kernels import branch, one_kernel
 from gdjax.methods.base import Method, Outcome, Secant, usable
 from gdjax.methods.parts.damped_step import damped_step
 from gdjax.methods.parts.linearised import Linear, linearise
@@ -44,6 +44,28 @@ class LevenbergMarquardtState(NamedTuple):
     def trial(self) -> jax.Array:
         """The next point to evaluate."""
         return self.iterate.x + self.step
+
+
+class Verdict(NamedTuple):
+    """What the residuals at the trial tell of it."""
+
+    good: jax.Array  # whether it is worth its Jacobian
+    finite: jax.Array
+    gained: Scalar  # decrease
+    ratio: Scalar  # of that to the predicted one
+    noise: Scalar  # how much of it may be rounding
+
+
+class Move(NamedTuple):
+    """What follows from a trial; all without residuals and aux."""
+
+    state: LevenbergMarquardtState
+    taken: jax.Array  # whether the trial is the iterate now
+    accepted: jax.Array  # the same, but for a start that is not finite
+    failed: jax.Array
+    promise: Scalar  # decrease that the model still promises
+    settled: jax.Array
+    xx: Scalar  # x'x
 
 
 @pytree_dataclass
@@ -105,78 +127,84 @@ class LevenbergMarquardt(Method):
         self, objective: Objective, state: LevenbergMarquardtState, point: Point
     ) -> tuple[LevenbergMarquardtState, Outcome]:
         """Take the point or not, set the radius, and find the next step."""
-        first = state.iterate.is_blank
-        taken, linear, gained, ratio, noise = self.judge(objective, state, point)
-        grad_norm = vector.max_abs(jnp.where(linear.columns == 0, 0, linear.grad)).astype(objective.dtype)
-        iterate = vector.where(taken, point._replace(grad=linear.grad, grad_norm=grad_norm), state.iterate)
-
-        scale = jnp.maximum(state.scale, linear.effects)
-        reach = norm(scale * iterate.x)
-        size = jnp.where(reach > 0, reach, norm(iterate.residuals))  # D x is in units of the residuals
-        radius = self.next_radius(state, gained, ratio)
-        radius = jnp.where(first, self.factor * jnp.where(size > 0, size, 1), radius)
-        step, change, damping, length = self.next_step(objective, iterate, linear, scale, radius, state.damping)
-        guessed = first | (state.guessed & ~taken)
-        radius = jnp.where(guessed, jnp.minimum(radius, length), radius)
-        new = LevenbergMarquardtState(iterate, linear, scale, step, change, radius, damping, guessed)
-
-        promise = 0.5 * jnp.sum(linear.q**2)
-        stuck = jnp.all(iterate.x + step == iterate.x) | (~taken & (radius <= objective.eps * reach))
-        settled = jnp.sqrt(2 * promise) <= SETTLED * objective.eps * reach
-        settled |= stuck & (promise <= objective.noise(iterate.value))
-        zero, xx = jnp.zeros((), objective.dtype), objective.dot(iterate.x, iterate.x)
-        return new, Outcome(
-            taken & jnp.isfinite(point.value) & jnp.isfinite(grad_norm),
+        # Nothing of the size of the residuals goes into what is to be one kernel.
+        before, trial = state._replace(iterate=bare(state.iterate)), bare(point)
+        gained = decrease(state.iterate.residuals, point.residuals, objective.robust)
+        verdict = one_kernel(lambda given: self.judge(objective, *given), (before, trial, gained))
+        linear = branch(verdict.good, lambda _: linearise(objective, point), lambda old: old, state.linear)
+        move = one_kernel(lambda given: self.move(objective, *given), (before, trial, linear, verdict))
+        whole = lambda p: (p.residuals, p.aux)
+        residuals, aux = vector.where(move.taken, whole(point), whole(state.iterate))
+        zero = jnp.zeros((), objective.dtype)
+        outcome = Outcome(
+            move.accepted,
             zero + 1,
-            (settled | stuck) & (linear.cosine > 0),
-            predicted=jnp.where(settled, 0, promise),
-            settled=settled,
-            noise=noise,
-            cosine=linear.cosine,
-            secant=Secant(zero, zero, zero, zero, zero, xx, zero),
+            move.failed,
+            predicted=move.promise,
+            settled=move.settled,
+            noise=verdict.noise,
+            cosine=move.state.linear.cosine,
+            secant=Secant(zero, zero, zero, zero, zero, move.xx, zero),
         )
+        iterate = move.state.iterate._replace(residuals=residuals, aux=aux)
+        return move.state._replace(iterate=iterate), outcome
 
-    def judge(
-        self, objective: Objective, state: LevenbergMarquardtState, point: Point
-    ) -> tuple[jax.Array, Linear, Scalar, Scalar, Scalar]:
-        """Whether the point is taken, and the residuals to first order at the iterate that follows.
+    def judge(self, objective: Objective, state: LevenbergMarquardtState, point: Point, gained: Scalar) -> "Verdict":
+        """Whether a point is worth its Jacobian; ``gained`` is the decrease there."""
+        before, (finite, keep) = state.iterate, usable(point, state.iterate)
+        predicted = -(jnp.sum(state.linear.q * state.change) + 0.5 * jnp.sum(state.change**2))
+        blur = BLUR * objective.eps * norm(state.scale * before.x) * jnp.sqrt(2 * before.value)
+        noise = objective.noise(point.value) + blur
+        ratio = jnp.where(predicted > 0, gained / jnp.where(predicted > 0, predicted, 1), 0)
+        # Sums that differ by their rounding tell nothing: then the step of the model is taken. (If the cosine must fall
+        # with it, 44 of NIST's 54 runs are solved in float32, where it is blurred itself, and otherwise 53.)
+        ratio = jnp.where((predicted <= noise) & (jnp.abs(gained) <= noise), 1, ratio)
+        good = keep & (before.is_blank | (ratio >= ACCEPT) | (gained > noise))
+        return Verdict(good, finite, gained, ratio, noise)
 
-        Then the decrease (infinitely negative where the point is out of the question), its ratio to the predicted one,
-        and how much of it may be rounding.
-        """
-        finite, keep = usable(point, state.iterate)
-        first = state.iterate.is_blank
-        gained, ratio, noise = self.compare(objective, state, point)
-        good = keep & (first | (ratio >= ACCEPT) | (gained > noise))
-        linear = branch(good, lambda _: linearise(objective, point), lambda old: old, state.linear)
+    def move(
+        self, objective: Objective, state: LevenbergMarquardtState, point: Point, linear: Linear, verdict: "Verdict"
+    ) -> "Move":
+        """Where the descent stands, and its next step; ``linear`` is at the point if that is good."""
+        first, good = state.iterate.is_blank, verdict.good
         sound = jnp.all(jnp.isfinite(linear.q)) & jnp.all(jnp.isfinite(linear.triangle))
         # Where a parameter has lost all effect the model has gone over to a plateau, as exp(-b x) does for a large b.
         # That is no minimum, and nothing leads back. (At a bound it may be: a rate has no effect on an amplitude of 0.)
         lost = jnp.any((state.scale > 0) & (linear.effects <= objective.eps**2 * state.scale))
         sound &= ~lost | at_a_bound(objective, point.x)
         taken = good & (first | sound)
-        gained = jnp.where(finite & (taken | ~good), gained, -jnp.inf)
-        return taken, vector.where(taken, linear, state.linear), gained, ratio, noise
+        gained = jnp.where(verdict.finite & (taken | ~good), verdict.gained, -jnp.inf)
+        linear = vector.where(taken, linear, state.linear)
+        grad_norm = vector.max_abs(jnp.where(linear.columns == 0, 0, linear.grad)).astype(objective.dtype)
+        iterate = vector.where(taken, point._replace(grad=linear.grad, grad_norm=grad_norm), state.iterate)
 
-    def compare(
-        self, objective: Objective, state: LevenbergMarquardtState, point: Point
-    ) -> tuple[Scalar, Scalar, Scalar]:
-        """The decrease, its ratio to what was predicted, and its rounding."""
-        before = state.iterate
-        gained = decrease(before.residuals, point.residuals, objective.robust)
-        predicted = -(jnp.dot(state.linear.q, state.change) + 0.5 * jnp.sum(state.change**2))
-        blur = BLUR * objective.eps * norm(state.scale * before.x) * norm(before.residuals)
-        noise = objective.noise(point.value) + blur
-        ratio = jnp.where(predicted > 0, gained / jnp.where(predicted > 0, predicted, 1), 0)
-        # Sums that differ by their rounding tell nothing: then the step of the model is taken. (If the cosine must fall
-        # with it, 44 of NIST's 54 runs are solved in float32, where it is blurred itself, and otherwise 53.)
-        blurred = (predicted <= noise) & (jnp.abs(gained) <= noise)
-        return gained, jnp.where(blurred, 1, ratio), noise
+        scale = jnp.maximum(state.scale, linear.effects)
+        reach = norm(scale * iterate.x)
+        size = jnp.where(reach > 0, reach, jnp.sqrt(2 * iterate.value))  # D x is in units of the residuals
+        radius = self.next_radius(state, gained, verdict.ratio)
+        radius = jnp.where(first, self.factor * jnp.where(size > 0, size, 1), radius)
+        step, change, damping, length = self.next_step(objective, iterate, linear, scale, radius, state.damping)
+        guessed = first | (state.guessed & ~taken)
+        radius = jnp.where(guessed, jnp.minimum(radius, length), radius)
+
+        promise = 0.5 * jnp.sum(linear.q**2)
+        stuck = jnp.all(iterate.x + step == iterate.x) | (~taken & (radius <= objective.eps * reach))
+        settled = jnp.sqrt(2 * promise) <= SETTLED * objective.eps * reach
+        settled |= stuck & (promise <= objective.noise(iterate.value))
+        return Move(
+            LevenbergMarquardtState(iterate, linear, scale, step, change, radius, damping, guessed),
+            taken,
+            taken & jnp.isfinite(point.value) & jnp.isfinite(grad_norm),
+            (settled | stuck) & (linear.cosine > 0),
+            jnp.where(settled, 0, promise),
+            settled,
+            jnp.sum(iterate.x * iterate.x).astype(objective.dtype),
+        )
 
     def next_radius(self, state: LevenbergMarquardtState, gained: Scalar, ratio: Scalar) -> Scalar:
         """More's rule: shorter by a parabola through values and slope, twice the step, or as it was."""
         length = norm(state.scale * state.step)
-        slope = jnp.dot(state.linear.q, state.change)  # negative
+        slope = jnp.sum(state.linear.q * state.change)  # negative
         parabola = jnp.where(gained >= 0, 0.5, 0.5 * slope / (slope + gained))
         parabola = jnp.where(jnp.isfinite(gained), jnp.clip(parabola, 0.1, 0.5), 0.1)
         shorter = parabola * jnp.minimum(state.radius, 10 * length)
@@ -196,7 +224,12 @@ class LevenbergMarquardt(Method):
             lower, upper = objective.composite.ends
             step = jnp.clip(point.x + step, lower, upper) - point.x
             y = used * step
-        return step, r @ y, damping, norm(y)
+        return step, jnp.sum(r * y, axis=1), damping, norm(y)
+
+
+def bare(point: Point) -> Point:
+    """A point without what may be large."""
+    return point._replace(residuals=None, aux=None)
 
 
 def at_a_bound(objective: Objective, x: jax.Array) -> jax.Array:
