@@ -96,7 +96,8 @@ def solve(r: jax.Array, q: jax.Array, damping: Scalar) -> tuple[jax.Array, Scala
     y = left[n:]
     length = norm(y)
     direction = y / jnp.where(length > 0, length, 1)
-    return y, length, sum(w * w for w in dots(*((unit[n:], direction) for unit in units)))
+    w = jnp.stack(dots(*((unit[n:], direction) for unit in units)))
+    return y, length, jnp.sum(w * w)
 
 
 def with_damping(r: jax.Array, q: jax.Array, damping: Scalar) -> tuple[jax.Array, jax.Array]:
