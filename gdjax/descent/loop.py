@@ -88,7 +88,7 @@ class Loop(NamedTuple):
 
     def keep_books(self, carry: Carry, trip: Trip) -> tuple[Vector | None, Progress, jax.Array]:
         """Enter the trip, and test; also what `entrywise.look` saw at first."""
-        if carry.first is None and trip.outcome.secant is not None:  # there is no need of any vector
+        if trip.outcome.cosine is not None:  # of least squares, with no need of any vector
             alone = lambda p: self.test(self.enter(p, trip), trip, None)
             return None, *one_kernel(alone, carry.progress)
         now = self.enter(carry.progress, trip)

@@ -15,7 +15,7 @@ from gdjax.vectors.vector import LARGE, dots, matmul
 SMALL = 32  # columns up to which LAPACK is not asked
 # Columns up to which each is an array of its own, and no loop goes over them: 10 000 problems of 64 residuals and 3
 # parameters are factored in 3 ms instead of 14.
-FEW = 8
+FEW = 6
 DEPENDENT = 4.0  # roundings of a column's length, below which what is left of it counts as nothing
 
 
