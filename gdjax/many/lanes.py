@@ -25,9 +25,11 @@ from gdjax.running.programs import make_loop
 from gdjax.vectors import vector
 
 NONE = -1  # number of the problem in an idle lane
-SMALL = 16  # numbers a lane
-# Lanes are harvested when those that are done have waited as long as a harvest takes, which costs about as much as so
-# many trips of all lanes: so neither costs much more than the other, whether descents are short or long.
+SMALL = 16  # numbers of a leaf in a lane, up to which it is chosen together with others
+# A harvest costs about as much as so many trips of all lanes. It comes when the lanes that are done have idled for as
+# long: so neither costs much more than the other, whether descents are short or long. (10 000 fits of 9 evaluations
+# take as long with 0.25 or 1, a tenth more with 2; Rosenbrock-10 with BFGS, 84 evaluations, as long as with an eighth
+# of the lanes done.)
 HARVEST = 0.5
 
 
