@@ -84,6 +84,7 @@ def by_jaxopt(residuals: Residuals, start: np.ndarray) -> Answer:
 
 SOLVERS: dict[str, Callable[[Residuals, np.ndarray], Answer]] = {
     "gdjax.LevenbergMarquardt": by_gdjax(None),
+    "gdjax.LM accelerated": by_gdjax(gdjax.LevenbergMarquardt(acceleration=True)),
     "gdjax.LBFGS": by_gdjax(gdjax.LBFGS()),
     "optimistix.LM 1e-8": by_optimistix("LevenbergMarquardt", 1e-8),
     "optimistix.LM 1e-10": by_optimistix("LevenbergMarquardt", 1e-10),

@@ -31,8 +31,10 @@ from gdjax.insight.critical_point import classify_critical_point
 from gdjax.insight.explain import explain
 from gdjax.insight.fit import Fit
 from gdjax.insight.gradient_check import check_gradient
+from gdjax.insight.minima import Minima
 from gdjax.insight.penalty_check import check_penalty
 from gdjax.insight.uncertainty import Uncertainty, uncertainty
+from gdjax.iterate import iterate
 from gdjax.learning_rates import LearningRates, learning_rate_range
 from gdjax.least_squares import curve_fit, least_squares, least_squares_many
 from gdjax.line_search.backtracking import Backtracking
@@ -52,9 +54,9 @@ from gdjax.methods.panoc import PANOC
 from gdjax.methods.proximal_gradient import ProximalGradient
 from gdjax.methods.step_size import AdaptiveStep, PolyakStep
 from gdjax.methods.trust_region import TrustRegion
-from gdjax.minimize import iterate, maximize, minimize
+from gdjax.minimize import maximize, minimize
 from gdjax.minimize_many import minimize_many
-from gdjax.multistart import Minima, MultiStart, multistart
+from gdjax.multistart import MultiStart, multistart
 from gdjax.problem.robust import Cauchy, Huber, SoftL1, Tukey
 from gdjax.resume import resume
 from gdjax.running.services import Services

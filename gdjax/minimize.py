@@ -1,27 +1,25 @@
-"""The front door: `minimize`, `maximize`, `iterate`."""
+"""The front door: `minimize`, `maximize`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Unpack
 
 import jax
 
 from gdjax.descent.result import Result
-from gdjax.descent.stopping import Status
 from gdjax.insight.doubt import reviewed
+from gdjax.insight.nonfinite_data import named_data, with_nonfinite_data
 from gdjax.jaxtools.packing import Packed
 from gdjax.request import (
     AllOptions,
-    Options,
-    check_options,
+    Call,
+    call_minimize,
     is_traced,
     on_one_device,
-    prepare,
     require_concrete,
     shows_options,
-    take_services,
 )
-from gdjax.running.programs import WATCHED, Request, begin, descend, next_step
-from gdjax.running.services import Services, are_idle, describe
+from gdjax.running.programs import WATCHED, Request, descend
+from gdjax.running.services import are_idle, describe
 from gdjax.running.services import check as check_services
 from gdjax.running.services import run as run_with
 
@@ -51,7 +49,8 @@ def minimize(
             params, and with what its method has learnt (curvature pairs, moments) if it was made with
             ``keep_state=True``. Steps and evaluations are then counted from zero.
         *args: data for the loss, any pytrees. Arrays and numbers are traced, and so is anything with ``__array__``
-            (pandas columns). Everything else (strings, functions, single bools) is passed to the loss unchanged.
+            (pandas columns; a data frame comes as the matrix of its values, ``dict(frame)`` as its columns by name).
+            Everything else (strings, functions, single bools) is passed to the loss unchanged.
         method: a gdjax method or an optax optimiser. Default: `LBFGS`; with a penalty other than a box, `PANOC`.
         penalty: a term that is added to the loss and need not be differentiable, or a constraint: one of
             `gdjax.penalties`, a dict (or pytree like params) of them for some parameters, or any object with
@@ -118,8 +117,7 @@ def minimize(
     >>> round(float(jax.grad(fitted)(0.5)), 2)  # of 3 / (1 + strength)
     -1.33
     """
-    services, rest = take_services("minimize", options)
-    return run(prepare(loss, params, args, **rest), services)
+    return run(call_minimize("minimize", loss, params, args, options))
 
 
 @shows_options
@@ -133,46 +131,18 @@ def maximize(loss: Callable[..., Any], params: Any, *args: Any, **options: Unpac
     >>> round(float(maximize(area, 57.0).value))
     2500
     """
-    services, rest = take_services("maximize", options)
-    return run(prepare(loss, params, args, maximize=True, **rest), services)
+    return run(call_minimize("maximize", loss, params, args, options).toward(maximize=True))
 
 
-@shows_options
-def iterate(
-    loss: Callable[..., Any], params: Any, *args: Any, maximize: bool = False, **options: Unpack[Options]
-) -> Iterator[Result]:
-    """Step by hand: a generator of results, one per accepted step, beginning with the start (step 0).
+def run(call: Call, request: Request | None = None, carry: Packed | None = None) -> Result:
+    """Run the descent that a front door is called for, in pieces if possible; or, with a carry, go on with it.
 
-    Each result shows the iterate of its step. Its status is RUNNING, except for the last one, which has the status
-    that ended the descent. (`minimize` returns the best point; if values may rise with a method, that can be an
-    earlier one.) The options are those of `minimize`. The same loop body is run, so the iterates are the same.
-    It does not work inside a trace.
-
-    >>> import gdjax
-    >>> for state in iterate(lambda x: x**2, 1.0, method=gdjax.GradientDescent(0.25), max_steps=2):
-    ...     print(state.num_steps, state.params, state.status.name)
-    0 1.0 RUNNING
-    1 0.5 RUNNING
-    2 0.25 MAX_STEPS
+    Args:
+        call: what is wanted.
+        request: the same, prepared, if that has been done.
+        carry: of a descent that was stopped.
     """
-    check_options("iterate", options, Options)
-    request = prepare(loss, params, args, maximize=maximize, **options)
-    key, arrays = request.split()
-    require_concrete(arrays, "iterate steps in Python")
-
-    def states() -> Iterator[Result]:
-        carry = begin(key, arrays)
-        while True:
-            carry, state = next_step(key, arrays, carry)
-            yield state
-            if state.status != Status.RUNNING:
-                return
-
-    return states()
-
-
-def run(request: Request, services: Services, carry: Packed | None = None) -> Result:
-    """Run the descent, in pieces if possible."""
+    request, services = request or call.prepare(), call.services
     check_services(services)
     key, arrays = request.split()
     if not are_idle(services):
@@ -182,6 +152,10 @@ def run(request: Request, services: Services, carry: Packed | None = None) -> Re
     strict = switches.jax_debug_nans or switches.jax_debug_infs or switches.jax_transfer_guard_host_to_device
     whole = strict or problem.unroll is not None or not on_one_device(arrays) or is_traced(arrays)
     if carry is None and are_idle(services) and whole:
-        return descend(key, bool(services.get("keep_state")), arrays)
-    header = dict(method=describe(request.method), maximize=problem.maximize, history=request.history)
-    return reviewed(key, arrays, run_with(WATCHED.bind(key, arrays), problem, services, header, carry))
+        return call.finish(descend(key, bool(services.get("keep_state")), arrays))
+    if (callback := services.get("callback")) is not None:
+        services = {**services, "callback": lambda result: callback(call.finish(result))}
+    header = dict(by=call.by, method=describe(request.method), maximize=problem.maximize, history=request.history)
+    result = reviewed(key, arrays, run_with(WATCHED.bind(key, arrays), problem, services, header, carry))
+    data = named_data(call.function, call.args, call.options.get("kwargs"))
+    return call.finish(with_nonfinite_data(result, data))

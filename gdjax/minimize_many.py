@@ -11,6 +11,7 @@ import numpy as np
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.insight.doubt import reviewed_many
+from gdjax.insight.nonfinite_data import data_of_many, with_nonfinite_data
 from gdjax.jaxtools.packing import is_key, kind_of_key
 from gdjax.jaxtools.pytrees import Static, as_data, is_concrete, is_traceable, named_leaves, places
 from gdjax.jaxtools.scalar_kernels import for_cpu
@@ -18,7 +19,7 @@ from gdjax.many import chunks, one_by_one
 from gdjax.many.lanes import LaneProgram
 from gdjax.many.workers import Crew, plan
 from gdjax.methods.bfgs import BFGS
-from gdjax.request import Options, check_options, is_traced, prepare, require_concrete
+from gdjax.request import Call, Options, call_minimize, is_traced, prepare, require_concrete
 from gdjax.running.observers import Interrupt
 from gdjax.running.programs import descend
 from gdjax.running.services import Services
@@ -88,26 +89,23 @@ def minimize_many(
     >>> print(result.params[:, 0].round(3))
     [0. 1. 2.]
     """
+    refuse_services("minimize_many", options)
+    call = call_minimize("minimize_many", loss, params, args, options, watched=False).toward(maximize)
+    return solve_many(call, in_axes, batch_size, max_seconds)
+
+
+def refuse_services(caller: str, options: Any) -> None:
+    """Raise TypeError, with the reason, for an option that many problems cannot have."""
     for name in options:
         if name in Services.__annotations__:
-            raise TypeError(f"{name} watches a single descent: minimize has it; minimize_many only takes max_seconds")
-    check_options("minimize_many", options, Options)
-    return solve_many(loss, params, args, in_axes, batch_size, max_seconds, dict(options, maximize=maximize))
+            raise TypeError(f"{name} watches a single descent: minimize has it; {caller} only takes max_seconds")
 
 
-def solve_many(
-    loss: Callable[..., Any],
-    params: Any,
-    args: tuple[Any, ...],
-    in_axes: Any,
-    batch_size: int | None,
-    max_seconds: float | None,
-    options: dict[str, Any],
-) -> Result:
-    """Many problems; ``options`` are those of `gdjax.request.prepare`."""
-    began = time.perf_counter()
+def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: float | None) -> Result:
+    """Many problems, called like one, but for their axes."""
+    began, params, options = time.perf_counter(), call.params, dict(call.options)
     check_limits(batch_size, max_seconds)
-    trees = (params.params if isinstance(params, Result) else params, *as_data("args", args))
+    trees = (params.params if isinstance(params, Result) else params, *as_data("args", call.args))
     inputs = spread_axes(in_axes, trees)
     problems = count_problems(inputs)
     own = [problems_first(x.leaf, x.axis) for x in inputs if x.axis is not None]
@@ -117,7 +115,7 @@ def solve_many(
     plain = not any(options.get(name) for name in ("method", "penalty", "squares"))
     if plain and count_reals(params) <= DENSE:
         options["method"] = BFGS()
-    key, arrays = prepare(loss, params, tuple(args_of_one), **options).split()
+    key, arrays = prepare(call.function, params, tuple(args_of_one), **options).split()
     kinds = tuple(kind_of_key(x) if is_key(x) else None for x in own)
     program = LaneProgram(key, which_are_own(key, len(arrays), inputs), kinds)
     shared = [x for x, is_own in zip(arrays, program.batched, strict=True) if not is_own]
@@ -126,7 +124,7 @@ def solve_many(
     if is_traced([*own, *shared]) or len(devices) > 1:
         if max_seconds is not None:
             require_concrete([*own, *shared], "max_seconds: the clock is read in Python")
-        return vmapped(program, shared, own, min(batch_size or problems, problems))
+        return call.finish(vmapped(program, shared, own, min(batch_size or problems, problems)))
 
     interrupt = Interrupt()
     default = jnp.zeros(()).devices().pop()
@@ -144,8 +142,9 @@ def solve_many(
             result = crew.solve(plan(problems, crew.lane_bytes, batch_size))
         except NotImplementedError:  # what JAX cannot vmap
             result = one_by_one.solve(program, shared, own, ending)
-        result = reviewed_many(program, own, shared, result)
-    return jax.device_put(result, None if device == default else device)
+        data = data_of_many(call.function, call.args, call.options.get("kwargs"), inputs)
+        result = with_nonfinite_data(reviewed_many(program, own, shared, result), data)
+    return call.finish(jax.device_put(result, None if device == default else device))
 
 
 class Input(NamedTuple):

@@ -1,6 +1,5 @@
 """The best of many starts, and the distinct minima that they reached."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,32 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.result import Result
-from gdjax.descent.stopping import Status, is_success
+from gdjax.descent.stopping import Status, at_rest, is_success
+from gdjax.doors import call_by
+from gdjax.insight.fit import Fit
+from gdjax.insight.minima import Minima, find_minima, in_minimisers_sign
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.packing import with_keys, without_keys
 from gdjax.jaxtools.pytrees import pytree_dataclass
-from gdjax.minimize_many import minimize_many
+from gdjax.minimize import minimize
+from gdjax.minimize_many import refuse_services, solve_many
 from gdjax.request import require_concrete
-from gdjax.running.driver import RESTING
+from gdjax.starts import is_box, make_starts
 
 ROWS, NUMBERS = 10, 6  # minima that are printed, and of their parameters
-
-
-@pytree_dataclass
-class Minima:
-    """Distinct minima, the best first; k of them."""
-
-    params: Any  # leaves (k, ...)
-    value: np.ndarray  # of the user's function, (k,)
-    count: np.ndarray  # starts that led there, (k,)
-    lane: np.ndarray  # index of the result that is shown for it, the one with the best value, (k,)
 
 
 @pytree_dataclass
 class MultiStart:
     """What `multistart` found; a pytree. ``print`` it for the table of minima."""
 
-    best: Result  # the best of those that converged; if none did, the lowest of all that are finite
+    best: Result  # the best of those that converged; if none did, the lowest of all that are finite; of fits a `Fit`
     minima: Minima
     results: Result  # of all starts, with a leading axis
 
@@ -45,15 +38,21 @@ class MultiStart:
     __repr__ = one_line
     _repr_html_ = as_table
 
+    @property
+    def best_count(self) -> int:
+        """How many starts led to the best minimum; of fits, to the best fit, whatever its parameters."""
+        same = self.minima.group == 0 if isinstance(self.best, Fit) else np.arange(len(self.minima.value)) == 0
+        return int(self.minima.count[same].sum())
+
     def __str__(self) -> str:
         """How many starts came to rest where, and what became of the others."""
-        codes, minima = np.asarray(self.results.code), self.minima
-        rest, found = ~np.isin(codes, RESTING), len(minima.value)
-        names, counts = np.unique(codes[rest], return_counts=True)
+        codes: Any = np.asarray(self.results.code)
+        rest, minima, found = at_rest(codes), self.minima, len(self.minima.value)
+        names, counts = np.unique(codes[~rest], return_counts=True)
         ended = ", ".join(f"{n} {Status(int(code)).name}" for code, n in zip(names, counts, strict=True))
         kind = ("maxim" if self.best.maximized else "minim") + ("um" if found == 1 else "a")
-        others = f"; {rest.sum()} did not: {ended}" if ended else ""
-        lines = [f"{codes.size} starts: {np.sum(~rest)} came to rest, at {found} distinct {kind}{others}."]
+        others = f"; {np.sum(~rest)} did not: {ended}" if ended else ""
+        lines = [f"{codes.size} starts: {rest.sum()} came to rest, at {found} distinct {kind}{others}.{self.alike()}"]
         if found:
             lines.append(f"{'value':>14}  {'reached':>7}  params")
         for i in range(min(found, ROWS)):
@@ -62,7 +61,23 @@ class MultiStart:
             lines.append(f"{minima.value[i]:14.8g}  {minima.count[i]:7d}  {shown}")
         if found > ROWS:
             lines.append(f"and {found - ROWS} more.")
-        return "\n".join([*lines, f"The best: {self.best}{self.lower_still()}"])
+        sentence, *table = str(self.best).splitlines()
+        return "\n".join([*lines, f"The best: {sentence}{self.lower_still()}", *table])
+
+    def alike(self) -> str:
+        """Which of the minima may be one and the same."""
+        found, different = len(self.minima.group), len(np.unique(self.minima.group))
+        if different == found:
+            return ""
+        if isinstance(self.best, Fit):
+            reached = f"{self.best_count} start{'s' * (self.best_count > 1)}"
+            fits = f"{different} fit{'s' * (different > 1)}, the best of them reached from {reached}"
+            return (
+                f" They are {fits}: the residuals of the others are the same, with parameters that have changed "
+                "places, or that the data do not determine."
+            )
+        values = f"{different} value{'s' * (different > 1)}"
+        return f" They have {values} between them: some may be one, its parameters relabelled, or in a flat valley."
 
     def lower_still(self) -> str:
         """The best of those that did not converge, if it beats the best that did."""
@@ -80,9 +95,13 @@ def multistart(
     loss: Callable[..., Any],
     starts: Any,
     *args: Any,
+    by: Callable[..., Any] = minimize,
     num_starts: int | None = None,
     key: Any = 0,
     distinct: float = 1e-3,
+    batch_size: int | None = None,
+    max_seconds: float | None = None,
+    maximize: bool = False,
     **options: Any,
 ) -> MultiStart:
     """Minimise ``loss(params, *args)`` from many starts: the best, the distinct minima, how often each was reached.
@@ -93,58 +112,67 @@ def multistart(
     same minima are found in other units. If all starts are equal, or if the loss does not fall, the size of params and
     value is the scale.
 
+    Minima that differ so may still be one: with parameters that have changed places (the two terms of a sum), or in
+    a valley along which the loss is flat. ``minima.group`` numbers those that agree, to rounding: fits in all their
+    residuals, which proves that they are the same fit; other minima in their values, which does not.
+
     Only a descent that came to rest (CONVERGED or PRECISION_FLOOR) counts as a minimum. The gradient is zero there. It
     is also zero at a saddle, where few starts end (`gdjax.classify_critical_point` tells the two apart).
 
     Args:
         loss, *args: as in `minimize`; the args are shared by all starts.
         starts: a pytree like the parameters, where each leaf has a leading axis of starts. Or a sampler: a function of
-            a JAX random key that returns one start, and is traced.
-        num_starts: how many starts to draw from a sampler.
-        key: for the sampler: a JAX random key, or a whole number that makes one.
+            a JAX random key that returns one start, and is traced. Or a `gdjax.penalties.Box` whose ends are finite and
+            like the parameters, or a pytree of boxes, one for each leaf: starts are spread evenly over it (a Latin
+            hypercube).
+        by: `gdjax.minimize`; or `gdjax.least_squares`, and ``loss`` is the residuals; or `gdjax.curve_fit`, and
+            ``loss`` is the model, args are x and y. The results of these are `Fit`s, with their covariance.
+        num_starts: how many starts to draw from a sampler or a box.
+        key: for these: a JAX random key, or a whole number that makes one.
         distinct: fraction of the spread, as above.
-        **options: those of `gdjax.minimize_many` except ``in_axes``: method, penalty, tol, batch_size, max_seconds ...
+        batch_size, max_seconds, maximize: as in `minimize_many`.
+        **options: those of ``by``, but for the services: method, penalty, tol, robust, sigma ...
 
     Returns:
-        A `MultiStart`: ``best``, ``minima`` (``params``, ``value``, ``count``, sorted by value) and all ``results``.
+        A `MultiStart`: ``best``, ``minima`` (``params``, ``value``, ``count``, ``group``, sorted by value), all
+        ``results``, and ``best_count``: how many starts led to the best.
 
     Raises:
-        TypeError, ValueError: as `minimize_many`; if a sampler comes without num_starts, or starts with it; inside a
-            trace, where the number of minima is not known (use `minimize_many` and argmin there).
+        TypeError, ValueError: as `minimize_many`; if a sampler or box comes without num_starts, or starts with it;
+            inside a trace, where the number of minima is not known (use `minimize_many` and argmin there).
 
-    >>> import jax, jax.numpy as jnp
+    >>> import gdjax, jax, jax.numpy as jnp
     >>> valleys = lambda x: x**4 - 4 * x**2 + x
-    >>> found = multistart(valleys, lambda key: jax.random.uniform(key, minval=-2.0, maxval=2.0), num_starts=50)
+    >>> found = multistart(valleys, gdjax.penalties.Box(-2.0, 2.0), num_starts=50)
     >>> found.best.params.round(3), found.minima.value.round(3), found.minima.count.sum()
     (Array(-1.473, dtype=float32), array([-5.444, -2.619], dtype=float32), np.int64(50))
+    >>> waves = lambda p, t, y: jnp.sin(p * t) - y
+    >>> t = jnp.linspace(0.0, 5.0, 40)
+    >>> found = multistart(waves, jnp.linspace(0.5, 4.0, 30), t, jnp.sin(2 * t), by=gdjax.least_squares)
+    >>> print(found.best.params.round(3), found.best_count > 1, len(found.minima.value) > 1)
+    2.0 True True
     """
+    drawn = callable(starts) or any(map(is_box, jax.tree.leaves(starts, is_leaf=is_box)))
     require_concrete(
-        jax.tree.leaves((starts if not callable(starts) else None, args)),
+        jax.tree.leaves((None if drawn else starts, args)),
         "multistart counts distinct minima in Python (minimize_many and argmin work everywhere)",
     )
-    if "in_axes" in options:
-        raise TypeError("multistart has no in_axes: starts have a leading axis, the args are shared by all of them")
+    refuse_services("multistart", options)
+    for name, why in (
+        ("in_axes", "starts have a leading axis, the args are shared by all of them"),
+        ("p0", "the starts take its place; write curve_fit's model as one of (params, x)"),
+    ):
+        if name in options:
+            raise TypeError(f"multistart has no {name}: {why}")
     if not (isinstance(distinct, int | float) and distinct >= 0):
         raise ValueError(f"distinct must be a number, not negative; got {distinct!r}")
-    if callable(starts):
-        starts = sample(starts, num_starts, key)
-    elif num_starts is not None:
-        raise ValueError("num_starts is for a sampler; these starts have an axis of their own")
-    starts = starts.params if isinstance(starts, Result) else starts
-    results = minimize_many(loss, starts, *args, in_axes=(0, *[None] * len(args)), **options)
+    starts = make_starts(starts, num_starts, key)
+    call = call_by(by)("multistart", loss, starts, args, options, watched=False).toward(maximize)
+    results = solve_many(call, (0, *[None] * len(call.args)), batch_size, max_seconds)
     known = jax.tree.map(np.asarray, without_keys(results))
     lane = best_lane(known)
     best = with_keys(jax.device_put(jax.tree.map(lambda x: x[lane], known)), results)
     return MultiStart(best, find_minima(known, jax.tree.map(np.asarray, starts), distinct), results)
-
-
-def sample(sampler: Callable[..., Any], num_starts: int | None, key: Any) -> Any:
-    """Starts with a leading axis."""
-    if isinstance(num_starts, bool) or not isinstance(num_starts, int | np.integer) or num_starts < 1:
-        raise ValueError(f"a sampler needs num_starts, a number of starts; got {num_starts!r}")
-    if isinstance(key, int):
-        key = jax.random.key(key)
-    return jax.vmap(sampler)(jax.random.split(key, int(num_starts)))
 
 
 def best_lane(results: Result) -> int:
@@ -152,50 +180,3 @@ def best_lane(results: Result) -> int:
     value = in_minimisers_sign(results)
     success = np.asarray(is_success(jnp.asarray(results.code)))
     return int(np.argmin(np.where(success, value, np.inf) if success.any() else value))
-
-
-def in_minimisers_sign(results: Result) -> np.ndarray:
-    """The values in the minimiser's sign; NaN becomes inf."""
-    sign = -1.0 if results.maximized else 1.0
-    return np.nan_to_num(sign * np.asarray(results.value, np.float64), nan=np.inf)
-
-
-def find_minima(results: Result, starts: Any, distinct: float) -> Minima:
-    """Starting from the best, each result that is not a neighbour of a better minimum is a new one."""
-    value = in_minimisers_sign(results)
-    order = np.argsort(value, kind="stable")
-    order = order[np.isin(results.code, RESTING)[order]]
-    value = value[order]
-    points = scaled(results.params, starts, order)
-    falls = np.asarray(results.progress.start_value, np.float64)[order] - value[:1]
-    scale = float(np.median(falls)) if order.size else 0.0
-    scale = scale if scale > 0 else float(np.abs(value).max(initial=0))
-    counts, free = np.zeros(order.size, int), np.ones(order.size, bool)
-    for i in range(order.size):
-        if free[i]:
-            end = np.searchsorted(value, value[i] + distinct * scale, side="right")
-            near = free[i:end] & (np.abs(points[i:end] - points[i]).max(axis=1) <= distinct)
-            counts[i] = near.sum()
-            free[i:end] &= ~near
-    first = np.flatnonzero(counts)
-    lane = order[first]
-    return Minima(jax.tree.map(lambda x: x[lane], results.params), np.asarray(results.value)[lane], counts[first], lane)
-
-
-def scaled(params: Any, starts: Any, order: np.ndarray) -> np.ndarray:
-    """The points as rows of reals, each leaf in units of the spread of its starts."""
-    columns = []
-    for x, start in zip(jax.tree.leaves(params), jax.tree.leaves(starts), strict=True):
-        chosen, begun = reals(x[order]), reals(start)
-        begun = begun[np.isfinite(begun).all(axis=1)]
-        spread = float(np.ptp(begun, axis=0).max(initial=0)) if len(begun) else 0.0
-        size = float(np.abs(chosen).max(initial=0))
-        columns.append(chosen / (spread or size or 1.0))
-    return np.concatenate(columns, axis=1)
-
-
-def reals(x: np.ndarray) -> np.ndarray:
-    """Rows of reals; a complex entry is two."""
-    rows = x.reshape(x.shape[0], math.prod(x.shape[1:]))
-    parts = [rows.real, rows.imag] if np.iscomplexobj(x) else [rows]
-    return np.concatenate([part.astype(np.float64) for part in parts], axis=1)

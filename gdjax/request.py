@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 import jax
 import optax
@@ -13,16 +13,18 @@ from gdjax.descent.history import CAPACITY
 from gdjax.descent.limits import Stop
 from gdjax.descent.result import Result
 from gdjax.insight.gradient_check import check_gradient
+from gdjax.insight.jacobian_check import check_jacobian
 from gdjax.jaxtools.pytrees import merge
 from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.methods.base import Method
-from gdjax.methods.choice import with_penalty
+from gdjax.methods.choice import for_size, with_penalty
 from gdjax.methods.closures import hoist_method
 from gdjax.methods.hyperparameters import with_floats
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.levenberg_marquardt import LevenbergMarquardt
 from gdjax.methods.optax import Optax
 from gdjax.problem.hoist import hoist
+from gdjax.problem.jacobian import GivenJacobian
 from gdjax.problem.penalized import as_penalty
 from gdjax.problem.problem import call_loss, check_params, make_problem
 from gdjax.running.programs import Request
@@ -54,6 +56,36 @@ class AllOptions(Options, Services, total=False):
     """Those options, and the services."""
 
 
+class Call(NamedTuple):
+    """What a front door was called with: all that is needed to begin its descent, or to go on with it."""
+
+    by: str  # "minimize", "least_squares" or "curve_fit": a checkpoint says it, and is continued by the same
+    function: Callable[..., Any]  # the loss, or the residuals: of (params, *args)
+    params: Any
+    args: tuple[Any, ...]
+    options: Any  # of `prepare`
+    services: Services
+    finish: Callable[..., Any] = lambda result: result  # what the door makes of a result
+
+    def prepare(self) -> "Request":
+        """The request, with the user's functions checked and traced."""
+        return prepare(self.function, self.params, self.args, **self.options)
+
+    def toward(self, maximize: bool) -> "Call":
+        """The same for the largest value, if ``maximize``; TypeError if that makes no sense."""
+        if maximize and self.options.get("squares"):
+            raise TypeError(f"{self.by} has no option 'maximize': it makes a sum of squares small")
+        return self._replace(options=dict(self.options, maximize=bool(maximize)))
+
+
+def call_minimize(
+    caller: str, loss: Callable[..., Any], params: Any, args: tuple[Any, ...], options: Any, watched: bool = True
+) -> Call:
+    """A call of `gdjax.minimize`; of ``caller``, if something is wrong. Services are known if it is ``watched``."""
+    services, rest = take_services(caller, options, Options, watched)
+    return Call("minimize", loss, params, args, rest, services)
+
+
 DEFAULT_METHOD = LBFGS()
 
 
@@ -78,10 +110,12 @@ def prepare(
     kwargs: dict[str, Any] | None = None,
     squares: bool = False,
     robust: Any = None,
+    jac: Callable[..., Any] | None = None,
+    check_jac: bool = False,
 ) -> Request:
     """Check the request, and trace the user's functions."""
-    for name, function in (("loss", loss), ("grad", grad)):
-        if not (callable(function) or (function is None and name == "grad")):
+    for name, function in (("loss", loss), ("grad", grad), ("jac", jac)):
+        if not (callable(function) or (function is None and name != "loss")):
             raise TypeError(f"{name} must be a function of (params, *args), got {function!r}")
     if not isinstance(kwargs or {}, dict):
         raise TypeError(f"kwargs must be a dict of data for the loss by name, got {kwargs!r}")
@@ -101,18 +135,22 @@ def prepare(
         raise ValueError(f"{method.name} works on residuals: gdjax.least_squares(residuals, params, ...)")
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
     ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
-    ways |= dict(squares=squares, robust=robust)
+    ways |= dict(squares=squares, robust=robust, jac=None if jac is None else GivenJacobian(jac, loss, bool(has_aux)))
     problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.
     axes = axes_after(lambda p: call_loss(problem, check_params(p))[0], params)
     problem = dataclasses.replace(problem, params=vary(params, axes))
-    problem = hoist(problem)
+    plain, problem = problem, hoist(problem)
+    method = for_size(method, problem)
     state = None if warm is None else warm.state
     request = Request(problem, hoist_method(method, problem), stop, state, history_capacity(history))
     guards = [getattr(jax.config, f"jax_transfer_guard{way}") for way in ("", "_host_to_device")]
     if "disallow" in guards:
         key, arrays = request.split()
         request = merge(jax.device_put(arrays), key)  # numbers and NumPy arrays go to the device; this says so
+    if check_jac:
+        require_concrete(request.split()[1], "check_jac=True compares numbers")
+        check_jacobian(plain)
     if check_grad:
         require_concrete(request.split()[1], "check_grad=True compares numbers")
         data: Any = dict(has_aux=has_aux, kwargs=kwargs, penalty=penalty, value_and_grad=value_and_grad)
@@ -132,16 +170,12 @@ def shows_options(function: T) -> T:
     return function
 
 
-def check_options(caller: str, options: Any, known: Any) -> None:
-    """Raise TypeError for an option that is not ``known``."""
+def take_services(caller: str, options: Any, known: Any, watched: bool = True) -> tuple[Services, Any]:
+    """The services among the options, and the others; TypeError for one that is not ``known``, nor a service."""
+    names = [*known.__annotations__, *(Services.__annotations__ if watched else ())]
     for name in options:
-        if name not in known.__annotations__:
-            raise TypeError(f"{caller} has no option {name!r}{other_names.for_option(name, known.__annotations__)}")
-
-
-def take_services(caller: str, options: Any) -> tuple[Services, Any]:
-    """The services among the options, and the other options; TypeError for anything else."""
-    check_options(caller, options, AllOptions)
+        if name not in names:
+            raise TypeError(f"{caller} has no option {name!r}{other_names.for_option(name, names)}")
     services: Any = {name: value for name, value in options.items() if name in Services.__annotations__}
     return services, {name: value for name, value in options.items() if name not in services}
 

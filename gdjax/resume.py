@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,13 +12,16 @@ import numpy as np
 from gdjax.descent.loop import Carry
 from gdjax.descent.result import Result
 from gdjax.descent.warm_start import signature
+from gdjax.doors import DOORS
 from gdjax.jaxtools.scalar_kernels import for_cpu
 from gdjax.minimize import run
-from gdjax.request import AllOptions, prepare, require_concrete, take_services
+from gdjax.request import require_concrete
 from gdjax.running import checkpoint
 from gdjax.running.pieces import Descent
 from gdjax.running.programs import WATCHED
 from gdjax.running.services import describe
+
+ANOTHER = {"minimize": "another loss", "least_squares": "other residuals", "curve_fit": "another model"}
 
 
 def resume(
@@ -26,9 +29,11 @@ def resume(
     loss: Callable[..., Any],
     params: Any,
     *args: Any,
-    **options: Unpack[AllOptions],
+    **options: Any,
 ) -> Result:
     """Continue a descent where it stopped: write the call that began it, with the checkpoint's path in front.
+
+    That call may have been one of `minimize`, `maximize`, `least_squares` or `curve_fit`; which, the source knows.
 
     The result is bitwise that of a descent that was never stopped, on the same machine with the same versions.
     Limits, tolerances and learning rates are those of this call, so a descent that ended at a limit continues with a
@@ -37,14 +42,15 @@ def resume(
 
     Args:
         source: the path that was given as ``checkpoint``, or a result made with ``keep_state=True``.
-        loss, *args: as in the call that began it. The loss is evaluated once at the saved point, to find out whether
-            it is another loss or has other data.
+        loss, *args: as in the call that began it; in place of the loss the residuals or the model, if it was one of
+            least squares. The loss is evaluated once at the saved point, to find out whether it is another loss or
+            has other data.
         params: a pytree with the structure, shapes and dtypes of the parameters; its numbers do not matter.
-        **options: those of `minimize`: method, grad and has_aux as in the call that began it. Whether it maximises and
-            keeps a history is known from the source. You may ask for further services.
+        **options: those of the call that began it: method, grad, has_aux, robust and sigma as there. Whether it
+            maximises and keeps a history is known from the source. You may ask for further services.
 
     Returns:
-        The result, with the steps, evaluations and history since the first start.
+        The result (a `Fit` of least squares), with the steps, evaluations and history since the first start.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -58,18 +64,18 @@ def resume(
     >>> result.status.name, bool(result.num_steps > 3)
     ('CONVERGED', True)
     """
-    services, rest = take_services("resume", options)
-    if rest.pop("history", False):
+    if options.pop("history", False):
         raise ValueError("the call that begins a descent decides whether there is a history; leave it out of resume")
     if isinstance(source, Result):
         name, header, saved = "the result", header_of(source), jax.tree.leaves(source.state)
     else:
         name = str(source)
         header, saved = checkpoint.read(Path(source))
+        header = {"by": "minimize", **header}  # which files of before this was written do not say
         checkpoint.check_header(name, header)
-        services.setdefault("checkpoint", source)
-    request = prepare(loss, params, args, maximize=header["maximize"], **rest)
-    request = dataclasses.replace(request, history=header["history"])
+        options.setdefault("checkpoint", source)
+    call = DOORS[header["by"]][1]("resume", loss, params, args, options).toward(header["maximize"])
+    request = dataclasses.replace(call.prepare(), history=header["history"])
     key, arrays = request.split()
     require_concrete(arrays + saved, "resume works in Python")
     method = describe(request.method)
@@ -77,8 +83,8 @@ def resume(
         raise ValueError(f"{name} was made with {in_words(header['method'])}, not with {in_words(method)}")
     descent = WATCHED.bind(key, arrays)
     carry = checkpoint.restore(name, header, saved, descent.like())
-    check_loss(name, descent, carry)
-    return run(request, services, descent.reopen(carry))
+    check_loss(f"{name} is of {ANOTHER[header['by']]} or other data: at the saved point", descent, carry)
+    return run(call, request, descent.reopen(carry))
 
 
 def header_of(result: Result) -> dict[str, Any]:
@@ -87,11 +93,14 @@ def header_of(result: Result) -> dict[str, Any]:
         raise ValueError("the result has kept no state; make it with keep_state=True")
     record = result.state.record
     leaves = signature("", result.state)
-    return dict(maximize=result.maximized, history=0 if record is None else record.capacity, leaves=leaves)
+    history = 0 if record is None else record.capacity
+    return dict(by=getattr(result, "by", "minimize"), maximize=result.maximized, history=history, leaves=leaves)
 
 
-def check_loss(name: str, descent: Descent, carry: Carry) -> None:
+def check_loss(words: str, descent: Descent, carry: Carry) -> None:
     """Raise ValueError if the loss has another value or gradient at the saved point, beyond what rounding can explain.
+
+    The message begins with ``words``.
 
     Matrix products may round to 3 digits on a GPU (TF32), and this evaluation is compiled by itself. The terms that a
     gradient is a sum of are as large as it was at its largest, or as the value over the parameters.
@@ -100,15 +109,11 @@ def check_loss(name: str, descent: Descent, carry: Carry) -> None:
     was, now, eps = found.value, found.value_now, float(np.finfo(found.value.dtype).eps)
     rounding = eps**0.4 * max(abs(was), abs(now)) + 100 * eps * abs(progress.start_value)
     if np.isfinite(was) and not abs(now - was) <= rounding:
-        raise ValueError(f"{name} is of another loss or other data: at the saved point it was {was:.8g}, here it is "
-                         f"{now:.8g}")  # fmt: skip
+        raise ValueError(f"{words} it was {was:.8g}, here it is {now:.8g}")
     terms = progress.largest_norm + abs(was) / (found.size if found.size > 0 else 1)
     rounding = eps**0.4 * found.grad_norm + (1000 * eps if for_cpu() else eps**0.4) * terms
     if np.isfinite(found.change) and not found.change <= rounding:
-        raise ValueError(
-            f"{name} is of another loss or other data: at the saved point the gradient is another, by "
-            f"{found.change:.3g}"
-        )
+        raise ValueError(f"{words} the gradient is another, by {found.change:.3g}")
 
 
 def in_words(method: dict[str, Any]) -> str:

@@ -57,6 +57,12 @@ class Facts:
         return f"{best}{numbers}{fixed(self.result)}"
 
     @property
+    def raiser(self) -> str:
+        """What went wrong: only a callback's answer is a TypeError, XLA reports other errors."""
+        unclear = isinstance(self.result.exception, TypeError)
+        return "the answer of the callback was unclear" if unclear else "the loss raised an error"
+
+    @property
     def error(self) -> str:
         """What the loss has raised: the last line of XLA's report, which ends with the traceback."""
         if self.result.exception is None:

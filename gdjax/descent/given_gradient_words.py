@@ -1,4 +1,4 @@
-"""What is said about a gradient that was given: that it is wrong, or that it could not be checked."""
+"""What is said about a gradient or Jacobian that was given: that it is wrong, or that it could not be checked."""
 
 from typing import Any
 
@@ -28,8 +28,38 @@ def wrong_gradient(result: Any, after: str, falling: str) -> str:
     )
 
 
+def wrong_jacobian(result: Any, after: str) -> str:
+    """The Jacobian that was given is not that of the residuals."""
+    entry = result.entry
+    where = "differences of the residuals show other slopes along some directions"
+    if int(entry.column) >= 0:
+        name, row = entry_name(named_leaves("params", result.params), int(entry.column)), int(entry.row)
+        by = "jax's" if result.compared_with == "jax.grad" else "that of differences"
+        ours, theirs = float(entry.given), float(entry.other)
+        digits = 6 if not abs(ours - theirs) <= 1e-5 * abs(theirs) else 12
+        where = f"for residual {row} and {name} it is {ours:.{digits}g}, {by} {theirs:.{digits}g}"
+    return (
+        f"{after} the Jacobian given is not that of the residuals: {where}. The value is {float(result.value):.6g}. "
+        "With check_jac=True it is compared at the start, array by array."
+    )
+
+
+def entry_name(named: list[tuple[str, Any]], place: int) -> str:
+    """The name of a ravelled parameter: ``params['w'][0, 1]``."""
+    for name, leaf in named:
+        for part in (".real", ".imag") if np.iscomplexobj(leaf) else ("",):
+            if place < np.size(leaf):
+                at = [str(int(i)) for i in np.unravel_index(place, np.shape(leaf))]
+                return name + (f"[{', '.join(at)}]" if at else "") + part
+            place -= np.size(leaf)
+    raise IndexError(place)
+
+
 def unchecked(result: Any) -> str:
     """That the gradient was not compared with anything, if that is so."""
+    if result.entry is not None:
+        blind = "the residuals are not finite on both sides of this point"
+        return f" (The Jacobian given could not be checked: {blind}.)" * bool(np.isnan(result.entry.given))
     if result.compared_with == "nothing":
         return " (The gradient given was not checked: params are sharded over several devices.)"
     if result.compared_with and not all(np.isfinite(x).all() for x in jax.tree.leaves(result.automatic)):

@@ -1,6 +1,5 @@
 """The one loop: evaluate where the method asks, let it step, test. One evaluation of the loss a trip."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.descent import entrywise, progress, secants, stopping, warm_start
-from gdjax.descent.given_gradient import review
+from gdjax.descent import entrywise, given_gradient, given_jacobian, progress, secants, stopping, warm_start
 from gdjax.descent.history import HistoryBuffer
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip
@@ -167,12 +165,15 @@ class Loop(NamedTuple):
         if iterate.residuals is not None:  # of another point they are not kept
             anew = lambda r: self.objective.residuals(best.x)[0]
             best = best._replace(residuals=branch(at_best, lambda r: r, anew, iterate.residuals))
-        return dataclasses.replace(self.report(carry, best), squares=at_answer(self.objective, best, carry.state))
+        return self.report(carry, best)
 
     def report(self, carry: Carry, point: Point) -> Result:
         """A point and the story so far."""
         now, sign = carry.progress, self.objective.sign
-        code, automatic = review(self.objective, self.stop, now, carry.status, point)
+        where, code, automatic = (self.objective, self.stop, now), carry.status, None
+        if self.objective.jacobian is None or not self.method.least_squares:
+            code, automatic = given_gradient.review(*where, code, point)
+        code, entry = given_jacobian.review(*where, code, point)
         return Result(
             **self.objective.to_user(point),
             code=code,
@@ -184,6 +185,8 @@ class Loop(NamedTuple):
             maximized=sign < 0,
             unmoved=self.objective.unmoved(point) if self.method.partial else None,
             automatic=None if automatic is None else self.objective.grad_to_user(automatic),
+            entry=entry,
             compared_with=self.objective.compared_with,
             method=None if self.objective.composite is None else self.method.name,
+            squares=at_answer(self.objective, point, carry.state),
         )

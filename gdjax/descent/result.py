@@ -45,6 +45,7 @@ class Result:
     maximized: bool = static_field(False)
     timing: Timing | None = None  # with progress, callback, checkpoint or max_seconds
     automatic: Any = None  # with grad=, or a callback: the gradient found otherwise, if grad is near zero; else zeros
+    entry: Any = None  # with jac=: the entry of the Jacobian that differs most, see `gdjax.descent.given_jacobian`
     compared_with: str | None = static_field(None)  # how: "jax.grad", "differences" of the loss, or "nothing"
     certificate: CriticalPoint | None = None  # with escape_saddles=True: the curvature at params
     state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need
@@ -54,6 +55,7 @@ class Result:
     method: str | None = static_field(None)  # with a penalty: which method was used
     unmoved: Any = None  # for methods without a search: whether a leaf never moved although its gradient is not 0
     squares: Any = None  # of a least-squares problem: residuals and their Jacobian at params, see `gdjax.Fit`
+    nonfinite_data: Any = None  # with NONFINITE_START, by name of what is not: entries not finite, of how many; (2,)
     exception: Exception | None = static_field(None)  # with status RAISED: what the loss raised, as it reached Python
 
     @property

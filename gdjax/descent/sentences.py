@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from gdjax.descent.facts import Facts
-from gdjax.descent.given_gradient_words import unchecked, wrong_gradient
+from gdjax.descent.given_gradient_words import unchecked, wrong_gradient, wrong_jacobian
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import named_leaves
 
@@ -146,15 +146,27 @@ def search_failed(f: Facts) -> str:
 
 
 def nonfinite_start(f: Facts) -> str:
-    """Value or gradient is not finite at the start."""
-    bad = [
-        f"{name} has {np.size(leaf) - np.isfinite(leaf).sum()} of {np.size(leaf)}"
-        for tree, argument in ((f.result.params, "params"), (f.result.grad, "grad"))
-        for name, leaf in named_leaves(argument, tree)
-        if not np.isfinite(leaf).all()
-    ]
-    where = f" Entries that are not finite: {', '.join(bad)}." if bad else ""
-    return f"the descent cannot begin: at the start the value is {f.value} and the {f.norm} {f.grad_norm}.{where}"
+    """Value or gradient is not finite at the start; which of the numbers are not."""
+    found = f.result
+    trees = [(found.params, "params"), (found.grad, "grad")]
+    trees += [(found.squares.residuals, "residuals")] if found.squares is not None else []
+    named = [(name, leaf) for tree, argument in trees for name, leaf in named_leaves(argument, tree)]
+    bad = {name: (np.size(leaf) - np.isfinite(leaf).sum(), np.size(leaf)) for name, leaf in named}
+    data = {name: tuple(np.asarray(pair).tolist()) for name, pair in (found.nonfinite_data or {}).items()}
+    listed = lambda counts: ", ".join(f"{name} has {n} of {size}" for name, (n, size) in counts.items() if n)
+    where = f" Entries that are not finite: {listed(bad)}." if listed(bad) else ""
+    if listed(data):
+        remedy = ", or hide it with mask= of gdjax.curve_fit" if found.squares is not None else " of the loss"
+        where += f" Among the data {listed(data)}: leave out what is NaN or infinite{remedy}."
+    norm = "gradient norm" if found.progress.cosine is not None else f.norm
+    return f"the descent cannot begin: at the start the value is {f.value} and the {norm} {found.grad_norm}.{where}"
+
+
+def given_wrong(f: Facts) -> str:
+    """What the user gave, a gradient or a Jacobian, is not what it should be."""
+    if f.result.entry is not None and bool(f.result.entry.wrong):
+        return wrong_jacobian(f.result, f.after)
+    return wrong_gradient(f.result, f.after, f.falling)
 
 
 SENTENCES: dict[Status, Callable[[Facts], str]] = {
@@ -187,9 +199,9 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"step may have left the domain of the loss: take smaller steps, or a method with a search. {f.gradient}"
     ),
     Status.NONFINITE_START: nonfinite_start,
-    Status.WRONG_GRADIENT: lambda f: wrong_gradient(f.result, f.after, f.falling),
+    Status.WRONG_GRADIENT: given_wrong,
     Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
-    Status.RAISED: lambda f: f"the loss raised an error {f.after}{f.time}: {f.error}. {f.gradient}",
+    Status.RAISED: lambda f: f"{f.raiser} {f.after}{f.time}: {f.error}. {f.gradient}",
     Status.STOPPED_BY_CALLBACK: lambda f: f"the callback asked to stop {f.after}{f.time}. {f.trend} {f.gradient}",
 }

@@ -33,8 +33,9 @@ class Status(enum.IntEnum):
     MAX_SECONDS = 15
     INTERRUPTED = 16  # by Ctrl-C
     STOPPED_BY_CALLBACK = 17
-    RAISED = 18  # the loss raised an error while it ran, in a function of Python's that it calls
-    WRONG_GRADIENT = 19  # grad= vanishes at params, jax.grad's gradient does not, and the loss falls along it
+    RAISED = 18  # the loss raised an error while it ran, in a function of Python's; or a callback's answer was unclear
+    # grad= vanishes at params, jax.grad's gradient does not, and the loss falls along it; or jac= is no Jacobian there
+    WRONG_GRADIENT = 19
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
     def __str__(self) -> str:

@@ -14,9 +14,14 @@ from gdjax.descent.result import Result
 from gdjax.insight.student import two_sided
 from gdjax.insight.uncertainty import entry_names
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, static_field
+from gdjax.methods.parts.linearised import MOST
 from gdjax.vectors.layout import Flat
 
 ROWS = 40  # of the printed table
+NO_COVARIANCE = (
+    f"no covariance is known: there are more than {MOST} parameters, or the Jacobian was too large to be formed "
+    "(gdjax.LevenbergMarquardt says when). Its products are to be had by jax.jvp and jax.vjp of the residuals"
+)
 # A parameter is not determined if a change that leaves all residuals as they are has this share of it.
 SHARE = 1e-4
 
@@ -34,6 +39,7 @@ class Fit(Result):
 
     count: Any = None  # number of residuals that count: all, or those that are not masked
     absolute_sigma: bool = static_field(False)  # whether the residuals are in units of their known standard deviation
+    by: str = static_field("least_squares")  # or "curve_fit": which made it, and goes on with it
 
     @property
     def residuals(self) -> jax.Array:
@@ -47,7 +53,13 @@ class Fit(Result):
 
     @property
     def held(self) -> jax.Array:
-        """Which entries of the flat parameters are at a bound that holds them, or do not touch the residuals."""
+        """Which entries of the flat parameters are at a bound that holds them, or do not touch the residuals.
+
+        All are taken to be free where no covariance is known.
+        """
+        if self.squares.linear is None:
+            layout = Flat.of(self.params) if self.code.ndim == 0 else self.of_one()
+            return jnp.zeros((*self.code.shape, layout.size), bool)
         return self.squares.linear.columns == 0
 
     @property
@@ -64,9 +76,15 @@ class Fit(Result):
 
     @property
     def covariance(self) -> jax.Array:
-        """Of the flat parameters, shape (n, n); NaN for what is held, or not determined by the data."""
+        """Of the flat parameters, shape (n, n); NaN for what is held, or not determined by the data.
+
+        Raises:
+            ValueError: if it is not known, because there are too many parameters.
+        """
         batched = jnp.vectorize(covariance_of, signature="(n,n),(n),()->(n,n)")
         linear = self.squares.linear
+        if linear is None:
+            raise ValueError(NO_COVARIANCE)
         scale = jnp.ones_like(self.value) if self.absolute_sigma else self.reduced_chi2
         return batched(linear.triangle, linear.columns, scale)
 
@@ -134,25 +152,36 @@ class Fit(Result):
         """Estimate, standard error and confidence interval of each parameter."""
         layout = Flat.of(self.params)
         names, width = entry_names(self.params), max(map(len, entry_names(self.params)))
-        lower, upper = (np.asarray(layout.ravel(side)) for side in self.intervals(level))
-        errors, held = np.sqrt(np.diagonal(np.asarray(self.covariance))), np.asarray(self.held)
         sum_of = "chi^2" if self.absolute_sigma else "sum of squares"
         freedom, ratio = int(self.freedom), float(self.reduced_chi2)
         rows = [f"{sum_of} {float(self.chi2):.6g}, {freedom} degrees of freedom, ratio {ratio:.6g}"]
-        rows += [f"{'':{width}}  {'estimate':>12} {'std. error':>12}   {100 * level:g}% interval"]
-        for i, x in list(enumerate(np.asarray(layout.ravel(self.params))))[:ROWS]:
-            words = f"{errors[i]:12.6g}   {lower[i]:.6g} to {upper[i]:.6g}"
-            if held[i]:
-                words = "held: at its bound, or of no effect on the residuals"
-            elif np.isnan(errors[i]):
-                words = "not determined by the data" if int(self.freedom) > 0 else "no degree of freedom is left"
-            rows.append(f"{names[i]:{width}}  {x:12.6g} {words}")
+        if self.squares.linear is None:
+            head, words = "no covariance is known of so many", [""] * len(names)
+        else:
+            head, words = f"{'std. error':>12}   {100 * level:g}% interval", self.errors_in_words(level)
+        rows.append(f"{'':{width}}  {'estimate':>12} {head}")
+        shown = list(zip(names, np.asarray(layout.ravel(self.params)), words, strict=True))[:ROWS]
+        rows += [f"{name:{width}}  {x:12.6g} {text}".rstrip() for name, x, text in shown]
         rows += [f"and {len(names) - ROWS} more"] * (len(names) > ROWS)
         return "\n".join(rows)
 
+    def errors_in_words(self, level: float) -> list[str]:
+        """Standard error and interval of each entry of the flat parameters, or why there is none."""
+        lower, upper = (np.asarray(Flat.of(self.params).ravel(side)) for side in self.intervals(level))
+        errors, held = np.sqrt(np.diagonal(np.asarray(self.covariance))), np.asarray(self.held)
+        unknown = "not determined by the data" if int(self.freedom) > 0 else "no degree of freedom is left"
+        words = []
+        for i, error in enumerate(errors):
+            known = f"{error:12.6g}   {lower[i]:.6g} to {upper[i]:.6g}"
+            held_words = "held: at its bound, or of no effect on the residuals"
+            words.append(held_words if held[i] else unknown if np.isnan(error) else known)
+        return words
+
     def face(self) -> dict[str, Any]:
         """For `gdjax.jaxtools.faces`."""
-        return super().face() | dict(standard_errors=self.standard_errors, reduced_chi2=self.reduced_chi2)
+        known = self.squares is not None and self.squares.linear is not None
+        errors = dict(standard_errors=self.standard_errors) if known else {}
+        return super().face() | errors | dict(reduced_chi2=self.reduced_chi2)
 
 
 def covariance_of(triangle: jax.Array, columns: jax.Array, scale: jax.Array) -> jax.Array:

@@ -73,12 +73,12 @@ def check_gradient(
     coarse = coarsest(check_params(params))
     try:
         with jax.enable_x64(True):
-            return examine(_widen(problem), directions, seed, coarse)
+            return examine(widen_problem(problem), directions, seed, coarse)
     except Exception:  # the loss insists on its own dtypes; if it is the user's error, it is raised again here
         return examine(problem, directions, seed, coarse)
 
 
-def _widen(problem: Problem) -> Problem:
+def widen_problem(problem: Problem) -> Problem:
     """The problem with its floating arrays in double precision."""
 
     def widen(x: Any) -> Any:

@@ -1,14 +1,21 @@
-"""Which method goes with a penalty."""
+"""Which method goes with a penalty, and with residuals of which size."""
 
 from typing import Any
+
+import jax
 
 from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
 from gdjax.methods.base import Method
 from gdjax.methods.lbfgs import LBFGS
+from gdjax.methods.levenberg_marquardt import LevenbergMarquardt
 from gdjax.methods.panoc import PANOC
+from gdjax.methods.parts.linearised import LARGEST
 from gdjax.methods.projected_lbfgs import ProjectedLBFGS
 from gdjax.methods.proximal_gradient import ProximalGradient
+from gdjax.methods.truncated_gauss_newton import TruncatedGaussNewton
 from gdjax.penalties.base import has_value
+from gdjax.problem.problem import Problem, call_function, check_params
+from gdjax.vectors.layout import Flat
 
 ACCEPTING = (ProximalGradient, AcceleratedProximalGradient, PANOC)
 
@@ -38,3 +45,25 @@ def with_penalty(method: Method | None, penalty: Any) -> Method:
             "AcceleratedProximalGradient() or ProximalGradient()"
         )
     return method
+
+
+def for_size(method: Method, problem: Problem) -> Method:
+    """The method for residuals of this size: `LevenbergMarquardt` by conjugate gradients, if it is to be.
+
+    Raises:
+        ValueError: if these are asked for, and there are bounds or a Jacobian.
+    """
+    if not isinstance(method, LevenbergMarquardt) or method.solver == "qr":
+        return method
+    reasons = {"bounds": problem.penalty is not None, "jac=": problem.jac is not None}
+    against = [name for name, holds in reasons.items() if holds]
+    if method.solver == "cg":
+        if against:
+            raise ValueError(
+                f"LevenbergMarquardt(solver='cg') does not go with {' and '.join(against)}: use solver='qr'"
+                + ", or method=gdjax.LBFGS() where the Jacobian is too large" * (against[0] == "bounds")
+            )
+        return TruncatedGaussNewton()
+    params = check_params(problem.params)
+    small = jax.eval_shape(lambda p: call_function(problem, p)[0], params).size * Flat.of(params).size <= LARGEST
+    return method if small or against or method.acceleration else TruncatedGaussNewton()

@@ -10,22 +10,29 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.jaxtools.pytrees import pytree_dataclass, require
+from gdjax.jaxtools.pytrees import pytree_dataclass, require, static_field
 from gdjax.jaxtools.scalar_kernels import branch, one_kernel
 from gdjax.methods.base import Method, Outcome, Secant, usable
+from gdjax.methods.parts.bounds import at_a_bound, within
 from gdjax.methods.parts.damped_step import damped_step
-from gdjax.methods.parts.linearised import Linear, linearise
+from gdjax.methods.parts.geodesic import accelerated
+from gdjax.methods.parts.linearised import Linear, linearise, nothing_yet
 from gdjax.methods.parts.radius import ACCEPT, Verdict, by_slopes, next_radius
-from gdjax.methods.parts.triangular import norm
+from gdjax.methods.parts.row_space import step_in_row_space
+from gdjax.methods.parts.triangular import SMALL, norm
 from gdjax.problem.objective import Objective, Point
 from gdjax.problem.residuals import compared
 from gdjax.vectors import vector
-from gdjax.vectors.vector import Scalar
+from gdjax.vectors.vector import Scalar, matmul
 
-# Roundings of the residuals, in units of eps |D x|: what the sum of squares cannot tell below, and where the step that
-# is left is lost in them. (With 1 instead of 1/4, NIST's Bennett5 ends at 1.8 digits in float32, with 4 at 1.3; 2.0 and
-# 3.6 digits are to be had from its two starts.)
-BLUR, SETTLED = 2.0, 0.25
+# Roundings of the residuals, in units of eps |D x|, D the columns as they are: what the sum of squares cannot tell,
+# and where the step that is left is lost in them. (With 1 instead of 1/4, NIST's Bennett5 ends at 1.8 digits in
+# float32, with 4 at 1.3; 2.0 and 3.6 digits are to be had from its two starts. With D the longest that they have been,
+# ``log(p x)`` with its infimum at infinity was called done at p = 2e17.)
+# Fewer residuals than parameters can all vanish, and then all of their rounding is seen: with 1/4 forty residuals
+# wandered among roundings for 20 to 40 evaluations, with 1 none.
+BLUR, SETTLED, ALL_SETTLED = 2.0, 0.25, 1.0
+SOLVERS = "auto", "qr", "cg"
 
 
 class LevenbergMarquardtState(NamedTuple):
@@ -35,7 +42,7 @@ class LevenbergMarquardtState(NamedTuple):
     linear: Linear
     scale: jax.Array  # D: the longest that each column has been, shape (n,)
     step: jax.Array  # to the trial, shape (n,)
-    change: jax.Array  # R y: what the model says of the residuals there, shape (n,)
+    change: jax.Array  # R y: what the model says of the residuals there, shape (n,), or (m,) if that is less
     radius: Scalar  # of the steps, |D p| <= radius
     damping: Scalar  # of the last step
     guessed: jax.Array  # whether the radius is the first guess still, which no step has tried
@@ -44,6 +51,16 @@ class LevenbergMarquardtState(NamedTuple):
     def trial(self) -> jax.Array:
         """The next point to evaluate."""
         return self.iterate.x + self.step
+
+
+class Step(NamedTuple):
+    """What the model proposes."""
+
+    p: jax.Array
+    change: jax.Array  # R D p
+    damping: Scalar
+    length: Scalar  # |D p|
+    promise: Scalar  # the decrease that the model has to offer without a radius
 
 
 class Move(NamedTuple):
@@ -67,12 +84,24 @@ class LevenbergMarquardt(Method):
     there are no more parameters than residuals, in reverse otherwise. With a `Box` a parameter at a bound that the
     gradient points out of is held, and steps end at the bounds: the residuals are never evaluated outside.
 
+    With m residuals and n parameters a step takes about ``2 m n^2`` operations, or ``2 n m^2`` if m < n. Conjugate
+    gradients form no Jacobian: they see products with it alone, a forward and a reverse derivative of the residuals
+    each, in the trust region method of T. Steihaug (`gdjax.TrustRegion` with ``J'J`` in place of the Hessian). Their
+    test of convergence is that of `gdjax.minimize`, they take no bounds, and each product counts as an evaluation.
+    (Where the residuals stay large, ``method=gdjax.TrustRegion()``, which sees the whole Hessian, may need fewer.)
+
     Args:
         factor: the first radius, in units of ``|D x|`` at the start (of ``|r|`` if x is 0 there). A smaller one, such
             as 1, keeps the first step short where residuals overflow or other minima are near.
+        acceleration: whether a step p that is damped is bent to ``p + a / 2`` along the second derivative of the
+            residuals, which counts as one more evaluation: geodesic acceleration, M. K. Transtrum and J. P. Sethna,
+            Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization, arXiv:1201.5885
+            (2012). For long curved valleys. It needs no fewer residuals than parameters.
+        solver: "qr", "cg" for conjugate gradients, or "auto": these if the Jacobian would have more than 2^25 entries
+            (268 MB in float64) and is not given by ``jac=``, unless there are bounds.
 
     Raises:
-        ValueError: if ``factor`` is not positive.
+        ValueError: if ``factor`` is not positive, ``solver`` is none of the three, or goes with no ``acceleration``.
 
     >>> import gdjax, jax.numpy as jnp
     >>> rosenbrock = lambda p: (10 * (p[1] - p[0] ** 2), 1 - p[0])
@@ -81,6 +110,8 @@ class LevenbergMarquardt(Method):
     """
 
     factor: float | jax.Array = 100.0
+    acceleration: bool = static_field(False)
+    solver: str = static_field("auto")
 
     searches: ClassVar[bool] = True
     models: ClassVar[bool] = True
@@ -89,6 +120,10 @@ class LevenbergMarquardt(Method):
 
     def __post_init__(self) -> None:
         require("must be positive", self.factor, lambda x: x > 0, "factor")
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {self.solver!r}")
+        if self.solver == "cg" and self.acceleration:
+            raise ValueError("acceleration=True needs the Jacobian, which solver='cg' does not form")
 
     def learnt(self, old: Any) -> dict[str, Any]:
         """The scales of the parameters."""
@@ -110,18 +145,22 @@ class LevenbergMarquardt(Method):
         r = jax.eval_shape(objective.residuals, x)[0]
         blank = objective.blank._replace(residuals=jnp.zeros(r.shape, r.dtype), gained=zero)
         none = jnp.zeros_like(x)
-        linear = Linear(jnp.zeros((x.size, x.size), x.dtype), none, none, none, zero + jnp.inf, none)
-        return LevenbergMarquardtState(blank, linear, none, none, none, zero, zero, jnp.asarray(True))
+        linear = nothing_yet(objective, r.size, self.acceleration)
+        if self.acceleration and r.size < x.size:
+            raise ValueError(f"acceleration=True needs no fewer residuals ({r.size}) than parameters ({x.size})")
+        return LevenbergMarquardtState(blank, linear, none, none, linear.q, zero, zero, jnp.asarray(True))
 
     def step(
         self, objective: Objective, state: LevenbergMarquardtState, point: Point
     ) -> tuple[LevenbergMarquardtState, Outcome]:
         """Take the point or not, set the radius, and find the next step."""
-        # Nothing of the size of the residuals goes into what is to be one kernel.
-        before, trial = state._replace(iterate=bare(state.iterate)), bare(point)
-        verdict = one_kernel(lambda given: self.judge(objective, *given), (before, trial))
-        linear = branch(verdict.good, lambda _: linearise(objective, point), lambda old: old, state.linear)
-        move = one_kernel(lambda given: self.move(objective, *given), (before, trial, linear, verdict))
+        # Nothing of the size of the residuals goes into what is to be one kernel; a step that is bent needs them.
+        small, kernel = (lambda p: p, lambda f, x: f(x)) if self.acceleration else (bare, one_kernel)
+        before, trial = state._replace(iterate=small(state.iterate)), small(point)
+        verdict = kernel(lambda given: self.judge(objective, *given), (before, trial))
+        there = lambda _: linearise(objective, point, self.acceleration)
+        linear = branch(verdict.good, there, lambda old: old, state.linear)
+        move = kernel(lambda given: self.move(objective, *given), (before, trial, linear, verdict))
         whole = lambda p: (p.residuals, p.aux)
         residuals, aux = vector.where(move.taken, whole(point), whole(state.iterate))
         zero = jnp.zeros((), objective.dtype)
@@ -131,6 +170,7 @@ class LevenbergMarquardt(Method):
             move.failed,
             predicted=move.promise,
             settled=move.settled,
+            extra_evals=(move.state.damping > 0).astype(jnp.int32) if self.acceleration else 0,
             noise=verdict.noise,
             cosine=move.state.linear.cosine,
             secant=Secant(zero, zero, zero, zero, zero, move.xx, zero),
@@ -142,7 +182,7 @@ class LevenbergMarquardt(Method):
         """Whether a point is worth its Jacobian."""
         before, gained, (finite, keep) = state.iterate, point.gained, usable(point, state.iterate)
         predicted = -(jnp.sum(state.linear.q * state.change) + 0.5 * jnp.sum(state.change**2))
-        reach, size = norm(state.scale * before.x), jnp.sqrt(2 * before.value)
+        reach, size = norm(state.linear.effects * before.x), jnp.sqrt(2 * before.value)
         noise = objective.noise(point.value) + BLUR * objective.eps * reach * size
         ratio = jnp.where(predicted > 0, gained / jnp.where(predicted > 0, predicted, 1), 0)
         blurred = (predicted <= noise) & (jnp.abs(gained) <= noise)  # the sums tell nothing
@@ -175,16 +215,17 @@ class LevenbergMarquardt(Method):
         slope = jnp.sum(state.linear.q * state.change)
         radius = next_radius(state.radius, length, state.damping > 0, slope, gained, ratio)
         radius = jnp.where(first, self.factor * jnp.where(size > 0, size, 1), radius)
-        step, change, damping, next_length = self.next_step(objective, iterate, linear, scale, radius, state.damping)
+        step = self.next_step(objective, iterate, linear, scale, radius, state.damping)
         guessed = first | (state.guessed & ~taken)
-        radius = jnp.where(guessed, jnp.minimum(radius, next_length), radius)
+        radius = jnp.where(guessed, jnp.minimum(radius, step.length), radius)
 
-        promise = 0.5 * jnp.sum(linear.q**2)
-        stuck = jnp.all(iterate.x + step == iterate.x) | (~taken & (radius <= objective.eps * reach))
-        settled = jnp.sqrt(2 * promise) <= SETTLED * objective.eps * reach
+        promise, idle = step.promise, jnp.all(iterate.x + step.p == iterate.x)
+        stuck = idle | (~taken & (radius <= objective.eps * reach))
+        share = SETTLED if linear.triangle.shape[0] == linear.triangle.shape[1] else ALL_SETTLED
+        settled = jnp.sqrt(2 * promise) <= share * objective.eps * norm(linear.effects * iterate.x)
         settled |= stuck & (promise <= objective.noise(iterate.value))
         return Move(
-            LevenbergMarquardtState(iterate, linear, scale, step, change, radius, damping, guessed),
+            LevenbergMarquardtState(iterate, linear, scale, step.p, step.change, radius, step.damping, guessed),
             taken,
             taken & jnp.isfinite(point.value) & jnp.isfinite(grad_norm),
             (settled | stuck) & (linear.cosine > 0),
@@ -195,27 +236,24 @@ class LevenbergMarquardt(Method):
 
     def next_step(
         self, objective: Objective, point: Point, linear: Linear, scale: jax.Array, radius: Scalar, damping: Scalar
-    ) -> tuple[jax.Array, jax.Array, Scalar, Scalar]:
-        """The step p, R D p, the damping and ``|D p|``."""
+    ) -> Step:
+        """The step in the radius, and in the bounds."""
         used = jnp.where(scale > 0, scale, 1)
         r = linear.triangle * (linear.columns / used)[None, :]
-        y, damping = damped_step(r, linear.q, radius, damping)
-        step = y / used
-        if objective.composite is not None:
-            lower, upper = objective.composite.ends
-            step = jnp.clip(point.x + step, lower, upper) - point.x
-            y = used * step
-        return step, jnp.sum(r * y, axis=1), damping, norm(y)
+        if r.shape[0] < r.shape[1]:
+            y, damping, promise = step_in_row_space(r, linear.q, radius, damping)
+        else:
+            (y, damping), promise = damped_step(r, linear.q, radius, damping), 0.5 * jnp.sum(linear.q**2)
+        p = within(objective, point.x, y / used)
+        y = y if objective.composite is None else used * p
+        bent = p
+        if self.acceleration:  # a step of Gauss and Newton shows that the residuals are straight as far as it goes
+            bend = lambda p: accelerated(objective, point, linear, (r, damping), used, p)
+            bent = branch(damping > 0, bend, lambda p: p, p)
+        change = matmul(r, y) if r.shape[1] > SMALL else jnp.sum(r * y, axis=1)
+        return Step(within(objective, point.x, bent), change, damping, norm(y), promise)
 
 
 def bare(point: Point) -> Point:
     """A point without what may be large."""
     return point._replace(residuals=None, aux=None)
-
-
-def at_a_bound(objective: Objective, x: jax.Array) -> jax.Array:
-    """Whether some parameter is."""
-    if objective.composite is None:
-        return jnp.asarray(False)
-    lower, upper = objective.composite.ends
-    return jnp.any((x <= lower) | (x >= upper))

@@ -42,14 +42,21 @@ def hoist(problem: Problem) -> Problem:
         params, given = check_params(params), as_given(function, data)
         return check_grad(function(params, *given["args"], **given["kwargs"]), params)
 
+    def jacobian(function: Any, params: Any, data: list[Any]) -> Any:
+        given = as_given(function, data)
+        return function(check_params(params), *given["args"], **given["kwargs"])
+
     try:
         loss = hoist_call(value, problem.loss, problem.params, data)
         grad = None if problem.grad is None else hoist_call(gradient, problem.grad, problem.params, data)
-    except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError) as error:
-        note_numbers(error, problem)
+        jac = None if problem.jac is None else hoist_call(jacobian, problem.jac, problem.params, data)
+    except Exception as error:
+        if isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.NonConcreteBooleanIndexError):
+            note_numbers(error, problem)
+        note_tables(error, problem)
         raise
     penalty = hoist_penalty(problem.penalty, params)
-    return dataclasses.replace(problem, loss=loss, grad=grad, args=tuple(data), kwargs={}, penalty=penalty)
+    return dataclasses.replace(problem, loss=loss, grad=grad, jac=jac, args=tuple(data), kwargs={}, penalty=penalty)
 
 
 def note_numbers(error: Exception, problem: Problem) -> None:
@@ -60,6 +67,17 @@ def note_numbers(error: Exception, problem: Problem) -> None:
         error.add_note(
             f"gdjax: numbers among the arguments are data, and traced: {', '.join(numbers)}. What is a size or "
             "an axis, or decides an `if`, must be closed over instead: lambda p, x: loss(p, x, size)"
+        )
+
+
+def note_tables(error: Exception, problem: Problem) -> None:
+    """Say that a data frame comes as a matrix, in case that the loss asks for its columns."""
+    named = named_leaves("args", problem.args) + named_leaves("kwargs", problem.kwargs)
+    tables = [name for name, x in named if hasattr(x, "columns") and hasattr(x, "__array__")]
+    if tables:
+        error.add_note(
+            f"gdjax: {tables[0]} is a table, which the loss gets as the matrix of its values. For its columns by name "
+            'pass dict(table), of which the loss takes table["x"]'
         )
 
 

@@ -72,6 +72,7 @@ class Objective(Scalars):
     compared_with: str | None = None  # what the gradient is compared with at the answer, see `witness`
     residuals: Any = None  # of a least-squares problem: function of a vector to (residuals, aux)
     robust: Any = None  # what takes the place of their squares
+    jacobian: Any = None  # theirs, if the user gives it: function of a flat vector to shape (m, n)
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
     axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
 
@@ -127,7 +128,6 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     params = check_params(problem.params)
     layout = make_layout(params)
     sign = -1.0 if problem.maximize else 1.0
-    start = layout.ravel(params)
 
     def value_and_grad(p: Any) -> tuple[Any, Any, Any]:
         if problem.has_gradient:
@@ -141,6 +141,9 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     replay, out_tree = jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
     dtype = vector.real_dtype((params, shapes[0]))
     eps = max(float(jnp.finfo(x.dtype).eps) for x in [*jax.tree.leaves(params), shapes[0]])
+    if problem.squares and isinstance(layout, Flat):  # its linear algebra has one dtype, that of the residuals
+        layout = dataclasses.replace(layout, dtype=dtype)
+    start = layout.ravel(params)
     composite = compose(problem.penalty, params, layout, dtype, eps)
     if composite is not None:
         start = composite.into_domain(start, composite.value(start))
@@ -172,6 +175,8 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     unproved = problem.has_gradient or (not small and calls_python(jaxpr.jaxpr))
     seen = "jax.grad" if automatic else witness(layout, unproved)
     squares: dict[str, Any] = dict(residuals=make_residuals(problem, layout, dtype), robust=problem.robust)
+    if problem.jac is not None and isinstance(layout, Flat):
+        squares |= dict(jacobian=lambda x: problem.jacobian(layout.unravel(x)).astype(dtype))
     return Objective(
         layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen,
         is_small=small, axes=axes, **(squares if problem.squares else {}),

@@ -9,7 +9,8 @@ import numpy as np
 
 from gdjax.jaxtools.pytrees import is_traceable, named_leaves, pytree_dataclass, static_field, strong
 from gdjax.problem.residuals import as_residuals, half_sum
-from gdjax.vectors.vector import Scalar
+from gdjax.vectors.layout import Flat
+from gdjax.vectors.vector import Scalar, matmul
 
 
 @pytree_dataclass
@@ -29,14 +30,17 @@ class Problem:
     joint: bool = static_field(False)  # whether the loss gives its gradient, too: (value, (gradient, aux)), `Joint`
     squares: bool = static_field(False)  # whether the loss gives residuals, whose half sum of squares is its value
     robust: Any = None  # what takes the place of the squares
+    jac: Callable[..., Any] | None = None  # the Jacobian of the residuals: a `GivenJacobian`, or one traced
 
     @property
     def has_gradient(self) -> bool:
-        """Whether the user gives the gradient."""
-        return self.joint or self.grad is not None
+        """Whether the user gives the gradient, or the Jacobian that it follows from."""
+        return self.joint or self.grad is not None or self.jac is not None
 
     def value_grad_aux(self, params: Any) -> tuple[Scalar, Any, Any]:
         """The user's value, gradient and aux from one evaluation, if the user gives the gradient."""
+        if self.jac is not None:
+            return self.of_squares(params)
         value, aux = call_loss(self, params)
         if self.joint:
             grad, aux = aux
@@ -44,6 +48,18 @@ class Problem:
             assert self.grad is not None
             grad = self.grad(params, *self.args, **self.kwargs)
         return value, check_grad(grad, params), aux
+
+    def jacobian(self, params: Any) -> jax.Array:
+        """That of the residuals as the user gives it, shape (m, n)."""
+        assert self.jac is not None
+        return self.jac(params, *self.args, **self.kwargs)
+
+    def of_squares(self, params: Any) -> tuple[Scalar, Any, Any]:
+        """Value, gradient and aux of a sum of squares, by the Jacobian that the user gives."""
+        r, aux = call_function(self, params)
+        a, pull = self.jacobian(params), r if self.robust is None else self.robust.slopes(r)[0] * r
+        grad = matmul(pull.astype(a.dtype), a)
+        return half_sum(r, self.robust), jax.tree.map(jnp.conj, Flat.of(params).unravel(grad)), aux
 
 
 def make_problem(loss: Callable[..., Any], value_and_grad: bool, has_aux: bool, **rest: Any) -> Problem:

@@ -99,7 +99,7 @@ def restore(name: str, header: dict[str, Any], arrays: Sequence[Any], like: Any)
     if difference is not None:
         raise ValueError(
             f"{name} is of another descent: {difference}. Resume with the method, has_aux, and shapes and dtypes of "
-            "the parameters with which it began"
+            "parameters and residuals with which it began"
         )
     leaves, treedef = jax.tree.flatten(like)
     try:
@@ -113,6 +113,7 @@ def restore(name: str, header: dict[str, Any], arrays: Sequence[Any], like: Any)
 
 
 HEADER = {
+    "by": lambda x: x in ("minimize", "least_squares", "curve_fit"),
     "maximize": lambda x: isinstance(x, bool),
     "history": lambda x: type(x) is int and x >= 0,
     "method": lambda x: isinstance(x, dict) and "name" in x,

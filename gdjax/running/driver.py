@@ -117,6 +117,8 @@ def drive(
         observer.end(visit)
     if clock.pace:
         descent.memory.pace["trips"] = clock.pace
+    if visit.status == Status.RAISED and error is None:
+        error = next(observer.error for observer in observers if observer.error is not None)
     result = dataclasses.replace(visit.answer, timing=clock.timing(), exception=error)
     if visit.status != walk.status:
         result = dataclasses.replace(result, code=jax.device_put(np.int32(visit.status)))

@@ -39,6 +39,7 @@ class Observer:
 
     next_step: int = NEVER  # wants to be visited once this step is accepted
     below: Any = -np.inf  # or once a lower value than this is seen
+    error: Exception | None = None  # why it asked to stop, with the status RAISED
 
     def start(self, steps: int, lowest: Any) -> None:
         """Called before the first visit, with steps and lowest value of a resumed descent; -1 and inf for a new one."""
@@ -70,14 +71,22 @@ class TimeLimit(Observer):
 
 
 class Interrupt(Observer):
-    """Stops after Ctrl-C (SIGINT); the second Ctrl-C raises KeyboardInterrupt at once."""
+    """Stops after Ctrl-C (SIGINT); the second Ctrl-C raises KeyboardInterrupt at once.
+
+    Whether a loop around short descents was meant, or one long descent, the time tells: a descent may run for SHORT
+    seconds from the call on, however early the key was pressed. If it ends by then, KeyboardInterrupt is raised.
+    """
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.pressed, self.short_until = False, time.perf_counter() + SHORT
+
+    def seconds_left(self) -> float:
+        """Until the descent is no short one, once the key was pressed."""
+        return self.short_until - time.perf_counter() if self.pressed else np.inf
 
     def visit(self, visit: Visit) -> Status | None:
-        """Stop if the key was pressed."""
-        return Status.INTERRUPTED if self.pressed else None
+        """Stop if the key was pressed, and the descent is no short one."""
+        return Status.INTERRUPTED if self.seconds_left() <= 0 else None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -92,9 +101,9 @@ class Interrupt(Observer):
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def hand_on(self, status: Status, seconds: float) -> None:
-        """Raise KeyboardInterrupt if the key was pressed too late for a short descent: a loop around it was meant."""
-        if self.pressed and status != Status.INTERRUPTED and seconds < SHORT:
+    def hand_on(self, status: Status) -> None:
+        """Raise KeyboardInterrupt if the key was pressed in a short descent, which has ended: its loop was meant."""
+        if status != Status.INTERRUPTED and 0 < self.seconds_left() < np.inf:
             raise KeyboardInterrupt
 
     def press(self, number: int, frame: Any) -> None:
@@ -108,7 +117,7 @@ class Callback(Observer):
     """Calls a function of the user's with a result: at steps 0, n, 2 n, ... or at each new best point."""
 
     def __init__(self, function: Callable[[Any], Any], every: int | str) -> None:
-        self.function, self.every = function, every
+        self.function, self.every, self.calls = function, every, 0
 
     def start(self, steps: int, lowest: Any) -> None:
         """Set when to call first."""
@@ -131,7 +140,31 @@ class Callback(Observer):
             if visit.steps < self.next_step:
                 return None
             self.next_step, state = self.multiple_after(visit.steps), visit.descent.show(visit.carry)
-        return Status.STOPPED_BY_CALLBACK if self.function(state) else None
+        answer, self.calls = self.function(state), self.calls + 1
+        try:
+            return Status.STOPPED_BY_CALLBACK if means_yes(answer) else None
+        except TypeError as error:
+            if self.calls == 1:  # there is nothing to lose yet
+                raise
+            self.error = error
+            return Status.RAISED
+
+
+def means_yes(answer: Any) -> bool:
+    """What a callback returned, as a bool; also from an array of one number.
+
+    Raises:
+        TypeError: for an array of any other size.
+    """
+    if not hasattr(answer, "__array__"):
+        return bool(answer)
+    array = np.asarray(answer)
+    if array.size != 1:
+        raise TypeError(
+            f"the callback must return True to stop, or False or None; it returned an array of shape {array.shape}: "
+            "reduce it with .all() or .any()"
+        )
+    return bool(array.reshape(()))
 
 
 class Checkpointer(Observer):

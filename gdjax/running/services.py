@@ -25,13 +25,16 @@ class Services(TypedDict, total=False):
     All except ``keep_state`` need a call from Python, outside of jit, vmap and grad. There the compiled loop runs in
     pieces of a tenth of a second (half a second without services), to the same numbers. Ctrl-C ends it after the
     current piece, with the best point so far and status INTERRUPTED; an evaluation cannot be cut short, nor can
-    compiling. A second Ctrl-C raises KeyboardInterrupt, and so does one that comes too late for a descent of less than
-    a second. Without services, a descent is one compiled call inside a trace, on arrays that several devices share,
-    under `jax.debug_nans` and under `jax.transfer_guard`.
+    compiling. A second Ctrl-C raises KeyboardInterrupt. So does the first if the descent ends by itself within a second
+    of the call: then a loop around it was meant. (It is given that second, however early the key is pressed.) Without
+    services, a descent is one compiled call inside a trace, on arrays that several devices share, under
+    `jax.debug_nans` and under `jax.transfer_guard`.
 
     Args:
         progress: show a live line (needs tqdm).
-        callback: a function that is called with the iterate, as `gdjax.iterate` yields it. It returns True to stop.
+        callback: a function that is called with the iterate, as `gdjax.iterate` yields it. It returns True to stop. (If
+            it returns an array of several truths the first time, that is a TypeError; later it ends the descent with
+            status RAISED, and the best point is kept.)
         callback_every: call it at steps 0, n, 2 n, ... (default 1), or with "best" at each new best point.
         checkpoint: file to write from time to time and at the end, for `gdjax.resume`. A call that begins a descent
             overwrites an existing file: in a script that may be run again, resume if the file exists. If the disk
@@ -96,8 +99,7 @@ def run(
     escape = Escape(problem) if services.get("escape_saddles") else None
     with interrupt.listening():
         result, carry = drive(descent, [*observers(services, header), interrupt], carry, escape, not idle)
-    assert result.timing is not None
-    interrupt.hand_on(result.status, result.timing.seconds)
+    interrupt.hand_on(result.status)
     if escape is not None and result.status in RESTING:
         result = dataclasses.replace(result, certificate=escape.certificate)
     if services.get("keep_state") and carry is not None:

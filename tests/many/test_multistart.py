@@ -7,6 +7,7 @@ import pytest
 
 import gdjax
 from gdjax import GradientDescent, Status
+from gdjax.starts import make_starts
 
 MODES = [True]  # positions of minima to many digits
 HIMMELBLAU = np.array([[3.0, 2.0], [-2.805118, 3.131312], [-3.779310, -3.283186], [3.584428, -1.848126]])
@@ -117,7 +118,13 @@ def test_starts_all_equal_are_one_minimum():
     [
         (dict(starts=corner), "a sampler needs num_starts"),
         (dict(starts=corner, num_starts=0), "a sampler needs num_starts"),
-        (dict(starts=np.ones((3, 2)), num_starts=3), "num_starts is for a sampler"),
+        (dict(starts=np.ones((3, 2)), num_starts=3), "num_starts is for a sampler or a box"),
+        (dict(starts=gdjax.penalties.Box(0.0, 1.0)), "a box needs num_starts"),
+        (dict(starts=gdjax.penalties.Box(0.0, np.inf), num_starts=3), "has two finite ends"),
+        (dict(starts=gdjax.penalties.Box(0.0), num_starts=3), "has two finite ends"),
+        (dict(starts={"a": gdjax.penalties.Box(0.0, 1.0), "b": 3.0}, num_starts=3), "a pytree of boxes alone"),
+        (dict(starts=np.ones((3, 2)), p0=[1.0], by=gdjax.curve_fit), "multistart has no p0"),
+        (dict(starts=np.ones((3, 2)), by=gdjax.maximize), "by must be gdjax.minimize, gdjax.least_squares"),
         (dict(starts=np.ones((3, 2)), in_axes=0), "multistart has no in_axes"),
         (dict(starts=np.ones((3, 2)), distinct=-1.0), "distinct must be"),
         (dict(starts=np.float64(1.0)), "params has shape"),
@@ -143,3 +150,66 @@ def test_leaves_of_size_zero_and_keys_in_aux():
     assert found.best.params["none"].shape == (0,)
     same = jax.random.key_data(jax.random.fold_in(jax.random.key(3), 1))
     np.testing.assert_array_equal(jax.random.key_data(found.best.aux), same)
+
+
+T = np.linspace(0, 4, 30)
+SUM = 2.0 * np.exp(-0.4 * T) + 1.0 * np.exp(-2.5 * T) + 0.003 * np.cos(50 * T)
+
+
+def two_terms(p, t):
+    return p["size"][0] * jnp.exp(-p["rate"][0] * t) + p["size"][1] * jnp.exp(-p["rate"][1] * t)
+
+
+BOXES = {"size": gdjax.penalties.Box(np.zeros(2), 3 * np.ones(2)), "rate": gdjax.penalties.Box(np.zeros(2), np.ones(2))}
+
+
+def test_fits_whose_terms_have_changed_places_are_one_fit():
+    found = gdjax.multistart(two_terms, BOXES, T, SUM, by=gdjax.curve_fit, num_starts=24, sigma=0.01)
+    assert type(found.best) is type(found.results) is gdjax.Fit
+    assert found.best.status == Status.CONVERGED
+    assert np.isfinite(found.best.covariance).all()
+    np.testing.assert_allclose(np.sort(found.best.params["rate"]), [0.4, 2.5], rtol=0.02)
+    there = found.minima.group == 0
+    assert there.sum() == 2
+    one, other = found.minima.params["rate"][there]
+    np.testing.assert_allclose(one, other[::-1], rtol=1e-6)
+    assert found.best_count == found.minima.count[there].sum() > found.minima.count.max()
+    text = str(found)
+    assert (
+        f", the best of them reached from {found.best_count} starts: the residuals of the others are the same" in text
+    )
+    assert "with parameters that have changed places, or that the data do not determine." in text
+    assert "std. error" in text
+
+
+def test_fits_along_a_flat_direction_are_one_fit():
+    product = lambda p, t: p[0] * p[1] * t
+    starts = np.random.default_rng(0).uniform(0.5, 2.0, (12, 2))
+    found = gdjax.multistart(lambda p, t, y: product(p, t) - y, starts, T, SUM, by=gdjax.least_squares)
+    assert found.results.converged.all()
+    assert len(found.minima.value) > 5
+    assert found.minima.group.tolist() == [0] * len(found.minima.value)
+    assert found.best_count == 12
+
+
+def test_losses_of_one_value_may_be_one_minimum():
+    found = gdjax.multistart(himmelblau, corner, num_starts=40, **RATE)
+    assert found.minima.group.tolist() == [0] * 4
+    assert found.best_count == found.minima.count[0]
+    words = "They have 1 value between them: some may be one, its parameters relabelled, or in a flat valley."
+    assert words in str(found)
+    lifted = gdjax.multistart(himmelblau, corner, 1.0, num_starts=40, **RATE)
+    assert lifted.minima.group.tolist() == [0, 1, 2, 3]
+    assert "between them" not in str(lifted)
+
+
+def test_starts_in_a_box_are_one_in_each_part_of_each_range():
+    box = gdjax.penalties.Box({"a": np.zeros(3), "b": -1.0}, {"a": np.array([1.0, 2.0, 3.0]), "b": 1.0})
+    starts = make_starts(box, 16, 0)
+    assert starts["a"].shape == (16, 3)
+    assert starts["b"].shape == (16,)
+    for entry, low, high in [*((starts["a"][:, i], 0, i + 1) for i in range(3)), (starts["b"], -1, 1)]:
+        parts = np.floor((np.asarray(entry) - low) / (high - low) * 16)
+        assert sorted(parts) == list(range(16))
+    again = make_starts({"a": gdjax.penalties.Box(0.0, 1.0)}, 16, jax.random.key(1))
+    assert not np.array_equal(np.argsort(again["a"]), np.argsort(starts["b"]))

@@ -272,3 +272,21 @@ def test_a_loss_that_calls_back_to_python_compiles_once():
     assert compiled.count == 0
     assert (first.status, second.status) == (Status.CONVERGED,) * 2
     np.testing.assert_allclose(second.params, 3, rtol=1e-2)
+
+
+def test_a_table_is_a_matrix_and_who_asks_for_its_columns_is_told_how_to_get_them():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"x": np.linspace(0, 1, 8, dtype=np.float32), "one": np.ones(8, np.float32)})
+    y = 2 * frame["x"] + 1
+    matrix = gdjax.minimize(lambda p, a, y: jnp.mean((a @ p - y) ** 2), jnp.zeros(2), frame, y)
+    assert matrix.status == Status.CONVERGED
+    np.testing.assert_allclose(matrix.params, [2, 1], atol=2e-2)
+    line = lambda p, table, y: jnp.mean((p[0] * table["x"] + p[1] * table["one"] - y) ** 2)
+    columns = gdjax.minimize(line, jnp.zeros(2), dict(frame), y)
+    assert columns.status == Status.CONVERGED
+    np.testing.assert_allclose(columns.params, matrix.params, atol=1e-3)
+    for loss in (line, lambda p, table, y: jnp.mean((p[0] * table.x - y) ** 2)):
+        with pytest.raises((TypeError, AttributeError)) as caught:
+            gdjax.minimize(loss, jnp.zeros(2), frame, y)
+        assert "args[0] is a table, which the loss gets as the matrix" in caught.value.__notes__[-1]
+        assert "pass dict(table)" in caught.value.__notes__[-1]

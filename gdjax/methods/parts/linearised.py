@@ -5,36 +5,40 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.methods.parts.triangular import FEW, columns_of, factor, norm, norms
+from gdjax.methods.parts.blocks import factor_tall
+from gdjax.methods.parts.triangular import FEW, columns_of, norm, norms
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors.vector import Scalar, dots, matmul
 
 MOST = 1000  # parameters up to which a result keeps the triangle: 8 MB in float64
+LARGEST = 2**25  # entries of a Jacobian that is formed without having been asked for: 268 MB in float64
 FLATTEST = 0.05  # least share of a robust loss's curvature that is kept where it bends down
 
 
 class Linear(NamedTuple):
     """The residuals at the iterate, to first order."""
 
-    triangle: jax.Array  # R of the Jacobian with columns of length 1, shape (n, n)
-    q: jax.Array  # Q'r, shape (n,)
+    # R of the Jacobian with columns of length 1, shape (n, n); that Jacobian itself, (m, n), if it has fewer rows
+    triangle: jax.Array
+    q: jax.Array  # Q'r, shape (n,); or r, shape (m,)
     columns: jax.Array  # lengths of the Jacobian's columns, shape (n,); 0 for parameters that are held
     effects: jax.Array  # the same of all, shape (n,)
     cosine: Scalar  # the largest between the residuals and a column
     grad: jax.Array  # J'r
+    jacobian: Any = None  # J, shape (m, n), for a method that asks for it
 
 
 class Squares(NamedTuple):
     """What a least-squares result keeps of its residuals."""
 
     residuals: jax.Array  # one vector of reals, shape (m,)
-    linear: Linear
+    linear: Linear | None  # None if there are too many parameters, or the Jacobian is too large
 
 
-def linearise(objective: Objective, point: Point) -> Linear:
-    """Jacobian, gradient and QR factorisation at a point."""
+def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:
+    """Jacobian, gradient and QR factorisation at a point; ``keep`` the Jacobian, too."""
     x, r = point.x, point.residuals
-    a = jacobian(lambda x: objective.residuals(x)[0], x, r)
+    a = by_jax(objective, x) if objective.jacobian is None else objective.jacobian(x)
     if objective.robust is not None:
         r, a = corrected(r, a, objective.robust)
     effects, size, grad = measured(a, r)
@@ -44,9 +48,11 @@ def linearise(objective: Objective, point: Point) -> Linear:
         columns = jnp.where(((x <= lower) & (grad > 0)) | ((x >= upper) & (grad < 0)), 0, effects)
     there = (columns > 0) & (size > 0)
     cosines = jnp.where(there, jnp.abs(grad) / jnp.where(there, columns, 1) / jnp.where(size > 0, size, 1), 0)
-    triangle, q = factor(a / jnp.where(columns > 0, columns, jnp.inf), r, jnp.ones_like(columns))
+    unit = a / jnp.where(columns > 0, columns, jnp.inf)
+    triangle, q = factor_tall(unit, r, jnp.ones_like(columns)) if r.size >= x.size else (unit, r)
     cosine = jnp.where(jnp.all(jnp.isfinite(columns)), jnp.max(cosines), jnp.inf)
-    return Linear(triangle, q, columns, effects, cosine.astype(objective.dtype), grad)
+    kept = jnp.where(columns > 0, a, 0) if keep else None
+    return Linear(triangle, q, columns, effects, cosine.astype(objective.dtype), grad, kept)
 
 
 def measured(a: jax.Array, r: jax.Array) -> tuple[jax.Array, Scalar, jax.Array]:
@@ -58,23 +64,45 @@ def measured(a: jax.Array, r: jax.Array) -> tuple[jax.Array, Scalar, jax.Array]:
     return jnp.stack(effects), size, jnp.stack(dots(*((column, r) for column in columns)))
 
 
-def at_answer(objective: Objective, best: Point, state: Any) -> Any:
-    """What a result keeps of the residuals at the best point, for covariances; None if there are none, or too many.
+def nothing_yet(objective: Objective, count: int, keep: bool = False) -> Linear:
+    """Before the first evaluation, of so many residuals."""
+    n, dtype = objective.start.size, objective.dtype
+    rows, none = min(count, n), jnp.zeros_like(objective.start)
+    kept = jnp.zeros((count, n), none.dtype) if keep else None
+    triangle, q = jnp.zeros((rows, n), none.dtype), jnp.zeros((rows,), none.dtype)
+    return Linear(triangle, q, none, none, jnp.full((), jnp.inf, dtype), none, kept)
 
-    A method that knows them to first order at its iterate, which is the best point or as good, need not be asked twice.
+
+def at_answer(objective: Objective, best: Point, state: Any) -> Any:
+    """What a result keeps of the residuals at the best point; None if the loss is no sum of squares.
+
+    With more than MOST parameters, or a Jacobian that would be too large, the residuals alone. A method that knows them
+    to first order at its iterate, which is the best point or as good, need not be asked twice.
     """
     x = best.x
-    if objective.residuals is None or x.size > MOST:
+    if objective.residuals is None:
         return None
-    if best.residuals is not None:
-        return Squares(best.residuals, state.linear)
-    r, _ = objective.residuals(x)
-    return Squares(r, linearise(objective, objective.blank._replace(x=x, residuals=r)))
+    known = best.residuals is not None
+    r = best.residuals if known else objective.residuals(x)[0]
+    if x.size > MOST or not (known or objective.jacobian is not None or r.size * x.size <= LARGEST):
+        return Squares(r, None)
+    linear = state.linear if known else linearise(objective, objective.blank._replace(x=x, residuals=r))
+    more = max(0, x.size - r.size)  # rows of zeros make a triangle's R'R of what has fewer rows
+    return Squares(r, linear._replace(triangle=jnp.pad(linear.triangle, ((0, more), (0, 0))), jacobian=None))
 
 
-def jacobian(residuals: Any, x: jax.Array, r: jax.Array) -> jax.Array:
-    """Shape (m, n): one forward derivative a parameter, or one in reverse a residual, whichever are fewer."""
-    return jax.jacfwd(residuals)(x) if x.size <= r.size else jax.jacrev(residuals)(x)
+def by_jax(objective: Objective, x: jax.Array) -> jax.Array:
+    """The Jacobian, shape (m, n): a forward derivative a parameter, or one in reverse a residual, whichever are fewer.
+
+    Where JAX has one of the two alone (forward is missing for a `jax.custom_vjp`), that one.
+    """
+    residuals = lambda x: objective.residuals(x)[0]
+    ways = jax.jacfwd(residuals), jax.jacrev(residuals)
+    usual, other = ways if x.size <= jax.eval_shape(residuals, x).size else ways[::-1]
+    try:
+        return usual(x)
+    except Exception:
+        return other(x)
 
 
 def corrected(r: jax.Array, a: jax.Array, robust: Any) -> tuple[jax.Array, jax.Array]:
@@ -82,7 +110,15 @@ def corrected(r: jax.Array, a: jax.Array, robust: Any) -> tuple[jax.Array, jax.A
 
     B. Triggs, P. McLauchlan, R. Hartley and A. Fitzgibbon, Bundle adjustment: a modern synthesis (2000), section 4.3.
     """
+    pull, root = weights(r, robust)
+    return pull * r, root[:, None] * a
+
+
+def weights(r: jax.Array, robust: Any) -> tuple[jax.Array, jax.Array]:
+    """What `corrected` multiplies the residuals with, and the rows of their Jacobian; 1 for squares."""
+    if robust is None:
+        return jnp.ones_like(r), jnp.ones_like(r)
     first, second = robust.slopes(r)  # rho' and 2 s rho'' at s = r^2 / c^2
     curvature = jnp.maximum(first + second, FLATTEST * first)
     root = jnp.sqrt(jnp.where(curvature > 0, curvature, 1))
-    return jnp.where(curvature > 0, first / root * r, 0), jnp.where(curvature > 0, root, 0)[:, None] * a
+    return jnp.where(curvature > 0, first / root, 0), jnp.where(curvature > 0, root, 0)

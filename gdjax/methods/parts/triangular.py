@@ -100,14 +100,16 @@ def norms(vectors: Sequence[jax.Array]) -> list[jax.Array]:
     most = lambda a, b: [jnp.maximum(x, y) for x, y in zip(a, b, strict=True)]
     largest = jax.lax.reduce([jnp.abs(jax.lax.stop_gradient(x)) for x in vectors], zeros, most, (0,))
     scaled = [x / jnp.where(most > 0, most, 1) for x, most in zip(vectors, largest, strict=True)]
-    return [most * jnp.sqrt(s) for most, s in zip(largest, dots(*((x, x) for x in scaled)), strict=True)]
+    totals = [jnp.where(total > 0, total, 1) for total in dots(*((x, x) for x in scaled))]  # as in `norm`
+    return [most * jnp.sqrt(total) for most, total in zip(largest, totals, strict=True)]
 
 
 def norm(x: jax.Array, axis: int | None = None) -> jax.Array:
-    """The 2-norm, whose squares do not overflow."""
+    """The 2-norm, whose squares do not overflow; at 0 its derivative is 0."""
     largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0)
     scaled = x / jnp.where(largest > 0, largest, 1)
-    return jnp.squeeze(largest, axis) * jnp.sqrt(jnp.sum(scaled * scaled, axis=axis))
+    total = jnp.sum(scaled * scaled, axis=axis)
+    return jnp.squeeze(largest, axis) * jnp.sqrt(jnp.where(total > 0, total, 1))
 
 
 def solve_upper(r: jax.Array, b: jax.Array) -> jax.Array:

@@ -1,0 +1,59 @@
+"""The residuals of a model: what it says less what was measured, in units of the errors."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.jaxtools.pytrees import as_data, is_concrete
+
+
+def misfit_of(model: Callable[..., Any]) -> Callable[..., jax.Array]:
+    """The residuals of a model, as a function of params and data."""
+
+    def misfit(params: Any, x: Any, y: Any, sigma: Any, mask: Any) -> jax.Array:
+        found = jnp.asarray(model(params, x))
+        if not goes_into(found.shape, y.shape):
+            raise ValueError(f"the model returned an array of shape {found.shape}; y has shape {y.shape}")
+        dtype = jnp.promote_types(found.dtype, y.dtype)
+        r = found.astype(dtype) - y.astype(dtype)
+        r = r if mask is None else jnp.where(mask, r, 0)
+        if sigma is None:
+            return r
+        if sigma.ndim == 2 and y.ndim == 1:
+            return jax.scipy.linalg.solve_triangular(sigma.astype(r.dtype), r, lower=True)
+        return r / sigma.astype(r.dtype)
+
+    return misfit
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def hidden(mask: jax.Array, x: jax.Array, number: int) -> jax.Array:
+    """The array with a number in place of what the mask leaves out."""
+    return jnp.where(mask, x, number)
+
+
+def check_sigma(sigma: Any, y: jax.Array) -> jax.Array | None:
+    """Standard deviations like y, or the Cholesky factor of a covariance matrix."""
+    if sigma is None:
+        return None
+    sigma = jnp.asarray(as_data("sigma", sigma))
+    sigma = sigma if jnp.issubdtype(sigma.dtype, jnp.floating) else sigma.astype(jnp.result_type(float))
+    if y.ndim == 1 and sigma.shape == (y.size, y.size) and y.size > 1:
+        factor = jnp.linalg.cholesky(sigma)
+        if is_concrete(factor) and bool(jnp.isnan(factor).any()):
+            raise ValueError("sigma, a covariance matrix, must be positive definite")
+        return factor
+    if not goes_into(sigma.shape, y.shape):
+        raise ValueError(f"sigma has shape {sigma.shape}, y {y.shape}")
+    if is_concrete(sigma) and bool(np.any(~(np.asarray(sigma) > 0) & ~np.isnan(np.asarray(sigma)))):
+        raise ValueError("sigma must be positive")
+    return jnp.broadcast_to(sigma, y.shape)
+
+
+def goes_into(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether an array of this shape broadcasts to the other."""
+    return len(shape) <= len(whole) and all(a in (1, b) for a, b in zip(shape[::-1], whole[::-1], strict=False))

@@ -1,0 +1,75 @@
+"""Where the descents of `multistart` begin: given, drawn by a sampler, or spread over a box."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.descent.result import Result
+from gdjax.jaxtools.pytrees import named_leaves
+from gdjax.penalties.sets import Box
+
+ENDS = ("lower", "upper")
+
+
+def make_starts(starts: Any, num_starts: int | None, key: Any) -> Any:
+    """Params with a leading axis of starts.
+
+    Args:
+        starts: such params, or a `Result` of many; or a function of a random key to one start; or a `Box` with finite
+            ends of the shapes of params, or a pytree of such.
+        num_starts: how many, of a sampler or in a box.
+        key: a JAX random key, or a whole number that makes one.
+
+    Raises:
+        TypeError, ValueError: if there is no ``num_starts`` where there must be one, or there is where there must not;
+            if an end of a box is missing or infinite.
+    """
+    boxes = jax.tree.leaves(starts, is_leaf=is_box)
+    boxed = any(map(is_box, boxes))
+    if not (callable(starts) or boxed):
+        if num_starts is not None:
+            raise ValueError("num_starts is for a sampler or a box; these starts have an axis of their own")
+        return starts.params if isinstance(starts, Result) else starts
+    if isinstance(num_starts, bool) or not isinstance(num_starts, int | np.integer) or num_starts < 1:
+        what = "box" if boxed else "sampler"
+        raise ValueError(f"a {what} needs num_starts, a number of starts; got {num_starts!r}")
+    key = jax.random.key(key) if isinstance(key, int) else key
+    if not boxed:
+        return jax.vmap(starts)(jax.random.split(key, int(num_starts)))
+    if not all(map(is_box, boxes)):
+        raise TypeError("starts must be a box, or a pytree of boxes alone: one for each leaf of params")
+    return spread_out(starts, int(num_starts), key)
+
+
+def is_box(x: Any) -> bool:
+    """Whether it is a `Box`."""
+    return isinstance(x, Box)
+
+
+def spread_out(boxes: Any, count: int, key: Any) -> Any:
+    """A Latin hypercube: each entry has one start in each of ``count`` equal parts of its range, in random order.
+
+    M. D. McKay, R. J. Beckman and W. J. Conover, A comparison of three methods for selecting values of input variables
+    in the analysis of output from a computer code, Technometrics 21 (1979).
+    """
+    lower, upper = (jax.tree.map(lambda box, end=end: getattr(box, end), boxes, is_leaf=is_box) for end in ENDS)
+    like: Any = jax.tree.structure(lower)
+    ends = [*named_leaves("lower", lower), *named_leaves("upper", upper)]
+    if like != jax.tree.structure(upper) or not all(np.isfinite(x).all() for _, x in ends):
+        raise ValueError(
+            f"a box to draw starts from has two finite ends, each like params; got {lower!r} and {upper!r}"
+        )
+    sides, treedef = jax.tree.flatten(lower)
+    keys = jax.random.split(key, len(sides))
+
+    def draw(key: Any, low: Any, high: Any) -> jax.Array:
+        dtype = jnp.result_type(float, low, high)
+        low, high = jnp.broadcast_arrays(jnp.asarray(low, dtype), jnp.asarray(high, dtype))
+        order, within = jax.random.split(key)
+        part = jnp.argsort(jax.random.uniform(order, (count, *low.shape)), axis=0).astype(dtype)
+        share = (part + jax.random.uniform(within, (count, *low.shape), dtype)) / count
+        return jnp.clip(low + share * (high - low), low, high)
+
+    return jax.tree.unflatten(treedef, list(map(draw, keys, sides, jax.tree.leaves(upper))))
