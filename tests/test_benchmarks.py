@@ -14,6 +14,7 @@ SMALL = {
     "batch": ["--solvers", "optimistix.BFGS", "--problems", "curve", "--count", "4", "--max-evals", "50"],
     "memory": ["--solvers", "value", "hand", "--size", "100"],
     "again": ["--solvers", "gdjax"],
+    "fits": ["--solvers", "optimistix", "--count", "4"],
     "scale": ["--solvers", "value", "--max-n", "100", "--max-batch", "1"],
 }
 

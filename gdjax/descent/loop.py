@@ -14,7 +14,7 @@ from gdjax.descent.progress import Progress, Trip
 from gdjax.descent.result import Result
 from gdjax.descent.sandwich import squares_at
 from gdjax.descent.stopping import Status
-from gdjax.jaxtools.scalar_kernels import as_written, one_kernel, update_if, while_loop
+from gdjax.jaxtools.scalar_kernels import as_written, branch, one_kernel, update_if, while_loop
 from gdjax.jaxtools.varying import cond, vary
 from gdjax.methods.base import Method
 from gdjax.problem.objective import Objective, Point
@@ -58,7 +58,7 @@ class Loop(NamedTuple):
         state = warm_start.begin(self.method, self.method.init(self.objective), self.warm)
         carry = Carry(
             state=state,
-            best=state.iterate,
+            best=state.iterate.bare,
             first=entrywise.begin(self.objective) if self.method.searches and not self.method.least_squares else None,
             progress=progress.begin(self.objective, self.method.least_squares),
             record=HistoryBuffer.empty(self.capacity, self.objective.dtype) if self.capacity else None,
@@ -73,9 +73,7 @@ class Loop(NamedTuple):
         trip = Trip(carry.state.iterate, point, state.iterate, outcome)
         if self.unroll is not None:  # what only decides when to stop has no part in the derivative
             trip = jax.lax.stop_gradient(trip)
-        now = self.enter(carry.progress, trip)
-        first, left = self.follow(carry, now, trip)
-        now, status = self.test(now, trip, left)
+        first, now, status = self.keep_books(carry, trip)
         carry = Carry(
             state=state,
             best=self.keep_best(carry, now, point, trip.outcome.accepted),
@@ -86,9 +84,20 @@ class Loop(NamedTuple):
         )
         return vary(carry, self.objective.axes)
 
+    def keep_books(self, carry: Carry, trip: Trip) -> tuple[Vector | None, Progress, jax.Array]:
+        """Enter the trip, and test; also what `entrywise.look` saw at first."""
+        if trip.outcome.cosine is not None:  # of least squares, with no need of any vector
+            alone = lambda p: self.test(self.enter(p, trip), trip, None)
+            return None, *one_kernel(alone, carry.progress)
+        now = self.enter(carry.progress, trip)
+        first, left = self.follow(carry, now, trip)
+        return first, *self.test(now, trip, left)
+
     def enter(self, p: Progress, trip: Trip) -> Progress:
         """What the trip shows, and now and then the curvature."""
         p, wanted = one_kernel(lambda p: progress.enter(self.objective, self.stop.tol, trip, p), p)
+        if self.method.least_squares:  # it has a model, and all that it does not know is never asked for
+            return p
 
         def measure(old: secants.Known) -> secants.Known:
             products = trip.outcome.secant or secants.secant(trip.before, trip.point)
@@ -122,7 +131,7 @@ class Loop(NamedTuple):
         """The best point is copied only when the iterate leaves it, or a trial that is refused is lower still."""
         low = ~accepted & (now.best_value < carry.progress.best_value)
         leaving = accepted & carry.progress.at_best & ~now.at_best
-        chosen = lambda _: vector.where(low, self.objective.with_norm(point), carry.state.iterate)
+        chosen = lambda _: vector.where(low, self.objective.with_norm(point).bare, carry.state.iterate.bare)
         return update_if(low | leaving, chosen, carry.best)
 
     def run(self, carry: Carry) -> Carry:
@@ -151,7 +160,11 @@ class Loop(NamedTuple):
 
     def answer(self, carry: Carry) -> Result:
         """The best point, as the user's own."""
-        best = vector.where(carry.progress.at_best, carry.state.iterate, carry.best)
+        iterate, at_best = carry.state.iterate, carry.progress.at_best
+        best = vector.where(at_best, iterate.bare, carry.best)
+        if iterate.residuals is not None:  # of another point they are not kept
+            anew = lambda r: self.objective.residuals(best.x)[0]
+            best = best._replace(residuals=branch(at_best, lambda r: r, anew, iterate.residuals))
         return self.report(carry, best)
 
     def report(self, carry: Carry, point: Point) -> Result:

@@ -204,6 +204,10 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
         nonfinite=jnp.where(accepted, 0, p.nonfinite + (refused & ~is_finite(point)).astype(jnp.int32)),
         cosine=outcome.cosine,
     )
+    if outcome.cosine is not None:
+        # Of least squares the model is known, so nothing is measured, and values that only fall do not run away.
+        same_as_ever = ("highest", "first_rise", "last_rise", "rises", "level")
+        return now._replace(**{name: getattr(p, name) for name in same_as_ever}), jnp.asarray(False)
     wanted = jnp.where(rising, rises == 1, ~product & (level % MEASURE == MEASURE - 1))
     if outcome.predicted is None:
         wanted |= refused | (accepted & (g <= gradient_threshold(tol, now, f)))

@@ -184,8 +184,10 @@ def promising(stop: Limits, p: Progress, point: Point) -> jax.Array:
     return left > PROMISED * stop.tol * jnp.maximum(jnp.abs(point.value), stop.tol * made)
 
 
-def escapes(p: Progress, trip: Trip, f: Scalar, searches: bool) -> tuple[jax.Array | bool, jax.Array]:
+def escapes(p: Progress, trip: Trip, f: Scalar, searches: bool) -> tuple[jax.Array | bool, jax.Array | bool]:
     """Whether a method without a search met a non-finite point, and whether the value ran away upwards."""
+    if p.cosine is not None:  # see `progress.enter`
+        return False, False
     g, point = trip.after.grad_norm, trip.point
     rise = f - p.start_value
     size = jnp.maximum(jnp.abs(p.start_value), p.start_value - p.lowest)

@@ -19,7 +19,13 @@ class Remembered:
     is gone. Here each value of the static arguments has a `jax.jit` of its own, and with it goes what was compiled.
     """
 
-    def __init__(self, function: Callable[..., Any], static: int, donate: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        static: int,
+        donate: tuple[int, ...] = (),
+        options: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         self.static = static
 
         @functools.lru_cache(maxsize=MOST)
@@ -28,7 +34,8 @@ class Remembered:
                 with batched(many), small_programs(allowed):
                     return function(*selected, *arrays)
 
-            return jax.jit(of_arrays, donate_argnums=tuple(i - static for i in donate))
+            places = tuple(i - static for i in donate)
+            return jax.jit(of_arrays, donate_argnums=places, compiler_options=options() or None)
 
         self.program = program
         functools.update_wrapper(self, function)
@@ -47,11 +54,14 @@ class Remembered:
         return self.program(False, is_allowed(), *arguments[: self.static]).eval_shape(*arguments[self.static :])
 
 
-def remembered(static: int, donate: tuple[int, ...] = ()) -> Callable[[Callable[..., Any]], Remembered]:
+def remembered(
+    static: int, donate: tuple[int, ...] = (), options: Callable[[], dict[str, Any]] = dict
+) -> Callable[[Callable[..., Any]], Remembered]:
     """Make a `Remembered` of a function.
 
     Args:
         static: how many arguments select the program; hashable.
         donate: which of the others are used up, counted from the first of all.
+        options: for XLA's compiler, where the function is not called inside another.
     """
-    return lambda function: Remembered(function, static, donate)
+    return lambda function: Remembered(function, static, donate, options)

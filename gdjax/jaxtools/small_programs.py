@@ -75,7 +75,7 @@ def one_function(function: Callable[[Any], Any], state: Any) -> Any:
     count, arrays = len(closed.consts), [*closed.consts, *jax.tree.leaves(state)]
     open_ = lambda *arrays: jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, list(arrays[:count])))(*arrays[count:])
     program = jax.make_jaxpr(open_)(*arrays)
-    if not is_small(program.jaxpr, METHOD_BYTES):
+    if not (program.out_avals and is_small(program.jaxpr, METHOD_BYTES)):
         return function(state)
     return jax.tree.unflatten(jax.tree.structure(shapes), one_function_p.bind(*arrays, program=program))
 

@@ -11,19 +11,20 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import pytree_dataclass, require, static_field
-from gdjax.jaxtools.scalar_kernels import branch
+from gdjax.jaxtools.scalar_kernels import branch, one_kernel
 from gdjax.methods.base import Method, Outcome, Secant, usable
+from gdjax.methods.parts.bounds import at_a_bound, within
 from gdjax.methods.parts.damped_step import damped_step
 from gdjax.methods.parts.geodesic import accelerated
 from gdjax.methods.parts.linearised import Linear, linearise, nothing_yet
+from gdjax.methods.parts.radius import ACCEPT, Verdict, by_slopes, next_radius
 from gdjax.methods.parts.row_space import step_in_row_space
-from gdjax.methods.parts.triangular import norm
+from gdjax.methods.parts.triangular import SMALL, norm
 from gdjax.problem.objective import Objective, Point
-from gdjax.problem.residuals import decrease, half_sum
+from gdjax.problem.residuals import compared
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, matmul
 
-ACCEPT, POOR, GOOD = 1e-4, 0.25, 0.75  # ratios of actual to predicted decrease: More's
 # Roundings of the residuals, in units of eps |D x|, D the columns as they are: what the sum of squares cannot tell,
 # and where the step that is left is lost in them. (With 1 instead of 1/4, NIST's Bennett5 ends at 1.8 digits in
 # float32, with 4 at 1.3; 2.0 and 3.6 digits are to be had from its two starts. With D the longest that they have been,
@@ -60,6 +61,18 @@ class Step(NamedTuple):
     damping: Scalar
     length: Scalar  # |D p|
     promise: Scalar  # the decrease that the model has to offer without a radius
+
+
+class Move(NamedTuple):
+    """What follows from a trial; all without residuals and aux."""
+
+    state: LevenbergMarquardtState
+    taken: jax.Array  # whether the trial is the iterate now
+    accepted: jax.Array  # the same, but for a start that is not finite
+    failed: jax.Array
+    promise: Scalar  # decrease that the model still promises
+    settled: jax.Array
+    xx: Scalar  # x'x
 
 
 @pytree_dataclass
@@ -122,15 +135,15 @@ class LevenbergMarquardt(Method):
         if objective.composite is not None:  # the sum of iterate and step may round to outside
             x = jnp.clip(x, *objective.composite.ends)
         r, aux = objective.residuals(x)
-        value = half_sum(r, objective.robust)
+        value, gained = compared(state.iterate.residuals, r, objective.robust)
         point = state.iterate._replace(x=x, value=value, grad_norm=jnp.zeros_like(value), aux=aux, residuals=r)
-        return point if objective.composite is None else point._replace(smooth=value)
+        return point._replace(gained=gained, smooth=None if objective.composite is None else value)
 
     def init(self, objective: Objective) -> LevenbergMarquardtState:
         """At the start, with a step of length zero."""
         x, zero = objective.start, jnp.zeros((), objective.dtype)
         r = jax.eval_shape(objective.residuals, x)[0]
-        blank = objective.blank._replace(residuals=jnp.zeros(r.shape, r.dtype))
+        blank = objective.blank._replace(residuals=jnp.zeros(r.shape, r.dtype), gained=zero)
         none = jnp.zeros_like(x)
         linear = nothing_yet(objective, r.size, self.acceleration)
         if self.acceleration and r.size < x.size:
@@ -141,87 +154,85 @@ class LevenbergMarquardt(Method):
         self, objective: Objective, state: LevenbergMarquardtState, point: Point
     ) -> tuple[LevenbergMarquardtState, Outcome]:
         """Take the point or not, set the radius, and find the next step."""
-        first = state.iterate.is_blank
-        taken, linear, gained, ratio, noise = self.judge(objective, state, point)
-        grad_norm = vector.max_abs(jnp.where(linear.columns == 0, 0, linear.grad)).astype(objective.dtype)
-        iterate = vector.where(taken, point._replace(grad=linear.grad, grad_norm=grad_norm), state.iterate)
-
-        scale = jnp.maximum(state.scale, linear.effects)
-        reach = norm(scale * iterate.x)
-        size = jnp.where(reach > 0, reach, norm(iterate.residuals))  # D x is in units of the residuals
-        radius = self.next_radius(state, gained, ratio)
-        radius = jnp.where(first, self.factor * jnp.where(size > 0, size, 1), radius)
-        step = self.next_step(objective, iterate, linear, scale, radius, state.damping)
-        guessed = first | (state.guessed & ~taken)
-        radius = jnp.where(guessed, jnp.minimum(radius, step.length), radius)
-        new = LevenbergMarquardtState(iterate, linear, scale, step.p, step.change, radius, step.damping, guessed)
-
-        promise, lost = step.promise, jnp.all(iterate.x + step.p == iterate.x)
-        stuck = lost | (~taken & (radius <= objective.eps * reach))
-        share = SETTLED if iterate.residuals.size >= iterate.x.size else ALL_SETTLED
-        settled = jnp.sqrt(2 * promise) <= share * objective.eps * norm(linear.effects * iterate.x)
-        settled |= stuck & (promise <= objective.noise(iterate.value))
-        zero, xx = jnp.zeros((), objective.dtype), objective.dot(iterate.x, iterate.x)
-        return new, Outcome(
-            taken & jnp.isfinite(point.value) & jnp.isfinite(grad_norm),
+        # Nothing of the size of the residuals goes into what is to be one kernel; a step that is bent needs them.
+        small, kernel = (lambda p: p, lambda f, x: f(x)) if self.acceleration else (bare, one_kernel)
+        before, trial = state._replace(iterate=small(state.iterate)), small(point)
+        verdict = kernel(lambda given: self.judge(objective, *given), (before, trial))
+        there = lambda _: linearise(objective, point, self.acceleration)
+        linear = branch(verdict.good, there, lambda old: old, state.linear)
+        move = kernel(lambda given: self.move(objective, *given), (before, trial, linear, verdict))
+        whole = lambda p: (p.residuals, p.aux)
+        residuals, aux = vector.where(move.taken, whole(point), whole(state.iterate))
+        zero = jnp.zeros((), objective.dtype)
+        outcome = Outcome(
+            move.accepted,
             zero + 1,
-            (settled | stuck) & (linear.cosine > 0),
-            predicted=jnp.where(settled, 0, promise),
-            settled=settled,
-            extra_evals=(step.damping > 0).astype(jnp.int32) if self.acceleration else 0,
-            noise=noise,
-            cosine=linear.cosine,
-            secant=Secant(zero, zero, zero, zero, zero, xx, zero),
+            move.failed,
+            predicted=move.promise,
+            settled=move.settled,
+            extra_evals=(move.state.damping > 0).astype(jnp.int32) if self.acceleration else 0,
+            noise=verdict.noise,
+            cosine=move.state.linear.cosine,
+            secant=Secant(zero, zero, zero, zero, zero, move.xx, zero),
         )
+        iterate = move.state.iterate._replace(residuals=residuals, aux=aux)
+        return move.state._replace(iterate=iterate), outcome
 
-    def judge(
-        self, objective: Objective, state: LevenbergMarquardtState, point: Point
-    ) -> tuple[jax.Array, Linear, Scalar, Scalar, Scalar]:
-        """Whether the point is taken, and the residuals to first order at the iterate that follows.
+    def judge(self, objective: Objective, state: LevenbergMarquardtState, point: Point) -> Verdict:
+        """Whether a point is worth its Jacobian."""
+        before, gained, (finite, keep) = state.iterate, point.gained, usable(point, state.iterate)
+        predicted = -(jnp.sum(state.linear.q * state.change) + 0.5 * jnp.sum(state.change**2))
+        reach, size = norm(state.linear.effects * before.x), jnp.sqrt(2 * before.value)
+        noise = objective.noise(point.value) + BLUR * objective.eps * reach * size
+        ratio = jnp.where(predicted > 0, gained / jnp.where(predicted > 0, predicted, 1), 0)
+        blurred = (predicted <= noise) & (jnp.abs(gained) <= noise)  # the sums tell nothing
+        good = keep & (before.is_blank | blurred | (ratio >= ACCEPT) | (gained > noise))
+        return Verdict(good, finite, gained, predicted, ratio, blurred, noise, BLUR * objective.eps * (reach + size))
 
-        Then the decrease (infinitely negative where the point is out of the question), its ratio to the predicted one,
-        and how much of it may be rounding.
-        """
-        finite, keep = usable(point, state.iterate)
-        first = state.iterate.is_blank
-        gained, ratio, noise = self.compare(objective, state, point)
-        good = keep & (first | (ratio >= ACCEPT) | (gained > noise))
-        new = lambda _: linearise(objective, point, keep=self.acceleration)
-        linear = branch(good, new, lambda old: old, state.linear)
+    def move(
+        self, objective: Objective, state: LevenbergMarquardtState, point: Point, linear: Linear, verdict: Verdict
+    ) -> Move:
+        """Where the descent stands, and its next step; ``linear`` is at the point if that is good."""
+        first, good = state.iterate.is_blank, verdict.good
         sound = jnp.all(jnp.isfinite(linear.q)) & jnp.all(jnp.isfinite(linear.triangle))
         # Where a parameter has lost all effect the model has gone over to a plateau, as exp(-b x) does for a large b.
         # That is no minimum, and nothing leads back. (At a bound it may be: a rate has no effect on an amplitude of 0.)
         lost = jnp.any((state.scale > 0) & (linear.effects <= objective.eps**2 * state.scale))
         sound &= ~lost | at_a_bound(objective, point.x)
-        taken = good & (first | sound)
-        gained = jnp.where(finite & (taken | ~good), gained, -jnp.inf)
-        return taken, vector.where(taken, linear, state.linear), gained, ratio, noise
-
-    def compare(
-        self, objective: Objective, state: LevenbergMarquardtState, point: Point
-    ) -> tuple[Scalar, Scalar, Scalar]:
-        """The decrease, its ratio to what was predicted, and its rounding."""
-        before = state.iterate
-        gained = decrease(before.residuals, point.residuals, objective.robust)
-        predicted = -(jnp.dot(state.linear.q, state.change) + 0.5 * jnp.sum(state.change**2))
-        blur = BLUR * objective.eps * norm(state.linear.effects * before.x) * norm(before.residuals)
-        noise = objective.noise(point.value) + blur
-        ratio = jnp.where(predicted > 0, gained / jnp.where(predicted > 0, predicted, 1), 0)
-        # Sums that differ by their rounding tell nothing: then the step of the model is taken. (If the cosine must fall
-        # with it, 44 of NIST's 54 runs are solved in float32, where it is blurred itself, and otherwise 53.)
-        blurred = (predicted <= noise) & (jnp.abs(gained) <= noise)
-        return gained, jnp.where(blurred, 1, ratio), noise
-
-    def next_radius(self, state: LevenbergMarquardtState, gained: Scalar, ratio: Scalar) -> Scalar:
-        """More's rule: shorter by a parabola through values and slope, twice the step, or as it was."""
         length = norm(state.scale * state.step)
-        slope = jnp.dot(state.linear.q, state.change)  # negative
-        parabola = jnp.where(gained >= 0, 0.5, 0.5 * slope / (slope + gained))
-        parabola = jnp.where(jnp.isfinite(gained), jnp.clip(parabola, 0.1, 0.5), 0.1)
-        shorter = parabola * jnp.minimum(state.radius, 10 * length)
-        longer = jnp.where((state.damping == 0) | (ratio >= GOOD), 2 * length, state.radius)
-        poor = ~jnp.isfinite(gained) | (ratio <= POOR)
-        return jnp.where(poor, shorter, longer)
+        seen = -0.5 * jnp.sum((state.linear.grad + linear.grad) * state.step)
+        gained, ratio, worse = by_slopes(verdict, seen, length)
+        sound &= ~worse
+        taken = good & (first | sound)
+        gained = jnp.where(verdict.finite & (taken | worse | ~good), gained, -jnp.inf)
+        linear = vector.where(taken, linear, state.linear)
+        grad_norm = vector.max_abs(jnp.where(linear.columns == 0, 0, linear.grad)).astype(objective.dtype)
+        iterate = vector.where(taken, point._replace(grad=linear.grad, grad_norm=grad_norm), state.iterate)
+
+        scale = jnp.maximum(state.scale, linear.effects)
+        reach = norm(scale * iterate.x)
+        size = jnp.where(reach > 0, reach, jnp.sqrt(2 * iterate.value))  # D x is in units of the residuals
+        slope = jnp.sum(state.linear.q * state.change)
+        radius = next_radius(state.radius, length, state.damping > 0, slope, gained, ratio)
+        radius = jnp.where(first, self.factor * jnp.where(size > 0, size, 1), radius)
+        step = self.next_step(objective, iterate, linear, scale, radius, state.damping)
+        guessed = first | (state.guessed & ~taken)
+        radius = jnp.where(guessed, jnp.minimum(radius, step.length), radius)
+
+        promise, idle = step.promise, jnp.all(iterate.x + step.p == iterate.x)
+        stuck = idle | (~taken & (radius <= objective.eps * reach))
+        share = SETTLED if linear.triangle.shape[0] == linear.triangle.shape[1] else ALL_SETTLED
+        settled = jnp.sqrt(2 * promise) <= share * objective.eps * norm(linear.effects * iterate.x)
+        settled |= stuck & (promise <= objective.noise(iterate.value))
+        return Move(
+            LevenbergMarquardtState(iterate, linear, scale, step.p, step.change, radius, step.damping, guessed),
+            taken,
+            taken & jnp.isfinite(point.value) & jnp.isfinite(grad_norm),
+            (settled | stuck) & (linear.cosine > 0),
+            jnp.where(settled, 0, promise),
+            settled,
+            jnp.sum(iterate.x * iterate.x).astype(objective.dtype),
+        )
 
     def next_step(
         self, objective: Objective, point: Point, linear: Linear, scale: jax.Array, radius: Scalar, damping: Scalar
@@ -239,19 +250,10 @@ class LevenbergMarquardt(Method):
         if self.acceleration:  # a step of Gauss and Newton shows that the residuals are straight as far as it goes
             bend = lambda p: accelerated(objective, point, linear, (r, damping), used, p)
             bent = branch(damping > 0, bend, lambda p: p, p)
-        return Step(within(objective, point.x, bent), matmul(r, y), damping, norm(y), promise)
+        change = matmul(r, y) if r.shape[1] > SMALL else jnp.sum(r * y, axis=1)
+        return Step(within(objective, point.x, bent), change, damping, norm(y), promise)
 
 
-def within(objective: Objective, x: jax.Array, step: jax.Array) -> jax.Array:
-    """The step from x, as far as bounds allow it."""
-    if objective.composite is None:
-        return step
-    return jnp.clip(x + step, *objective.composite.ends) - x
-
-
-def at_a_bound(objective: Objective, x: jax.Array) -> jax.Array:
-    """Whether some parameter is."""
-    if objective.composite is None:
-        return jnp.asarray(False)
-    lower, upper = objective.composite.ends
-    return jnp.any((x <= lower) | (x >= upper))
+def bare(point: Point) -> Point:
+    """A point without what may be large."""
+    return point._replace(residuals=None, aux=None)

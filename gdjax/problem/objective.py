@@ -36,11 +36,17 @@ class Point(NamedTuple):
     smooth: Any = None  # the value of the loss alone, a Scalar, if there is a penalty
     penalty: Any = None  # and the penalty, a Scalar
     residuals: Any = None  # of a least-squares problem, for a method that asks for them: shape (m,)
+    gained: Any = None  # and by how much the value fell to it from the iterate, a Scalar
 
     @property
     def is_blank(self) -> jax.Array:
         """Whether nothing has been evaluated yet: the iterate before the start is known."""
         return self.value == jnp.inf
+
+    @property
+    def bare(self) -> "Point":
+        """The same without its residuals, which may be many."""
+        return self._replace(residuals=None, gained=None)
 
     @property
     def loss(self) -> Scalar:

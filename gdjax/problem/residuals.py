@@ -37,11 +37,14 @@ def half_sum(r: jax.Array, robust: Any) -> Scalar:
     return 0.5 * jnp.sum(r * r if robust is None else robust.of(r))
 
 
-def decrease(before: jax.Array, after: jax.Array, robust: Any) -> Scalar:
-    """By how much `half_sum` falls from one to the other.
+def compared(before: jax.Array, after: jax.Array, robust: Any) -> tuple[Scalar, Scalar]:
+    """`half_sum` of the residuals after a step, and by how much it fell, in one pass.
 
-    Each residual's share is taken first: the rounding of the result is in proportion to the change, not to the sums.
+    Each residual's share of the decrease is taken first: the rounding of the result is in proportion to the change, not
+    to the sums.
     """
     if robust is None:
-        return 0.5 * jnp.dot(before - after, before + after, precision="highest")
-    return 0.5 * jnp.sum(robust.of(before) - robust.of(after))
+        parts = vector.dots((after, after), (before - after, before + after))
+    else:
+        parts = vector.sums([robust.of(after), robust.of(before) - robust.of(after)])
+    return 0.5 * parts[0], 0.5 * parts[1]

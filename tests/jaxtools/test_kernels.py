@@ -22,6 +22,15 @@ def test_a_minimisation_is_compiled_to_no_more_kernels_than_it_was(n, name):
     assert count_kernels(compiled.as_text()) <= MOST[n][name]
 
 
+def test_a_small_fit_is_one_function_of_few_operations():
+    x = jnp.linspace(0.0, 4.0, 64)
+    fit = jax.jit(lambda p, y: gdjax.least_squares(lambda p: p[0] * jnp.exp(-p[1] * x) + p[2] - y, p).params)
+    text = fit.lower(jnp.ones(3), jnp.exp(-x)).compile().as_text()
+    assert count_kernels(text) <= 6
+    assert text.count(" fusion(") <= 178
+    assert text.count(" while(") <= 3
+
+
 @pytest.mark.float64
 def test_what_a_trip_is_made_of_is_counted_in_the_outermost_loop():
     inner = lambda x: jax.lax.fori_loop(0, jnp.sum(x > 0), lambda _, y: jnp.sin(y), x)

@@ -88,6 +88,25 @@ def test_a_step_that_rounds_to_outside_is_not_evaluated_there():
         assert float(fit.params) == upper[i]
 
 
+@pytest.mark.float64
+def test_where_residuals_bend_more_than_the_model_knows_a_fit_ends_at_the_minimum():
+    """Decays without height: steps of the model lead away from the minimum, and no sum of squares shows it."""
+    times = np.linspace(0, 8, 32)
+    light = np.stack([0.2 + np.random.default_rng(seed).normal(0, 0.05, 32) for seed in (17, 24, 50, 164)])
+    residuals = lambda p, t, y: p[0] * jnp.exp(-t / p[1]) + p[2] - y
+    box = gdjax.penalties.Box(np.array([0.0, 0.05, 0.0]), np.array([np.inf, 50.0, np.inf]))
+    start = np.array([1.0, 1.0, 0.0])
+    fits = gdjax.least_squares_many(residuals, start, times, light, in_axes=(None, None, 0), penalty=box)
+    assert (fits.code == Status.CONVERGED).all()
+    assert int(fits.num_evals.max()) <= 60
+    for i, y in enumerate(light):
+        want = scipy.optimize.least_squares(
+            lambda p, y=y: residuals(p, times, y), fits.params[i], bounds=([0, 0.05, 0], [np.inf, 50, np.inf]),
+            xtol=1e-14, ftol=1e-14, gtol=1e-14,
+        )  # fmt: skip
+        assert float(fits.value[i]) <= want.cost * (1 + 1e-12)
+
+
 def test_a_jacobian_that_is_not_finite_at_the_start_says_so():
     fit = gdjax.least_squares(lambda p: jnp.sqrt(p) - jnp.array([1.0, 2.0]), 0.0)
     assert fit.status == Status.NONFINITE_START

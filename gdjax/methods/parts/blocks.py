@@ -14,11 +14,11 @@ ROWS = 1024  # of a block
 TALL = 16 * ROWS  # rows from which on
 
 
-def factor_tall(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+def factor_tall(a: jax.Array, b: jax.Array, sizes: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """`factor`, of a block of rows at a time if there are many."""
     m, n = a.shape
     if m < TALL or n > SMALL:
-        return factor(a, b)
+        return factor(a, b, sizes)
     blocks = -(-m // ROWS)
     a, b = jnp.pad(a, ((0, blocks * ROWS - m), (0, 0))), jnp.pad(b, (0, blocks * ROWS - m))
     parts = a.reshape(blocks, ROWS, n), b.reshape(blocks, ROWS)
