@@ -22,6 +22,7 @@ from importlib.metadata import version
 from typing import Any
 
 from gdjax import penalties
+from gdjax.curve_fit import curve_fit
 from gdjax.descent.certificate import CriticalPoint, Kind
 from gdjax.descent.history import History
 from gdjax.descent.limits import Stop
@@ -38,7 +39,7 @@ from gdjax.insight.profiles import Profile
 from gdjax.insight.uncertainty import Uncertainty, uncertainty
 from gdjax.iterate import iterate
 from gdjax.learning_rates import LearningRates, learning_rate_range
-from gdjax.least_squares import curve_fit, least_squares, least_squares_many
+from gdjax.least_squares import least_squares, least_squares_many
 from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.hager_zhang import HagerZhang
 from gdjax.line_search.more_thuente import MoreThuente

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from gdjax.least_squares import call_curve_fit, call_least_squares, curve_fit, least_squares
+from gdjax.curve_fit import call_curve_fit, curve_fit
+from gdjax.least_squares import call_least_squares, least_squares
 from gdjax.minimize import minimize
 from gdjax.request import Call, call_minimize
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.descent.sandwich import Sandwich
+from gdjax.methods.parts.triangular import norm
 from gdjax.vectors.vector import matmul
 
 # A number is not determined if a change of which the data tell nothing has this share of it.
@@ -76,6 +77,4 @@ def root_of(spread: Spread, slopes: jax.Array) -> jax.Array:
 @jax.jit
 def lengths_of(root: jax.Array) -> jax.Array:
     """The lengths of the rows of a root: standard errors."""
-    largest = jnp.max(jnp.abs(root), axis=-1, keepdims=True, initial=0)
-    scaled = root / jnp.where(largest > 0, largest, 1)
-    return jnp.squeeze(largest, -1) * jnp.sqrt(jnp.sum(scaled * scaled, axis=-1))
+    return norm(root, axis=-1)

@@ -45,7 +45,7 @@ def factor(a: jax.Array, b: jax.Array, sizes: jax.Array | None = None) -> tuple[
     def turn(rest: jax.Array, column: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         j, least = column
         products = matmul(rest, rest[j])
-        length = jnp.sqrt(products[j])
+        length = root(products[j])
         there = length > least
         inverse = jnp.where(there, 1 / jnp.where(there, length, 1), 0)
         row = jnp.where(places > j, products * inverse, 0)
@@ -72,7 +72,7 @@ def orthogonalise(
     for shortest in least:
         column = rest[0] if weights is None else rest[0] * weights
         square, *products = dots(*((column, other) for other in rest))
-        length = jnp.sqrt(square)
+        length = root(square)
         there = length > shortest
         inverse = jnp.where(there, 1 / jnp.where(there, length, 1), 0)
         unit, parts = rest[0] * inverse, [product * inverse for product in products]
@@ -80,6 +80,11 @@ def orthogonalise(
         rows.append([jnp.where(there, length, 0), *parts])
         units.append(unit)
     return rows, units, rest[0]
+
+
+def root(square: jax.Array) -> jax.Array:
+    """The square root; at 0 its derivative is 0."""
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def columns_of(a: jax.Array) -> list[jax.Array]:
