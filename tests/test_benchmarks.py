@@ -1,5 +1,6 @@
 """Every benchmark of speed runs, at the smallest size, and saves what it shows. Needs the `bench` extra."""
 
+import argparse
 import json
 from importlib.util import find_spec
 
@@ -89,3 +90,31 @@ def test_records_of_sections_that_are_run_again_are_replaced_and_others_kept(tmp
     lines = [json.loads(line) for line in book.close().read_text().splitlines()]
     assert [(r["section"], r["value"]) for r in lines] == [("batch", 1), ("trips", 2)]
     assert book.close().name == "gpu_A-card.jsonl"
+
+
+def test_what_got_worse_by_more_than_noise_is_named_whatever_the_machine(tmp_path, capsys):
+    from benchmarks.compare import main as compare
+
+    def saved(name, ours, peers, evals=100, solved=1.0):
+        lines = [
+            dict(date="2026-11-27", jax="0.10.2"),
+            dict(solver="gdjax.LBFGS", problem="bowl", seconds=ours, evals=evals, solved=solved),
+            *(dict(solver=f"peer {i}", problem="bowl", seconds=peers, evals=50) for i in range(3)),
+        ]
+        path = tmp_path / name
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return path
+
+    def worse(*new):
+        old = saved("old.jsonl", [1.0, 1.02, 1.3], [2.0, 2.0, 2.0])
+        with pytest.raises(SystemExit) as end:
+            compare(argparse.Namespace(new=[saved("new.jsonl", *new)], old=old, since="HEAD", all=False))
+        return end.value.code, capsys.readouterr().out
+
+    assert worse([1.04, 1.1, 1.1], [2.0, 2.0, 2.0])[0] == 0  # noise
+    assert worse([2.0, 2.1, 2.1], [4.0, 4.0, 4.0])[0] == 0  # a machine half as fast
+    code, printed = worse([1.2, 1.2, 1.2], [2.0, 2.0, 2.0])
+    assert code == 1
+    assert "gdjax.LBFGS bowl  seconds" in printed
+    assert worse([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], 110)[0] == 1
+    assert worse([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], 100, 0.9)[0] == 1
