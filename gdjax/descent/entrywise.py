@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.problem.objective import Objective
+from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
 
 
@@ -28,5 +29,5 @@ def look(first: Vector, grad: Vector, early: jax.Array) -> tuple[Vector, Scalar]
 
 def largest_share(first: Vector, grad: Vector) -> Scalar:
     """The largest share that is left of an entry of the gradient, of its size at first: free of any units."""
-    share = lambda g, size: jnp.max(jnp.where(g == 0, 0, jnp.abs(g) / size), initial=0)
-    return jnp.max(jnp.stack(jax.tree.leaves(jax.tree.map(share, grad, first))))
+    share = lambda g, size: vector.largest(jnp.where(g == 0, 0, jnp.abs(g) / size))
+    return vector.largest(jnp.stack(jax.tree.leaves(jax.tree.map(share, grad, first))))

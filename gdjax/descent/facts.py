@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gdjax.descent.progress import PATIENCE, gradient_threshold
-from gdjax.descent.remedies import end_of_domain, fixed, out_of_range
+from gdjax.descent.remedies import end_of_domain, fixed, lost_squares, out_of_range
 
 
 class Facts:
@@ -28,7 +28,7 @@ class Facts:
         self.target = None if stop.target is None else sign * float(stop.target)
         self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
         self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
-        self.scale = "" if p.cosine is not None else out_of_range(result)
+        self.scale = out_of_range(result) if p.cosine is None else lost_squares(result)
         if p.cosine is not None:  # of residuals: the test that they are at right angles to what parameters can change
             self.norm = "largest cosine between the residuals and a column of their Jacobian"
             self.grad_norm, self.threshold = float(p.cosine), float(stop.tol)

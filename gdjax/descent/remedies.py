@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from gdjax.descent.stopping import squares_are_lost
 from gdjax.jaxtools.pytrees import named_leaves
 
 
@@ -33,6 +34,17 @@ def out_of_range(result: Any) -> str:
     return (
         f"the squares of such gradients (up to {largest:.1g}) {'overflow' if over else 'underflow'} in {dtype}: "
         f"multiply the loss by about 1e{-round(size)}{'' if dtype == np.float64 else ', or use float64'}"
+    )
+
+
+def lost_squares(result: Any) -> str:
+    """If the squares of residuals underflow, that alone is to blame."""
+    if not bool(squares_are_lost(result.progress)):
+        return ""
+    dtype = result.value.dtype
+    return (
+        f"the squares of such residuals underflow in {dtype}: multiply the residuals by a large number"
+        f"{'' if dtype == np.float64 else ', or use float64'}"
     )
 
 

@@ -121,12 +121,13 @@ def status(
     stalled = frozen | (p.idle >= stop.patience)
     cycles = p.curvature > 0  # the same value and gradient norm, but on two sides of a valley
     lost, ran_away = escapes(p, trip, objective.merit(after), method.searches)
+    true = ~squares_are_lost(p)
     tests = {
         Status.NONFINITE_START: p.steps < 0,
         Status.UNBOUNDED: unbounded(p, trip),
         Status.TARGET_REACHED: False if stop.target is None else f <= stop.target,
-        Status.CONVERGED: stationary & at_bottom,
-        Status.PRECISION_FLOOR: exhausted(p, trip) & ((flat & (p.predicted <= noise)) | settled | resting),
+        Status.CONVERGED: stationary & at_bottom & true,
+        Status.PRECISION_FLOOR: exhausted(p, trip) & ((flat & (p.predicted <= noise)) | settled | resting) & true,
         Status.DIVERGED: ran_away,
         Status.NONFINITE: lost,
         Status.LINE_SEARCH_FAILED: outcome.failed,
@@ -142,6 +143,17 @@ def status(
         if holds is not False:
             code = jnp.where(holds, reason, code)
     return code
+
+
+def squares_are_lost(p: Progress) -> jax.Array:
+    """Whether the squares of residuals underflow from the start on, so that no sum of them tells one from another.
+
+    (A start whose residuals are 0 is an answer; those of a descent may become so small.)
+    """
+    if p.cosine is None:
+        return jnp.asarray(False)
+    info = jnp.finfo(p.start_value.dtype)
+    return (p.start_value < float(info.tiny) / float(info.eps)) & ((p.cosine > 0) | (p.steps > 0))
 
 
 def exhausted(p: Progress, trip: Trip) -> jax.Array:

@@ -16,7 +16,7 @@ from gdjax.jaxtools.remembered import remembered
 from gdjax.problem.objective import Objective, trace
 from gdjax.problem.problem import Problem
 from gdjax.vectors.layout import Flat
-from gdjax.vectors.vector import matmul
+from gdjax.vectors.vector import largest, matmul
 
 PRODUCTS = 100  # Hessian products, at most: the extreme eigenvalues are usually found to six digits by then
 ROUNDING = 8.0  # a Hessian product errs by about this many roundings of the largest eigenvalue
@@ -72,7 +72,7 @@ def measure(problem: Problem, products: int = PRODUCTS, seed: int = 0) -> Curvat
         vector = jnp.asarray(vectors[:, i], found["basis"].dtype) @ found["basis"]
         return Eigenpair(float(values[i]), float(residual + rounding), vector)
 
-    norm = float(jnp.max(jnp.abs(found["grad"])))
+    norm = float(largest(jnp.abs(found["grad"])))
     return Curvature(float(found["value"]), found["grad"], norm, eps, pair(0), pair(-1), len(alpha), exact)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from gdjax.derivatives import hessian_solve
 from gdjax.descent.progress import size_of
 from gdjax.descent.result import Result
-from gdjax.descent.stopping import UNTOUCHED, Status
+from gdjax.descent.stopping import UNTOUCHED, Status, squares_are_lost
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
 from gdjax.problem.objective import trace
@@ -61,8 +61,8 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     """Of each problem, whether it is worth a second look.
 
     Success by rounding is, where the gradient is not small beside the value; so is the failure of a method that
-    searches. A given gradient has a word of its own, `Status.WRONG_GRADIENT`, a penalty no Hessian, and what
-    works on residuals knows their Jacobian.
+    searches. A given gradient has a word of its own, `Status.WRONG_GRADIENT`, a penalty no Hessian; of what
+    works on residuals, failures alone are looked at.
     """
     code = np.asarray(result.code)
     if not np.isin(code, (Status.PRECISION_FLOOR, *FAILED)).any():
@@ -72,9 +72,13 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     steep = norm > np.asarray(result.stop.tol) * np.asarray(size_of(value, p.start_value))
     success = (code == Status.PRECISION_FLOOR) & steep & (p.start_value - p.lowest > UNTOUCHED * noise)
     failure = np.isin(code, FAILED) & request.method.searches
-    known = request.problem.penalty is None and not request.problem.has_gradient and not request.method.least_squares
+    free = request.problem.penalty is None and not request.problem.has_gradient
+    # Where a column of the Jacobian vanishes with its parameter the cosine stays, however flat the loss; and the model
+    # of residuals may round far more than they do (a temperature of 293.15 + p exp(-t)).
+    sound = ~np.asarray(squares_are_lost(p))
+    success &= not request.method.least_squares
     few = sum(np.size(x) for x in jax.tree.leaves(request.problem.params)) <= MOST
-    return (success | failure) & known & few & np.isfinite(value)
+    return (success | failure) & free & few & sound & np.isfinite(value)
 
 
 def reviewed(key: Static, arrays: list[Any], result: Result) -> Result:

@@ -25,7 +25,7 @@ from gdjax.problem.hoist import hoist
 from gdjax.problem.objective import trace
 from gdjax.problem.problem import make_problem
 from gdjax.vectors.layout import Flat
-from gdjax.vectors.vector import matmul
+from gdjax.vectors.vector import largest, matmul
 
 MOST_DENSE = 2000  # unknowns up to which the whole covariance is formed: 2000^2 doubles are 32 MB
 # Standard errors between the point and the minimum: so few do not matter, and so many make it another estimate.
@@ -243,7 +243,7 @@ def _root(
         scale = 1 / jnp.asarray(1 if num_data is None else num_data).astype(x.dtype)
     root = jnp.sqrt(scale) * root
     errors = lengths_of(root)
-    distance = jnp.max(jnp.where(held | (step == 0), 0, jnp.abs(step) / errors), initial=0)
+    distance = largest(jnp.where(held | (step == 0), 0, jnp.abs(step) / errors))
     return jnp.where(distance > FAR, jnp.nan, root), distance, freedom
 
 

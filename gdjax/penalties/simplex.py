@@ -10,7 +10,7 @@ from optax import projections
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require, static_field
 from gdjax.penalties.base import like, total
 from gdjax.penalties.sets import Box, as_before, indicator, mixed
-from gdjax.vectors.vector import Scalar, real_dtype
+from gdjax.vectors.vector import Scalar, largest, real_dtype
 
 
 @pytree_dataclass
@@ -49,7 +49,7 @@ class Simplex:
         """0 in the set, inf outside."""
         dtype = real_dtype(x)
         inside = jnp.isfinite(Box(self.lower).value(x))
-        gaps = [jnp.max(jnp.abs(s - like(self.scale, s)), initial=0).astype(dtype) for s in self.sums(x)]
+        gaps = [largest(jnp.abs(s - like(self.scale, s))).astype(dtype) for s in self.sums(x)]
         near = indicator(jnp.stack(gaps).max(), like(self.scale, gaps[0]))
         return jnp.where(inside, near, jnp.inf).astype(dtype)
 

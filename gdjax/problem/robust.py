@@ -113,4 +113,4 @@ class Tukey(Robust):
     def rho(self, s: jax.Array) -> jax.Array:
         """See the class."""
         inside = jnp.minimum(s, 1)
-        return (1 - (1 - inside) ** 3) / 3
+        return inside * (1 - inside * (1 - inside / 3))  # nothing cancels where s is small

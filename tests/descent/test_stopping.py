@@ -321,3 +321,12 @@ def test_limits_beyond_32_bits_are_none(limit):
     result = gdjax.minimize(quadratic, jnp.zeros(3), max_steps=limit, stop=gdjax.Stop(max_evals=limit))
     assert result.status == Status.CONVERGED
     assert result.stop.max_steps == result.stop.max_evals == 2**31 - 1
+
+
+@pytest.mark.parametrize("penalty", [None, gdjax.penalties.NonNegative()])
+def test_a_nan_among_thousands_of_entries_of_the_gradient_is_no_convergence(penalty):
+    def entropy(x):
+        return jnp.sum((x - 1) ** 2) + jnp.sum(jnp.where(x > 0, x * jnp.log(x), 0.0))
+
+    result = gdjax.minimize(entropy, jnp.full(4096, 3.0).at[7].set(0.0), penalty=penalty)
+    assert (result.status, result.converged) == (Status.NONFINITE_START, False)

@@ -80,3 +80,19 @@ def test_many_problems_are_judged_one_by_one():
 def test_a_kink_stays_a_failure():
     result = gdjax.minimize(lambda p: jnp.sum(jnp.abs(p - 1.0)) + 0.5 * jnp.sum((p - 0.5) ** 2), jnp.zeros(3))
     assert result.status in (Status.LINE_SEARCH_FAILED, Status.STALLED)
+
+
+@pytest.mark.parametrize("residual", [lambda x: x**2 + 1, lambda x: jnp.cosh(x - 2)])
+def test_a_minimum_where_the_jacobian_vanishes_is_a_success(residual):
+    fit = gdjax.least_squares(residual, 1.3)
+    assert fit.status == Status.PRECISION_FLOOR
+    np.testing.assert_allclose(fit.value, 0.5, rtol=1e-6)
+
+
+def test_residuals_that_round_as_the_model_does_not_as_they_are_small():
+    t = np.linspace(0, 2, 50, dtype=np.float32)
+    data = 293.15 + 60 * np.exp(-t) + 0.05 * np.random.default_rng(1).normal(size=(100, 50)).astype(np.float32)
+    kelvin = lambda p, y: 293.15 + p[0] * jnp.exp(-p[1] * t) - y
+    fits = gdjax.least_squares_many(kelvin, jnp.array([30.0, 0.5]), data, in_axes=(None, 0))
+    assert set(np.asarray(fits.code)) <= {Status.CONVERGED, Status.PRECISION_FLOOR}
+    np.testing.assert_allclose(fits.params[:, 1], 1.0, atol=0.002)

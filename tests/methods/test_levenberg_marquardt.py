@@ -291,3 +291,25 @@ def test_conjugate_gradients_are_for_jacobians_that_do_not_fit(options, method):
 def test_what_does_not_go_together_is_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_squares_that_underflow_are_named_and_no_success():
+    y = 2 * jnp.exp(-3 * X) + 0.1 * np.cos(37 * X)
+    tiny = lambda p, scale: scale * (p[0] * jnp.exp(-p[1] * X) - y)
+    fit = lambda scale: gdjax.least_squares(tiny, jnp.ones(2), jnp.asarray(scale, jnp.float32))
+    assert fit(1.0).status == Status.CONVERGED
+    for scale in (1e-17, 1e-19, 1e-21):
+        lost = fit(scale)
+        assert lost.status == Status.LINE_SEARCH_FAILED
+        assert not lost.converged
+        assert "the squares of such residuals underflow in float32" in lost.message
+
+
+def test_held_parameters_have_no_errors_in_batches_of_any_size():
+    x, y = jnp.arange(6.0), jnp.array([4.3, 2.4, 1.1, 0.5, -0.1, -0.2])
+    many, penalty = jnp.tile(y, (600, 1)), {"base": gdjax.penalties.NonNegative()}
+    start = {"height": 1.0, "rate": 1.0, "base": 0.5}
+    fits = gdjax.least_squares_many(misfit, start, x, many, in_axes=(None, None, 0), penalty=penalty)
+    assert set(np.asarray(fits.code)) == {Status.CONVERGED}
+    assert np.isnan(fits.standard_errors["base"]).all()
+    assert np.isfinite(fits.standard_errors["rate"]).all()

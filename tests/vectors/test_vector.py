@@ -94,3 +94,11 @@ def test_products_ask_for_the_full_precision_of_their_dtype():
         text = str(jax.make_jaxpr(product)())
         assert "dot_general" in text, name
         assert "HIGHEST" in text, name
+
+
+@pytest.mark.parametrize("count", [3, 4096, 10_000])
+def test_no_nan_is_lost_among_many_entries(count):
+    a = jnp.zeros(count).at[count // 2].set(jnp.nan)
+    assert not jnp.isfinite(vector.max_abs(a))
+    rows = jnp.tile(jnp.asarray([0.0, 1.0, jnp.nan]), (count, 1))
+    assert not jnp.isfinite(jax.vmap(vector.max_abs)(rows)).any()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from gdjax.methods.parts.blocks import factor_tall
 from gdjax.methods.parts.triangular import FEW, columns_of, norm, norms
 from gdjax.problem.objective import Objective, Point
-from gdjax.vectors.vector import Scalar, dots, matmul
+from gdjax.vectors.vector import Scalar, dots, largest, matmul
 
 MOST = 1000  # parameters up to which a result keeps the triangle: 8 MB in float64
 LARGEST = 2**25  # entries of a Jacobian that is formed without having been asked for: 268 MB in float64
@@ -42,27 +42,30 @@ def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:
     a = by_jax(objective, x) if objective.jacobian is None else objective.jacobian(x)
     if objective.robust is not None:
         r, a = corrected(r, a, objective.robust)
-    effects, size, grad = measured(a, r)
+    effects, size, slopes = measured(a, r)
+    grad = slopes * size
     columns = effects
     if objective.composite is not None:  # what a bound holds is not free to move
         lower, upper = objective.composite.ends
         columns = jnp.where(((x <= lower) & (grad > 0)) | ((x >= upper) & (grad < 0)), 0, effects)
     there = (columns > 0) & (size > 0)
-    cosines = jnp.where(there, jnp.abs(grad) / jnp.where(there, columns, 1) / jnp.where(size > 0, size, 1), 0)
+    cosines = jnp.where(there, jnp.abs(slopes) / jnp.where(there, columns, 1), 0)
     unit = a / jnp.where(columns > 0, columns, jnp.inf)
     triangle, q = factor_tall(unit, r, jnp.ones_like(columns)) if r.size >= x.size else (unit, r)
-    cosine = jnp.where(jnp.all(jnp.isfinite(columns)), jnp.max(cosines), jnp.inf)
+    cosine = jnp.where(jnp.all(jnp.isfinite(columns)), largest(cosines), jnp.inf)
     kept = jnp.where(columns > 0, a, 0) if keep else None
     return Linear(triangle, q, columns, effects, cosine.astype(objective.dtype), grad, kept)
 
 
 def measured(a: jax.Array, r: jax.Array) -> tuple[jax.Array, Scalar, jax.Array]:
-    """The lengths of the columns of a, that of r, and ``a'r``."""
+    """The lengths of the columns of a, that of r, and ``a'r / |r|``, whose products do not underflow."""
     if a.shape[1] > FEW:
-        return norm(a, axis=0), norm(r), matmul(r, a)
+        size = norm(r)
+        return norm(a, axis=0), size, matmul(r / jnp.where(size > 0, size, 1), a)
     columns = columns_of(a)
     *effects, size = norms([*columns, r])
-    return jnp.stack(effects), size, jnp.stack(dots(*((column, r) for column in columns)))
+    unit = r / jnp.where(size > 0, size, 1)
+    return jnp.stack(effects), size, jnp.stack(dots(*((column, unit) for column in columns)))
 
 
 def nothing_yet(objective: Objective, count: int, keep: bool = False) -> Linear:

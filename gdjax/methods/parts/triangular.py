@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from gdjax.vectors.vector import LARGE, dots, matmul
+from gdjax.vectors.vector import LARGE, dots, largest, matmul
 
 SMALL = 32  # columns up to which LAPACK is not asked
 # Columns up to which each is an array of its own, and no loop goes over them: 10 000 problems of 64 residuals and 3
@@ -103,18 +103,20 @@ def norms(vectors: Sequence[jax.Array]) -> list[jax.Array]:
         return [norm(x) for x in vectors]
     zeros = [jnp.zeros((), x.dtype) for x in vectors]
     most = lambda a, b: [jnp.maximum(x, y) for x, y in zip(a, b, strict=True)]
-    largest = jax.lax.reduce([jnp.abs(jax.lax.stop_gradient(x)) for x in vectors], zeros, most, (0,))
-    scaled = [x / jnp.where(most > 0, most, 1) for x, most in zip(vectors, largest, strict=True)]
-    totals = [jnp.where(total > 0, total, 1) for total in dots(*((x, x) for x in scaled))]  # as in `norm`
-    return [most * jnp.sqrt(total) for most, total in zip(largest, totals, strict=True)]
+    sizes = [jnp.abs(jax.lax.stop_gradient(x)) for x in vectors]
+    sizes = [jnp.where(jnp.isnan(x), jnp.inf, x) for x in sizes]  # see `vector.largest`
+    tops = jax.lax.reduce(sizes, zeros, most, (0,))
+    scaled = [x / jnp.where(top > 0, top, 1) for x, top in zip(vectors, tops, strict=True)]
+    totals = [jnp.where(total == 0, 1, total) for total in dots(*((x, x) for x in scaled))]  # as in `norm`
+    return [top * jnp.sqrt(total) for top, total in zip(tops, totals, strict=True)]
 
 
 def norm(x: jax.Array, axis: int | None = None) -> jax.Array:
-    """The 2-norm, whose squares do not overflow; at 0 its derivative is 0."""
-    largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0)
-    scaled = x / jnp.where(largest > 0, largest, 1)
+    """The 2-norm, whose squares do not overflow; NaN if an entry is not finite. At 0 its derivative is 0."""
+    top = largest(jnp.abs(x), axis=axis, keepdims=True)
+    scaled = x / jnp.where(top > 0, top, 1)
     total = jnp.sum(scaled * scaled, axis=axis)
-    return jnp.squeeze(largest, axis) * jnp.sqrt(jnp.where(total > 0, total, 1))
+    return jnp.squeeze(top, axis) * jnp.sqrt(jnp.where(total == 0, 1, total))
 
 
 def solve_upper(r: jax.Array, b: jax.Array) -> jax.Array:
