@@ -133,6 +133,8 @@ def test_what_a_fit_tells_without_rank_promotion():
             misfit, jnp.ones(2), TIMES, MEASURED[None] * np.ones((3, 1), np.float32), **shared
         )
         larger = [gdjax.least_squares(many_rows, jnp.ones(n), cov_type="HC1") for n in (10, 40)]
+        known = gdjax.least_squares_many(misfit, jnp.ones(2), TIMES, MEASURED[None], absolute_sigma=True, **shared)
+        assert known.band(model, TIMES)[1].shape == (1, 25)
         told = fit.band(model, TIMES), fits.derived(lambda p: 2 * p).intervals(), fits.intervals(), str(fit), str(found)
     assert fit.converged
     assert found.best.converged
