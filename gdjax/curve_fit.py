@@ -47,9 +47,10 @@ def curve_fit(
         p0: SciPy's way to call it, ``curve_fit(model, x, y, p0=[...])``, for a model with its parameters one by one,
             ``model(x, a, b, c)``. The parameters of the fit are then one array.
         sigma: standard deviations of y, a number or an array like it; or the covariance matrix of a y with one axis,
-            shape (m, m). The residuals are divided by them.
+            shape (m, m). The residuals are divided by them. Those of data that a mask leaves out may be anything.
         absolute_sigma: whether sigma is what the errors are, as for `least_squares`, or tells their proportions alone.
-        mask: of y, True where a datum counts. The others, which may be NaN, are left out.
+        mask: of y, True where a datum counts. The others, which may be NaN, are left out. x must be finite there, too:
+            the model is evaluated at all of x, and with NaN in it derivatives are NaN. Put any number in its place.
         jac: the Jacobian of the model by the parameters, ``jac(params, x)``, as `jax.jacfwd` of the model would return
             it: a pytree like params, whose arrays have the axes of y followed by those of the parameters. It is divided
             by sigma here. In SciPy's way to call it ``jac(x, a, b, c)``, of shape (m, n).
@@ -59,7 +60,8 @@ def curve_fit(
         A `Fit`.
 
     Raises:
-        TypeError, ValueError: as `least_squares`; if the model's shape is not that of y; if sigma is not positive.
+        TypeError, ValueError: as `least_squares`; if the model's shape is not that of y; if sigma is not positive
+            where data count.
 
     >>> import jax.numpy as jnp
     >>> x, y = jnp.arange(5.0), jnp.array([1.0, 3.1, 4.9, 7.2, 8.9])
@@ -91,10 +93,11 @@ def call_curve_fit(
         raise TypeError("curve_fit(model, params, x, y); or SciPy's way, curve_fit(model, x, y, p0=[...])")
     y = jnp.asarray(as_data("y", y))
     y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
-    sigma, counts = check_sigma(own["sigma"], y), None if own["mask"] is None else jnp.asarray(own["mask"], bool)
+    counts = None if own["mask"] is None else jnp.asarray(own["mask"], bool)
+    if counts is not None and counts.shape != y.shape:
+        raise ValueError(f"mask has shape {counts.shape}, y {y.shape}")
+    sigma = check_sigma(own["sigma"], y, counts)
     if counts is not None:
-        if counts.shape != y.shape:
-            raise ValueError(f"mask has shape {counts.shape}, y {y.shape}")
         if sigma is not None and sigma.ndim == 2 and y.ndim == 1:
             raise ValueError("a mask does not go with a covariance matrix: leave the data out of y, x and sigma")
         y, sigma = hidden(counts, y, 0), None if sigma is None else hidden(counts, sigma, 1)

@@ -1,5 +1,6 @@
 """The best of many starts, and the distinct minima that they reached."""
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.curve_fit import CurveOptions
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status, at_rest, is_success
 from gdjax.doors import call_by
@@ -17,9 +19,11 @@ from gdjax.jaxtools.packing import with_keys, without_keys
 from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.minimize import minimize
 from gdjax.minimize_many import refuse_services, solve_many
+from gdjax.other_names import OPTIONS
 from gdjax.request import require_concrete
 from gdjax.starts import is_box, make_starts
 
+OWN = "num_starts", "key", "distinct", "batch_size", "max_seconds", "maximize"  # options, beside those of ``by``
 ROWS, NUMBERS = 10, 6  # minima that are printed, and of their parameters
 
 
@@ -124,7 +128,7 @@ def multistart(
         starts: a pytree like the parameters, where each leaf has a leading axis of starts. Or a sampler: a function of
             a JAX random key that returns one start, and is traced. Or a `gdjax.penalties.Box` whose ends are finite and
             like the parameters, or a pytree of boxes, one for each leaf: starts are spread evenly over it (a Latin
-            hypercube).
+            hypercube). That box is no bound: descents may leave it. For bounds give ``penalty=`` as well.
         by: `gdjax.minimize`; or `gdjax.least_squares`, and ``loss`` is the residuals; or `gdjax.curve_fit`, and
             ``loss`` is the model, args are x and y. The results of these are `Fit`s, with their covariance.
         num_starts: how many starts to draw from a sampler or a box.
@@ -164,6 +168,9 @@ def multistart(
     ):
         if name in options:
             raise TypeError(f"multistart has no {name}: {why}")
+    for name in {*options} - {*CurveOptions.__annotations__, *OPTIONS}:
+        if close := difflib.get_close_matches(name, OWN, 1, 0.75):
+            raise TypeError(f"multistart has no option {name!r}; is {close[0]} meant?")
     if not (isinstance(distinct, int | float) and distinct >= 0):
         raise ValueError(f"distinct must be a number, not negative; got {distinct!r}")
     starts = make_starts(starts, num_starts, key)

@@ -67,9 +67,10 @@ def spread_out(boxes: Any, count: int, key: Any) -> Any:
     def draw(key: Any, low: Any, high: Any) -> jax.Array:
         dtype = jnp.result_type(float, low, high)
         low, high = jnp.broadcast_arrays(jnp.asarray(low, dtype), jnp.asarray(high, dtype))
+        shape, low, high = (count, *low.shape), low[None], high[None]
         order, within = jax.random.split(key)
-        part = jnp.argsort(jax.random.uniform(order, (count, *low.shape)), axis=0).astype(dtype)
-        share = (part + jax.random.uniform(within, (count, *low.shape), dtype)) / count
+        part = jnp.argsort(jax.random.uniform(order, shape), axis=0).astype(dtype)
+        share = (part + jax.random.uniform(within, shape, dtype)) / count
         return jnp.clip(low + share * (high - low), low, high)
 
     return jax.tree.unflatten(treedef, list(map(draw, keys, sides, jax.tree.leaves(upper))))

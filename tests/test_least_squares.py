@@ -122,6 +122,12 @@ def test_sigma_mask_and_scipys_way_to_call(scipys):
     assert masked.status == left_out.status == Status.CONVERGED
     assert int(masked.freedom) == int(left_out.freedom) == 15
     np.testing.assert_allclose(masked.covariance, left_out.covariance, rtol=1e-8)
+    for nothing in (0.0, -1.0, np.nan):
+        some = gdjax.curve_fit(decay, START, X, holes, mask=use, sigma=np.where(use, 0.1, nothing))
+        assert some.status == Status.CONVERGED
+        np.testing.assert_allclose(some.covariance, left_out.covariance, rtol=1e-8)
+    with pytest.raises(ValueError, match="sigma must be positive where the mask lets data count"):
+        gdjax.curve_fit(decay, START, X, holes, mask=use, sigma=np.where(use, 0.0, 0.1))
 
 
 @pytest.mark.float64

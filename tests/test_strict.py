@@ -85,3 +85,60 @@ def test_a_descent_of_the_sum_over_shards():
         lambda data: gdjax.minimize(of_all(data), 0.0).params, mesh=mesh, in_specs=spec, out_specs=PartitionSpec()
     )
     assert float(jax.jit(solve)(data)) == pytest.approx(1.5, abs=1e-3)
+
+
+TIMES = np.linspace(0.1, 2.0, 25, dtype=np.float32)
+MEASURED = 1.5 * np.exp(-TIMES) + 0.05 * np.sin(40 * TIMES)
+FITS = {
+    "default": {},
+    "box": dict(penalty=gdjax.penalties.Box(0.5, 3.0)),
+    "robust": dict(robust=gdjax.Huber(0.05)),
+    "HC3": dict(cov_type="HC3"),
+    "acceleration": dict(method=gdjax.LevenbergMarquardt(acceleration=True)),
+    "conjugate gradients": dict(method=gdjax.LevenbergMarquardt(solver="cg")),
+}
+
+
+def model(p, t):
+    return p[0] * jnp.exp(-p[1] * t)
+
+
+def misfit(p, t, y):
+    return model(p, t) - y
+
+
+def many_rows(p):
+    """For the rules of matrices with more columns."""
+    return jnp.concatenate([p - 2, 0.1 * (jnp.roll(p, 1) * p - 1)])
+
+
+@pytest.mark.parametrize("options", FITS.values(), ids=FITS)
+def test_a_fit_under_all_strict_switches(options):
+    start, data = jnp.ones(2), (jnp.asarray(TIMES), jnp.asarray(MEASURED))
+    with contextlib.ExitStack() as stack:
+        for switch in SWITCHES.values():
+            stack.enter_context(switch())
+        fit = gdjax.least_squares(misfit, start, *data, **options)
+    assert fit.status == Status.CONVERGED
+
+
+def test_what_a_fit_tells_without_rank_promotion():
+    box = gdjax.penalties.Box(np.full(2, 0.5, np.float32), np.full(2, 3.0, np.float32))
+    shared = dict(in_axes=(None, None, 0))
+    with jax.numpy_rank_promotion("raise"):
+        fit = gdjax.curve_fit(model, jnp.ones(2), TIMES, MEASURED, sigma=0.1, mask=TIMES > 0.2, cov_type="HC1")
+        found = gdjax.multistart(misfit, box, TIMES, MEASURED, by=gdjax.least_squares, num_starts=4)
+        some = gdjax.profile(misfit, found.best, TIMES, MEASURED, parameter=1)
+        fits = gdjax.least_squares_many(
+            misfit, jnp.ones(2), TIMES, MEASURED[None] * np.ones((3, 1), np.float32), **shared
+        )
+        larger = [gdjax.least_squares(many_rows, jnp.ones(n), cov_type="HC1") for n in (10, 40)]
+        known = gdjax.least_squares_many(misfit, jnp.ones(2), TIMES, MEASURED[None], absolute_sigma=True, **shared)
+        assert known.band(model, TIMES)[1].shape == (1, 25)
+        told = fit.band(model, TIMES), fits.derived(lambda p: 2 * p).intervals(), fits.intervals(), str(fit), str(found)
+    assert fit.converged
+    assert found.best.converged
+    assert all(x.converged for x in larger)
+    assert np.all(fits.converged)
+    assert some.lower < found.best.params[1] < some.upper
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(told[:3]))

@@ -100,7 +100,8 @@ def finite(p: Progress) -> Progress:
     """As a result holds it: what is not known is the largest number, not infinite (`jax.debug_infs` would object)."""
     most = jnp.finfo(p.predicted.dtype).max
     unknown = dict(predicted=p.predicted, promise=p.promise, stiffness=p.stiffness)
-    return p._replace(**{name: jnp.minimum(x, most) for name, x in unknown.items()})
+    known = {name: jnp.minimum(x, most) for name, x in unknown.items()}
+    return p._replace(highest=jnp.maximum(p.highest, -most), **known)
 
 
 def size_of(value: Scalar, start_value: Scalar) -> Scalar:

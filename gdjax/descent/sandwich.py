@@ -45,9 +45,9 @@ def sandwich(objective: Objective, point: Point, r: jax.Array, lengths: jax.Arra
     """At a point with residuals r, where parameters whose columns have length 0 are held."""
     kind, robust = objective.cov_type, objective.robust
     a = by_jax(objective, point.x) if objective.jacobian is None else objective.jacobian(point.x)
-    a = jnp.where(lengths == 0, 0, a)
+    a = jnp.where(lengths[None, :] == 0, 0, a)
     columns = norm(a, axis=0)
-    unit = a / jnp.where(columns > 0, columns, 1)
+    unit = a / jnp.where(columns > 0, columns, 1)[None, :]
     triangle, _ = factor(unit, r)
     psi, slope = r, jnp.ones_like(r)
     if robust is not None:
@@ -57,9 +57,9 @@ def sandwich(objective: Objective, point: Point, r: jax.Array, lengths: jax.Arra
     if kind is None:
         return Sandwich(triangle, columns, sums, None, None)
     q = basis(unit, triangle)
-    meat, bread = matmul(q.T * weights(kind, psi, q), q), None
+    meat, bread = matmul(q.T * weights(kind, psi, q)[None, :], q), None
     if robust is not None:
-        bread = matmul(q.T * slope, q)
+        bread = matmul(q.T * slope[None, :], q)
         bread += jnp.diag(jnp.where(jnp.any(q != 0, axis=0), 0, jnp.ones_like(columns)))
     return Sandwich(triangle, columns, sums, meat, bread)
 
@@ -82,4 +82,4 @@ def basis(a: jax.Array, triangle: jax.Array) -> jax.Array:
         q = jax.scipy.linalg.solve_triangular(whole, a.T, trans=1).T
     else:
         q = jax.vmap(lambda row: solve_lower(whole, row))(a)
-    return jnp.where(there, q, 0)
+    return jnp.where(there[None, :], q, 0)

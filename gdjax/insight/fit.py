@@ -202,7 +202,7 @@ class Fit(Inference, Result):
         Raises:
             ValueError: if a new datum has no known sigma; unless ``level`` lies between 0 and 1.
         """
-        found, t = self.derived(model, *args), self.quantile(level)
+        found, t = self.derived(model, *args), jnp.broadcast_to(self.quantile(level), self.value.shape)
         half = found.standard_errors
         if prediction:
             if sigma is None and (self.robust or self.weighted or self.absolute_sigma):

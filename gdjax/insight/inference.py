@@ -135,7 +135,8 @@ class Inference(Tabled):
     def columns(self, level: float = 0.95) -> dict[str, jax.Array]:
         """What a table shows, each of shape (n,)."""
         x, errors, freedom = self.flat, self.flat_errors, self.student
-        t, reach = x / errors, self.quantile(level)[..., None] * errors
+        t, width = x / errors, self.quantile(level)
+        reach = (width[..., None] if width.ndim else width) * errors
         p = beyond(t, None if freedom is None else freedom[..., None])
         return dict(estimate=x, std_error=errors, t=t, p_value=p, lower=x - reach, upper=x + reach)
 
@@ -171,7 +172,7 @@ class Inference(Tabled):
                 return Flat.of(values).ravel(values), values
 
             slopes, values = jax.jacfwd(flat, has_aux=True)(layout.ravel(params))
-            free = jnp.any(~spread.held & (slopes != 0), axis=1)
+            free = jnp.any(~spread.held[None, :] & (slopes != 0), axis=1)
             held = jnp.any(slopes != 0, axis=1) & ~free
             return values, root_of(spread._replace(held=jnp.zeros_like(spread.held)), slopes), held
 
@@ -204,7 +205,7 @@ class Estimates(Inference):
         """See `Inference`."""
         known = ~jnp.any(jnp.isnan(self.root), axis=-1)
         one = jnp.ones_like(known, self.root.dtype)
-        lost = jnp.where(known | self.held, 0, one)[..., None] * jnp.eye(known.shape[-1], dtype=one.dtype)
+        lost = self.for_each(jnp.diag)(jnp.where(known | self.held, 0, one))
         root = jnp.where((known & ~self.held)[..., None], self.root, 0)
         return Spread(root, lost, one, self.held)
 

@@ -55,7 +55,7 @@ def roundings(sizes: jax.Array) -> float:
 def kernel_root(sandwich: Sandwich) -> jax.Array:
     """``B^-1 M^(1/2)``, a root of ``B^-1 M B^-1``."""
     values, vectors = jnp.linalg.eigh(sandwich.meat)
-    root = vectors * jnp.sqrt(jnp.maximum(values, 0))
+    root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
     return root if sandwich.bread is None else jnp.linalg.solve(sandwich.bread, root)
 
 
@@ -65,12 +65,12 @@ def root_of(spread: Spread, slopes: jax.Array) -> jax.Array:
 
     A row is NaN if the function depends on what is held, or on what the data do not determine.
     """
-    scaled = slopes / spread.lengths
+    scaled = slopes / spread.lengths[None, :]
     largest = jnp.max(jnp.abs(scaled), axis=1, keepdims=True, initial=0)
     scaled = scaled / jnp.where(largest > 0, largest, 1)
     lost = jnp.sum(matmul(scaled, spread.lost.T) ** 2, axis=1)
     known = lost <= SHARE * jnp.sum(scaled**2, axis=1)
-    known &= ~jnp.any(spread.held & (slopes != 0), axis=1)
+    known &= ~jnp.any(spread.held[None, :] & (slopes != 0), axis=1)
     return jnp.where(known[:, None], matmul(slopes, spread.root), jnp.nan)
 
 

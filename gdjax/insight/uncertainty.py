@@ -252,4 +252,4 @@ def square_root(c: jax.Array) -> jax.Array:
     s, known = jnp.sqrt(jnp.diagonal(c)), jnp.all(jnp.isfinite(c))
     unit = jnp.where(known, c / s[:, None] / s[None, :], jnp.eye(s.size, dtype=c.dtype))
     values, vectors = jnp.linalg.eigh(unit)
-    return jnp.where(known, s[:, None] * vectors * jnp.sqrt(jnp.maximum(values, 0)), jnp.nan)
+    return jnp.where(known, s[:, None] * vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :], jnp.nan)

@@ -104,6 +104,12 @@ class LaneProgram(NamedTuple):
         with batched():
             return without_keys(loop.trip(with_keys(carry, jax.eval_shape(loop.start))))
 
+    def asked(self, own: Sequence[Any], shared: Sequence[Any], carry: Any) -> Any:
+        """Where one problem with a penalty evaluates next; of one without, nothing."""
+        loop = self.loop(own, shared)
+        state = with_keys(carry, jax.eval_shape(loop.start)).state
+        return () if loop.objective.composite is None else state.trial
+
     def answer(self, own: Sequence[Any], shared: Sequence[Any], carry: Any) -> Any:
         """The result of one problem."""
         loop = self.loop(own, shared)
@@ -119,6 +125,17 @@ def of_lanes(condition: jax.Array, a: Any, b: Any) -> Any:
     chosen = iter(one_kernel(choose, (condition, parts(a, True), parts(b, True))))
     large = iter(choose((condition, parts(a, False), parts(b, False))))
     return jax.tree.unflatten(treedef, [next(chosen if is_small else large) for is_small in small])
+
+
+def choose(which: Any, condition: jax.Array, a: Any, b: Any) -> Any:
+    """``a``, but for the leaves that ``which`` names: these as `of_lanes` has them."""
+    (new, treedef), old = jax.tree.flatten(a), jax.tree.leaves(b)
+    kept = [i for i, is_one in enumerate(jax.tree.leaves(which)) if is_one]
+    if not kept:
+        return a
+    for i, x in zip(kept, of_lanes(condition, [new[i] for i in kept], [old[i] for i in kept]), strict=True):
+        new[i] = x
+    return jax.tree.unflatten(treedef, new)
 
 
 def what_is_read(answer: Callable[..., Any], own: list[Any], carry: Any) -> Any:
@@ -137,15 +154,15 @@ def serve(
 
     def goes_on(turn: tuple[Lanes, Log, Report]) -> jax.Array:
         lanes, _, report = turn
-        work = (report.first < orders.count) | (running(lanes) > orders.floor) | jnp.any(finished(lanes))
+        work = (report.first < orders.count) | (running(lanes) > orders.floor)
         return work & (report.trips < orders.trips)
 
     def turn(turn: tuple[Lanes, Log, Report]) -> tuple[Lanes, Log, Report]:
         lanes, log, report = turn
-        done = finished(lanes)
-        log = write(program, shared, lanes, done, log)
-        lanes, first = refill(program, shared, lanes, done, page, report.first, orders)
+        # All lanes are filled first: an answer may evaluate, and lanes that had no problem yet hold zeros.
+        lanes, first = refill(program, shared, lanes, page, report.first, orders)
         lanes, trips = advance(program, shared, lanes, first < orders.count, report.trips, orders)
+        lanes, log = write(program, shared, lanes, log)
         return lanes, log, Report(first, running(lanes), trips)
 
     begun = Report(jnp.asarray(orders.first, jnp.int32), running(lanes), jnp.asarray(0, jnp.int32))
@@ -156,11 +173,6 @@ def serve(
 def running(lanes: Lanes) -> jax.Array:
     """How many are under way."""
     return jnp.sum(lanes.carry.status == Status.RUNNING, dtype=jnp.int32)
-
-
-def finished(lanes: Lanes) -> jax.Array:
-    """Whose answers are to be written down."""
-    return (lanes.ids != NONE) & (lanes.carry.status != Status.RUNNING)
 
 
 def answers(program: LaneProgram, shared: list[Any], lanes: Lanes) -> dict[str, jax.Array]:
@@ -175,22 +187,23 @@ def blank(program: LaneProgram, shared: list[Any], lanes: Lanes, rows: int) -> L
     return Log(empty, jnp.full(rows, NONE, jnp.int32), jnp.asarray(0, jnp.int32))
 
 
-def write(program: LaneProgram, shared: list[Any], lanes: Lanes, done: jax.Array, log: Log) -> Log:
-    """Write down the answers of the lanes that are done."""
+def write(program: LaneProgram, shared: list[Any], lanes: Lanes, log: Log) -> tuple[Lanes, Log]:
+    """Write down the answers of the lanes that are done, which are idle then."""
+    done = (lanes.ids != NONE) & (lanes.carry.status != Status.RUNNING)
     # Gathering before what is packed is there would search the pack for each number.
     packed = jax.lax.optimization_barrier(answers(program, shared, lanes))
     rows = jnp.where(done, log.size - 1 + jnp.cumsum(done, dtype=jnp.int32), log.ids.size)
     put = lambda log, new: log.at[rows].set(new, mode="drop")
-    return Log(
-        jax.tree.map(put, log.answers, packed), put(log.ids, lanes.ids), log.size + jnp.sum(done, dtype=jnp.int32)
-    )
+    size = log.size + jnp.sum(done, dtype=jnp.int32)
+    log = Log(jax.tree.map(put, log.answers, packed), put(log.ids, lanes.ids), size)
+    return lanes._replace(ids=jnp.where(done, NONE, lanes.ids)), log
 
 
 def refill(
-    program: LaneProgram, shared: list[Any], lanes: Lanes, done: jax.Array, page: Page, first: jax.Array, orders: Orders
+    program: LaneProgram, shared: list[Any], lanes: Lanes, page: Page, first: jax.Array, orders: Orders
 ) -> tuple[Lanes, jax.Array]:
-    """Give the lanes that are done, or idle, to the problems that wait; also the problem that is next."""
-    free = done | (lanes.ids == NONE)
+    """Give the idle lanes to the problems that wait; also the problem that is next."""
+    free = lanes.ids == NONE
     place = first - 1 + jnp.cumsum(free, dtype=jnp.int32)
     filled = free & (place < orders.count)
     taken = jax.tree.map(lambda rows: rows[jnp.minimum(place, rows.shape[0] - 1)], page)
@@ -198,7 +211,7 @@ def refill(
     own = of_lanes(free, taken.own, lanes.own)
     carry = of_lanes(free, jax.vmap(lambda own: program.start(own, shared))(own), lanes.carry)
     carry = carry._replace(status=jnp.where(free & ~filled, Status.CONVERGED, carry.status))
-    ids = jnp.where(filled, taken.ids, jnp.where(done, NONE, lanes.ids))
+    ids = jnp.where(filled, taken.ids, lanes.ids)
     return Lanes(carry, own, ids), first + jnp.sum(filled, dtype=jnp.int32)
 
 
@@ -213,17 +226,17 @@ def advance(
     answer = lambda own, carry: answers(program, shared, lanes._replace(own=own, carry=carry))
     read, ending = what_is_read(answer, lanes.own, lanes.carry), jnp.asarray(orders.ending, jnp.int32)
     width, most = lanes.ids.size, math.ceil(HARVEST * lanes.ids.size)
+    # What else is in a lane that has ended is no descent's. With a penalty, which may be a set that no evaluation is to
+    # leave, such a lane evaluates its start.
+    begun = jax.vmap(lambda own: program.start(own, shared))(lanes.own)
+    asked = what_is_read(jax.vmap(lambda own, carry: program.asked(own, shared, carry)), lanes.own, lanes.carry)
 
     def step(turn: tuple[Lanes, jax.Array, jax.Array]) -> tuple[Lanes, jax.Array, jax.Array]:
         lanes, trips, idle = turn
-        new = trip(lanes.own, lanes.carry)
-        status = jnp.where((new.status == Status.RUNNING) & (ending != Status.RUNNING), ending, new.status)
         live = lanes.carry.status == Status.RUNNING
-        new, old = jax.tree.leaves(new._replace(status=status)), jax.tree.leaves(lanes.carry)
-        kept = [i for i, is_read in enumerate(jax.tree.leaves(read)) if is_read]
-        for i, x in zip(kept, of_lanes(live, [new[i] for i in kept], [old[i] for i in kept]), strict=True):
-            new[i] = x
-        lanes = lanes._replace(carry=jax.tree.unflatten(jax.tree.structure(lanes.carry), new))
+        new = trip(lanes.own, choose(asked, live, lanes.carry, begun))
+        status = jnp.where((new.status == Status.RUNNING) & (ending != Status.RUNNING), ending, new.status)
+        lanes = lanes._replace(carry=choose(read, live, new._replace(status=status), lanes.carry))
         return lanes, trips + 1, idle + width - running(lanes)
 
     def goes_on(turn: tuple[Lanes, jax.Array, jax.Array]) -> jax.Array:

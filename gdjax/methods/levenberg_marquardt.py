@@ -132,8 +132,10 @@ class LevenbergMarquardt(Method):
     def ask(self, objective: Objective, state: LevenbergMarquardtState) -> Point:
         """The residuals at the trial; their gradient follows if the point is taken."""
         x = state.trial
-        if objective.composite is not None:  # the sum of iterate and step may round to outside
-            x = jnp.clip(x, *objective.composite.ends)
+        if (
+            objective.composite is not None
+        ):  # the sum may round to outside; beside other problems what has ended is asked, too
+            x = jnp.clip(jnp.where(jnp.isnan(x), state.iterate.x, x), *objective.composite.ends)
         r, aux = objective.residuals(x)
         value, gained = compared(state.iterate.residuals, r, objective.robust)
         point = state.iterate._replace(x=x, value=value, grad_norm=jnp.zeros_like(value), aux=aux, residuals=r)
@@ -250,7 +252,7 @@ class LevenbergMarquardt(Method):
         if self.acceleration:  # a step of Gauss and Newton shows that the residuals are straight as far as it goes
             bend = lambda p: accelerated(objective, point, linear, (r, damping), used, p)
             bent = branch(damping > 0, bend, lambda p: p, p)
-        change = matmul(r, y) if r.shape[1] > SMALL else jnp.sum(r * y, axis=1)
+        change = matmul(r, y) if r.shape[1] > SMALL else jnp.sum(r * y[None, :], axis=1)
         return Step(within(objective, point.x, bent), change, damping, norm(y), promise)
 
 

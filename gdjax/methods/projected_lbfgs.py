@@ -132,7 +132,8 @@ class ProjectedLBFGS(Method):
         grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
         alpha = jnp.where(good | first | anew, 1, grown)
         rounding = objective.rounding(point.x, point.grad)
-        trial = clip(objective, vector.add_scaled(point.x, alpha, direction))
+        ahead = vector.add_scaled(point.x, alpha, direction)
+        trial = clip(objective, jnp.where(jnp.isnan(ahead), point.x, ahead))  # NaN is in no box
         point = point._replace(grad_norm=norm)
         count = jnp.zeros_like(state.trials)
         scaled = state.scaled | anew

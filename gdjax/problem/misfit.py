@@ -36,8 +36,8 @@ def hidden(mask: jax.Array, x: jax.Array, number: int) -> jax.Array:
     return jnp.where(mask, x, number)
 
 
-def check_sigma(sigma: Any, y: jax.Array) -> jax.Array | None:
-    """Standard deviations like y, or the Cholesky factor of a covariance matrix."""
+def check_sigma(sigma: Any, y: jax.Array, mask: jax.Array | None = None) -> jax.Array | None:
+    """Standard deviations like y, or the Cholesky factor of a covariance matrix; positive where the mask is."""
     if sigma is None:
         return None
     sigma = jnp.asarray(as_data("sigma", sigma))
@@ -49,9 +49,12 @@ def check_sigma(sigma: Any, y: jax.Array) -> jax.Array | None:
         return factor
     if not goes_into(sigma.shape, y.shape):
         raise ValueError(f"sigma has shape {sigma.shape}, y {y.shape}")
-    if is_concrete(sigma) and bool(np.any(~(np.asarray(sigma) > 0) & ~np.isnan(np.asarray(sigma)))):
-        raise ValueError("sigma must be positive")
-    return jnp.broadcast_to(sigma, y.shape)
+    whole = jnp.broadcast_to(sigma, y.shape)
+    if is_concrete(sigma) and (mask is None or is_concrete(mask)):
+        known, counts = (np.asarray(jax.device_get(x)) for x in (whole, True if mask is None else mask))
+        if np.any(~(known > 0) & ~np.isnan(known) & counts):
+            raise ValueError("sigma must be positive" + ("" if mask is None else " where the mask lets data count"))
+    return whole
 
 
 def goes_into(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:

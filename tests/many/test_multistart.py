@@ -127,6 +127,8 @@ def test_starts_all_equal_are_one_minimum():
         (dict(starts=np.ones((3, 2)), by=gdjax.maximize), "by must be gdjax.minimize, gdjax.least_squares"),
         (dict(starts=np.ones((3, 2)), in_axes=0), "multistart has no in_axes"),
         (dict(starts=np.ones((3, 2)), distinct=-1.0), "distinct must be"),
+        (dict(starts=gdjax.penalties.Box(0.0, 1.0), n_starts=20), "no option 'n_starts'; is num_starts meant"),
+        (dict(starts=gdjax.penalties.Box(0.0, 1.0), num_starts=2, maxiter=3), "maxiter: max_steps="),
         (dict(starts=np.float64(1.0)), "params has shape"),
         (dict(starts=np.ones((3, 2)), callback=print), "callback watches a single descent"),
     ],

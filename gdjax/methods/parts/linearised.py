@@ -50,10 +50,10 @@ def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:
         columns = jnp.where(((x <= lower) & (grad > 0)) | ((x >= upper) & (grad < 0)), 0, effects)
     there = (columns > 0) & (size > 0)
     cosines = jnp.where(there, jnp.abs(slopes) / jnp.where(there, columns, 1), 0)
-    unit = a / jnp.where(columns > 0, columns, jnp.inf)
+    unit = a / jnp.where(columns > 0, columns, jnp.inf)[None, :]
     triangle, q = factor_tall(unit, r, jnp.ones_like(columns)) if r.size >= x.size else (unit, r)
     cosine = jnp.where(jnp.all(jnp.isfinite(columns)), largest(cosines), jnp.inf)
-    kept = jnp.where(columns > 0, a, 0) if keep else None
+    kept = jnp.where(columns[None, :] > 0, a, 0) if keep else None
     return Linear(triangle, q, columns, effects, cosine.astype(objective.dtype), grad, kept)
 
 

@@ -49,7 +49,9 @@ def factor(a: jax.Array, b: jax.Array, sizes: jax.Array | None = None) -> tuple[
         there = length > least
         inverse = jnp.where(there, 1 / jnp.where(there, length, 1), 0)
         row = jnp.where(places > j, products * inverse, 0)
-        return rest - row[:, None] * (rest[j] * inverse), jnp.where(places == j, jnp.where(there, length, 0), row)
+        return rest - row[:, None] * (rest[j] * inverse)[None, :], jnp.where(
+            places == j, jnp.where(there, length, 0), row
+        )
 
     both = jnp.concatenate([a, b[:, None]], axis=1)
     whole = jax.lax.scan(turn, both.T, (places[:n], least))[1]
