@@ -1,7 +1,7 @@
 """One fit for each pixel: ten thousand decays with bounds and error bars in one call.
 
 A camera takes 32 pictures while the light of each pixel decays. The lifetime of each is wanted, with its standard
-error, and the pixels that say nothing are to be known. Shows `gdjax.least_squares_many`: a `Fit` with a leading axis.
+error, and the pixels that say nothing are to be known. Shows `gdjax.curve_fit_many`: a `Fit` with a leading axis.
 
 Run it with: python examples/pixel_fits.py
 """
@@ -23,9 +23,9 @@ BOUNDS = {
 }
 
 
-def residuals(p, times, light):
-    """What the decay leaves unexplained."""
-    return p["height"] * jnp.exp(-times / p["lifetime"]) + p["background"] - light
+def decay(p, times):
+    """The light of one pixel."""
+    return p["height"] * jnp.exp(-times / p["lifetime"]) + p["background"]
 
 
 def make_pictures(side, seed=0):
@@ -39,7 +39,7 @@ def make_pictures(side, seed=0):
 
 def fit_pixels(light):
     """All fits."""
-    return gdjax.least_squares_many(residuals, START, TIMES, light, in_axes=(None, None, 0), penalty=BOUNDS)
+    return gdjax.curve_fit_many(decay, START, TIMES, light, penalty=BOUNDS)
 
 
 def main() -> None:

@@ -5,8 +5,9 @@
 Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`. They take and return `Stop`,
 `Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`.
 
-Least squares: `least_squares`, `curve_fit`, `least_squares_many` (`Fit`, `Estimates`), by `LevenbergMarquardt`. For
-outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. The likelihood of one parameter: `profile` (`Profile`).
+Least squares: `least_squares`, `curve_fit`, and of many data sets `least_squares_many`, `curve_fit_many` (`Fit`,
+`Estimates`), by `LevenbergMarquardt`. For outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. The likelihood of one
+parameter: `profile` (`Profile`).
 
 Methods: `LBFGS` (the default), `BFGS`, `ConjugateGradient`, `TrustRegion`, `GradientDescent`, `AcceleratedGradient`,
 `Optax`. For penalties and constraints (`gdjax.penalties`): `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
@@ -22,7 +23,7 @@ from importlib.metadata import version
 from typing import Any
 
 from gdjax import penalties
-from gdjax.curve_fit import curve_fit
+from gdjax.curve_fit import curve_fit, curve_fit_many
 from gdjax.descent.certificate import CriticalPoint, Kind
 from gdjax.descent.history import History
 from gdjax.descent.limits import Stop
@@ -106,6 +107,7 @@ __all__ = [
     "check_penalty",
     "classify_critical_point",
     "curve_fit",
+    "curve_fit_many",
     "explain",
     "iterate",
     "learning_rate_range",

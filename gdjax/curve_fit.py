@@ -1,18 +1,22 @@
-"""Nonlinear least squares of a model and data: `curve_fit`."""
+"""Nonlinear least squares of a model and data: `curve_fit`, and many at once."""
 
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
+from gdjax.descent.result import Result
 from gdjax.insight.fit import Fit
 from gdjax.jaxtools.pytrees import as_data
 from gdjax.least_squares import FitOptions, call_least_squares
 from gdjax.minimize import run
+from gdjax.minimize_many import Input, count_problems, refuse_services, solve_many, spread_axes
 from gdjax.problem.jacobian import of_misfit
-from gdjax.problem.misfit import check_sigma, hidden, misfit_of
+from gdjax.problem.misfit import check_sigma, goes_into, hidden, misfit_of
 from gdjax.request import Call, take_services
 
 
@@ -73,6 +77,82 @@ def curve_fit(
     return cast(Fit, run(call_curve_fit("curve_fit", model, params, (x, y), given)))
 
 
+def curve_fit_many(
+    model: Callable[..., Any],
+    params: Any,
+    x: Any,
+    y: Any,
+    *,
+    in_axes: Any = None,
+    sigma: Any = None,
+    absolute_sigma: bool = False,
+    mask: Any = None,
+    jac: Callable[..., Any] | None = None,
+    batch_size: int | None = None,
+    max_seconds: float | None = None,
+    **options: Any,
+) -> Fit:
+    """`curve_fit` for many data sets at once, each with a mask and errors of its own.
+
+    What a mask leaves out counts for nothing: degrees of freedom and standard errors are those of the data that remain.
+    (Residuals of `least_squares_many` that are made zero count as data, and standard errors come out too small.)
+
+    Args:
+        model: ``model(params, x)`` of one problem, as for `curve_fit`.
+        params: where to start: for all problems the same, unless ``in_axes`` says otherwise.
+        x: data of any kind, likewise.
+        y: what is measured, an array with a leading axis of problems, shape (problems, ...).
+        in_axes: the axes of problems of params and x, as in `jax.vmap`: a tuple (params, x), each an int, None for what
+            all share, or a pytree prefix of these; or one value for both. Default: all share both.
+        sigma: standard deviations: a number; an array that broadcasts to one problem's y, for all the same; or, with as
+            many axes as y, one that broadcasts to y. No covariance matrices: for these there is `least_squares_many`.
+        absolute_sigma: as for `curve_fit`.
+        mask: True where a datum counts, like y or like one problem's y. The others may be NaN.
+        jac: as for `curve_fit`, of one problem.
+        batch_size, max_seconds: as for `gdjax.minimize_many`.
+        **options: those of `least_squares_many`.
+
+    Returns:
+        A `Fit` with a leading axis of problems in every leaf. A problem with too few data raises nothing: its
+        ``freedom`` is not positive, and the standard errors of what they do not determine are NaN.
+
+    Raises:
+        TimeoutError, TypeError, ValueError: as `curve_fit` and `least_squares_many`; if y, sigma or mask has another
+            shape.
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.arange(5.0)
+    >>> y = jnp.array([[1.0, 3.1, 4.9, 7.2, 8.9], [2.0, 3.0, jnp.nan, 4.8, 6.1]])
+    >>> fits = curve_fit_many(lambda p, x: p["a"] * x + p["b"], {"a": 1.0, "b": 1.0}, x, y, mask=jnp.isfinite(y))
+    >>> print(fits.params["a"].round(2), fits.freedom, fits.converged)
+    [1.99 1.  ] [3 2] [ True  True]
+    """
+    refuse_services("curve_fit_many", options)
+    y, start = as_measured(y), params.params if isinstance(params, Result) else params
+    if y.ndim < 2:
+        raise ValueError(f"y has shape {y.shape}: it needs an axis of problems, and axes of data; one fit is curve_fit")
+    inputs = spread_axes(in_axes, (start, as_data("x", x)))
+    count_problems([Input("y", y, 0), *(i._replace(name=i.name.replace("args[0]", "x", 1)) for i in inputs)])
+    one: Any = jax.ShapeDtypeStruct(y.shape[1:], y.dtype)
+    like = lambda given: y if np.ndim(given) == y.ndim else one
+    if sigma is not None:
+        sigma = as_data("sigma", sigma)
+        if not goes_into(np.shape(sigma), like(sigma).shape):
+            raise ValueError(
+                f"sigma has shape {np.shape(sigma)}, y {y.shape}: give sigma the axes of y (one for each problem as "
+                "sigma[:, None]), or those of one problem"
+            )
+        sigma = check_sigma(sigma, like(sigma))
+    mask = None if mask is None else check_mask(mask, like(mask))
+    rest = dict(options, absolute_sigma=absolute_sigma, jac=jac)
+    call = call_measured("curve_fit_many", model, params, x, y, sigma, mask, rest, watched=False)
+    if mask is not None:
+        call = call._replace(finish=functools.partial(call.finish, masks=int(mask.ndim == y.ndim)))
+    axes = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes, in_axes)
+    axes += tuple(0 if np.ndim(given) == y.ndim else None for given in call.args[1:])
+    return cast(Fit, solve_many(call, axes, batch_size, max_seconds))
+
+
 def call_curve_fit(
     caller: str, model: Callable[..., Any], params: Any, args: tuple[Any, ...], options: Any, watched: bool = True
 ) -> Call:
@@ -91,21 +171,49 @@ def call_curve_fit(
         jac = None if jac is None else lambda p, x: scipys_jac(x, *p)
     elif y is None:
         raise TypeError("curve_fit(model, params, x, y); or SciPy's way, curve_fit(model, x, y, p0=[...])")
+    y = as_measured(y)
+    mask = None if own["mask"] is None else check_mask(own["mask"], y)
+    sigma = check_sigma(own["sigma"], y, mask)
+    if mask is not None and sigma is not None and sigma.ndim == 2 and y.ndim == 1:
+        raise ValueError("a mask does not go with a covariance matrix: leave the data out of y, x and sigma")
+    rest = {name: value for name, value in options.items() if name not in own} | dict(jac=jac)
+    return call_measured(caller, model, params, x, y, sigma, mask, rest, watched, labels)
+
+
+def call_measured(
+    caller: str,
+    model: Callable[..., Any],
+    params: Any,
+    x: Any,
+    y: jax.Array,
+    sigma: jax.Array | None,
+    mask: jax.Array | None,
+    options: Any,
+    watched: bool,
+    labels: tuple[str, ...] | None = None,
+) -> Call:
+    """The same with data that have been checked; those of many are not ``watched``."""
+    known: Any = dict(by="curve_fit", weighted=sigma is not None, labels=labels)
+    if mask is not None:
+        y, sigma = hidden(mask, y, 0), None if sigma is None else hidden(mask, sigma, 1)
+        known |= dict(mask=mask)
+    rest = options | dict(jac=None if options["jac"] is None else of_misfit(options["jac"]))
+    call = call_least_squares(caller, misfit_of(model), params, (x, y, sigma, mask), rest, watched)
+    return call._replace(by="curve_fit", finish=functools.partial(call.finish, **known))
+
+
+def as_measured(y: Any) -> jax.Array:
+    """The data as an array of floating numbers."""
     y = jnp.asarray(as_data("y", y))
-    y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
-    counts = None if own["mask"] is None else jnp.asarray(own["mask"], bool)
-    if counts is not None and counts.shape != y.shape:
-        raise ValueError(f"mask has shape {counts.shape}, y {y.shape}")
-    sigma = check_sigma(own["sigma"], y, counts)
-    if counts is not None:
-        if sigma is not None and sigma.ndim == 2 and y.ndim == 1:
-            raise ValueError("a mask does not go with a covariance matrix: leave the data out of y, x and sigma")
-        y, sigma = hidden(counts, y, 0), None if sigma is None else hidden(counts, sigma, 1)
-    rest = {name: value for name, value in options.items() if name not in own}
-    rest |= dict(jac=None if jac is None else of_misfit(jac))
-    call = call_least_squares(caller, misfit_of(model), params, (x, y, sigma, counts), rest, watched)
-    known = dict(weighted=sigma is not None, labels=labels)
-    return call._replace(by="curve_fit", finish=functools.partial(call.finish, by="curve_fit", mask=counts, **known))
+    return y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
+
+
+def check_mask(mask: Any, y: Any) -> jax.Array:
+    """Which data count; ValueError if that has not the shape of y."""
+    mask = jnp.asarray(mask, bool)
+    if mask.shape != y.shape:
+        raise ValueError(f"mask has shape {mask.shape}, y {y.shape}")
+    return mask
 
 
 def names_of_arguments(model: Callable[..., Any], count: int) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """Nonlinear least squares: `least_squares`, and many at once."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Unpack, cast
 
@@ -113,6 +114,9 @@ def least_squares_many(
 ) -> Fit:
     """`least_squares` for many params and data at once, as `gdjax.minimize_many` is for losses.
 
+    Where data are missing, use `gdjax.curve_fit_many` with its ``mask``: a residual that is made zero
+    (``jnp.where(ok, r, 0)``) counts as a datum, so that standard errors come out too small.
+
     Args:
         residuals, robust, absolute_sigma, cov_type, jac, options: as for `least_squares`; for all problems the same.
         check_jac: as for `least_squares`, for the first problem.
@@ -160,14 +164,24 @@ def check_cov_type(cov_type: Any, robust: Any) -> str | None:
     return cov_type
 
 
-def as_fit(result: Result, mask: Any = None, **known: Any) -> Fit:
-    """The result of a least-squares problem with what its covariance needs: how many residuals count."""
+def as_fit(result: Result, mask: Any = None, masks: int = 0, **known: Any) -> Fit:
+    """The result of a least-squares problem with what its covariance needs: how many residuals count.
+
+    Args:
+        result: of one problem or of many.
+        mask: of their data.
+        masks: how many of its axes, the first, are of problems: 0 or 1.
+        **known: for the `Fit`.
+    """
     count = None
     if result.squares is not None:
         found = result.squares.residuals.shape[-1]
         if mask is not None:
-            used = np.sum(jax.device_get(mask)) if is_concrete(mask) else jnp.sum(mask, dtype=jnp.int32)
-            found = found // mask.size * used
+            axes, size = tuple(range(masks, mask.ndim)), math.prod(mask.shape[masks:])
+            concrete = is_concrete(mask)
+            used = np.sum(jax.device_get(mask), axes) if concrete else jnp.sum(mask, axes, dtype=jnp.int32)
+            found = found // max(size, 1) * used
         plain = not isinstance(found, jax.Array)  # then it goes to the device as the transfer guard wants it
-        count = jax.device_put(np.full(result.code.shape, found, np.int32)) if plain else found
+        shape = result.code.shape
+        count = jax.device_put(np.full(shape, found, np.int32)) if plain else jnp.broadcast_to(found, shape)
     return Fit(**vars(result), count=count, **known)
