@@ -59,7 +59,8 @@ def curve_fit(
         A `Fit`.
 
     Raises:
-        TypeError, ValueError: as `least_squares`; if the model's shape is not that of y; if sigma is not positive.
+        TypeError, ValueError: as `least_squares`; if the model's shape is not that of y, or it takes more than
+            params and x; if sigma is not positive.
 
     >>> import jax.numpy as jnp
     >>> x, y = jnp.arange(5.0), jnp.array([1.0, 3.1, 4.9, 7.2, 8.9])
@@ -89,6 +90,8 @@ def call_curve_fit(
         jac = None if jac is None else lambda p, x: scipys_jac(x, *p)
     elif y is None:
         raise TypeError("curve_fit(model, params, x, y); or SciPy's way, curve_fit(model, x, y, p0=[...])")
+    else:
+        check_model(model)
     y = jnp.asarray(as_data("y", y))
     y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
     sigma, counts = check_sigma(own["sigma"], y), None if own["mask"] is None else jnp.asarray(own["mask"], bool)
@@ -103,6 +106,20 @@ def call_curve_fit(
     call = call_least_squares(caller, misfit_of(model), params, (x, y, sigma, counts), rest, watched)
     known = dict(weighted=sigma is not None, labels=labels)
     return call._replace(by="curve_fit", finish=functools.partial(call.finish, by="curve_fit", mask=counts, **known))
+
+
+def check_model(model: Callable[..., Any]) -> None:
+    """Raise TypeError if the model takes its parameters one by one, and is not to be called as ``model(params, x)``."""
+    try:
+        taken = inspect.signature(model).parameters.values()
+    except (TypeError, ValueError):
+        return
+    names = [p.name for p in taken if p.kind in (0, 1) and p.default is p.empty]
+    if len(names) > 2:
+        raise TypeError(
+            f"the model takes {len(names)} arguments ({', '.join(names)}), but is called as model(params, x) here. For "
+            "a model with its parameters one by one give the start by name: curve_fit(model, x, y, p0=[...])"
+        )
 
 
 def names_of_arguments(model: Callable[..., Any], count: int) -> tuple[str, ...] | None:
