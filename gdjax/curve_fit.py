@@ -64,8 +64,8 @@ def curve_fit(
         A `Fit`.
 
     Raises:
-        TypeError, ValueError: as `least_squares`; if the model's shape is not that of y; if sigma is not positive
-            where data count.
+        TypeError, ValueError: as `least_squares`; if the model's shape is not that of y, or it takes more than
+            params and x; if sigma is not positive where data count.
 
     >>> import jax.numpy as jnp
     >>> x, y = jnp.arange(5.0), jnp.array([1.0, 3.1, 4.9, 7.2, 8.9])
@@ -171,6 +171,8 @@ def call_curve_fit(
         jac = None if jac is None else lambda p, x: scipys_jac(x, *p)
     elif y is None:
         raise TypeError("curve_fit(model, params, x, y); or SciPy's way, curve_fit(model, x, y, p0=[...])")
+    else:
+        check_model(model)
     y = as_measured(y)
     mask = None if own["mask"] is None else check_mask(own["mask"], y)
     sigma = check_sigma(own["sigma"], y, mask)
@@ -214,6 +216,20 @@ def check_mask(mask: Any, y: Any) -> jax.Array:
     if mask.shape != y.shape:
         raise ValueError(f"mask has shape {mask.shape}, y {y.shape}")
     return mask
+
+
+def check_model(model: Callable[..., Any]) -> None:
+    """Raise TypeError if the model takes its parameters one by one, and is not to be called as ``model(params, x)``."""
+    try:
+        taken = inspect.signature(model).parameters.values()
+    except (TypeError, ValueError):
+        return
+    names = [p.name for p in taken if p.kind in (0, 1) and p.default is p.empty]
+    if len(names) > 2:
+        raise TypeError(
+            f"the model takes {len(names)} arguments ({', '.join(names)}), but is called as model(params, x) here. For "
+            "a model with its parameters one by one give the start by name: curve_fit(model, x, y, p0=[...])"
+        )
 
 
 def names_of_arguments(model: Callable[..., Any], count: int) -> tuple[str, ...] | None:

@@ -13,6 +13,7 @@ from gdjax.jaxtools.pytrees import is_concrete
 from gdjax.least_squares import least_squares_many
 from gdjax.penalties.sets import Box
 from gdjax.problem.residuals import as_residuals, half_sum
+from gdjax.problem.robust import check_robust
 from gdjax.request import Options, take_services
 
 ROUNDS = 8  # of refits; three find an end that is there
@@ -36,6 +37,9 @@ def profile(
     holds the values for which it is at most the quantile of Student's distribution (of the normal one with
     ``absolute_sigma``). For a linear model that is ``estimate -+ t s.e.``; where it differs, standard errors mislead,
     and this is the one to report. An end may be open: then no value is too large for the data.
+    The interval is the connected one around the estimate, as far as the values that were tried tell. An end beyond zero
+    has 8 of them on the way to zero, where many models change. What lies between two neighbouring values is not known:
+    if the data reject values there alone, an end is too far away, or called open although it is not.
     (D. M. Bates and D. G. Watts, Nonlinear Regression Analysis and Its Applications, 1988, chapter 6.)
 
     Each round is one call of `gdjax.least_squares_many` for up to 16 values, begun at the refits next to them; the
@@ -48,7 +52,7 @@ def profile(
         parameter: its name, as the fit's table has it, or its number among the ravelled parameters.
         level: of the interval.
         **options: those of `gdjax.least_squares_many` for the refits, such as ``kwargs``, ``has_aux``, ``max_steps``.
-            Bounds are those of the fit.
+            Bounds are those of the fit. The Jacobian of the refits is JAX's.
 
     Returns:
         A `Profile`: the interval, and the profile t at all values that were tried; ``print`` it. It says if an end is
@@ -56,8 +60,9 @@ def profile(
         minimum, there is no interval, and ``profile.better`` is where to begin again.
 
     Raises:
-        TypeError: if fit is no `Fit`; ValueError: if it is of many problems, if there is no such parameter or it has no
-            standard error, if the residuals are not those of the fit, or inside a trace.
+        TypeError: if fit is no `Fit`, or for ``jac=``; ValueError: if it is of many problems or made with ``cov_type=``
+            (the profile takes errors to be alike), if there is no such parameter or it has no standard error, if the
+            residuals are not those of the fit, or inside a trace.
 
     >>> import gdjax, jax.numpy as jnp
     >>> x, y = jnp.array([1.0, 2.0, 3.0, 4.0, 5.0, 7.0]), jnp.array([8.3, 10.3, 19.0, 16.0, 15.6, 19.8])
@@ -67,17 +72,23 @@ def profile(
     >>> print(f"{found.lower:.1f} to {found.upper:.1f}")  # by the standard error 12.2 to 26.1
     14.0 to 38.5
     """
+    for name in ("jac", "check_jac"):
+        if name in options:
+            raise TypeError(f"profile has no option {name!r}: its refits use the Jacobian that JAX finds; leave it out")
     take_services("profile", options, Options, watched=False)
     if options.get("penalty") is not None:
         raise TypeError("profile has no option 'penalty': bounds are those of the fit")
     index, error = check_fit(fit, parameter)
     quantile = float(fit.quantile(level))
+    check_robust(robust)
     refits = Refits(residuals, fit, args, index, robust, dict(options))
     refits.check(robust)
     origin, unit = refits.origin, quantile * error
     trail = Trail(np.array([origin]), refits.centre[None], np.zeros(1), np.asarray(fit.code)[None])
     precise = max(1e-6, float(np.finfo(refits.centre.dtype).eps) ** 0.5)
-    sides = [Side(sign, abs(float(refits.ends[i][index]) - origin) / unit, precise) for i, sign in ((0, -1), (1, 1))]
+    sides = [
+        side_of(sign, float(end[index]), origin, unit, precise) for sign, end in zip((-1, 1), refits.ends, strict=True)
+    ]
     ends, words = [np.nan, np.nan], ["", ""]
     refits.lowest = -((NEAR / quantile) ** 2) - 64 * precise**2 * float(fit.value) / refits.scale
     for _ in range(ROUNDS):
@@ -99,6 +110,11 @@ def check_fit(fit: Any, parameter: Any) -> tuple[int, float]:
         raise ValueError("profile looks at numbers, so it cannot be used inside jit, vmap or grad")
     if fit.axes:
         raise ValueError("profile is of one fit: take one, fits[i]")
+    if fit.cov_type is not None:
+        raise ValueError(
+            f"the fit was made with cov_type={fit.cov_type!r}, for errors that are not alike; a profile takes them to "
+            "be alike, and its interval would not be the fit's. Fit without cov_type="
+        )
     if not fit.converged:
         raise ValueError(f"the fit has not ended in a minimum, around which there is a profile: {fit.message}")
     names = fit.names
@@ -107,9 +123,16 @@ def check_fit(fit: Any, parameter: Any) -> tuple[int, float]:
         raise ValueError(f"there is no parameter {parameter!r}; the first ones are {', '.join(names[:8])}")
     error = float(fit.flat_errors[index])
     if not (np.isfinite(error) and error > 0):
-        why = "is 0" if error == 0 else f"is not known ({fit.why_missing(bool(fit.held[index]))})"
+        why = "is 0" if error == 0 else f"is not known ({fit.why_missing()[index]})"
         raise ValueError(f"the standard error of {names[index]} {why}: there is no unit to profile it in")
     return int(index), error
+
+
+def side_of(sign: int, bound: float, origin: float, unit: float, precise: float) -> Side:
+    """Where to look for one end."""
+    limit = abs(bound - origin) / unit
+    zero = abs(origin) / unit if sign * origin < 0 else np.inf
+    return Side(sign, limit, zero if zero <= limit else np.inf, precise)
 
 
 class Refits:
@@ -157,6 +180,7 @@ class Refits:
     def at(self, values: np.ndarray, trail: Trail, quantile: float) -> Trail:
         """Refits with the parameter at these values, begun at those next to them, and t over the quantile, squared."""
         values = np.clip(np.resize(values, 16).astype(self.centre.dtype), *(side[self.index] for side in self.ends))
+        values = np.where(np.abs(values) <= 1e-12 * abs(self.origin), 0, values)
         starts = np.stack([self.start(value, trail) for value in values])
         free = starts[:, self.others] if self.others.size else np.zeros((16, 1), starts.dtype)
         index = np.asarray(self.index, np.int32)
@@ -201,6 +225,6 @@ def told(
         t=np.where(trail.good, t, np.nan),
         params=params,
         codes=trail.codes,
-        notes=(*notes, *trail.in_words()),
+        notes=(*notes, *trail.in_words(name)),
         better=better,
     )

@@ -27,6 +27,7 @@ from gdjax.problem.hoist import hoist
 from gdjax.problem.jacobian import GivenJacobian
 from gdjax.problem.penalized import as_penalty
 from gdjax.problem.problem import call_loss, check_params, make_problem
+from gdjax.problem.robust import check_robust
 from gdjax.running.programs import Request
 from gdjax.running.services import Services
 from gdjax.vectors.vector import is_spread
@@ -122,6 +123,7 @@ def prepare(
         raise TypeError(f"kwargs must be a dict of data for the loss by name, got {kwargs!r}")
     if not isinstance(stop, Stop | None):
         raise TypeError(f"stop must be a gdjax.Stop, such as gdjax.Stop(target=0.0), got {stop!r}")
+    check_robust(robust)
     limits = dict(tol=tol, max_steps=max_steps, max_evals=max_evals)
     given = {name: value for name, value in limits.items() if value is not None}
     twice = [name for name in given if stop is not None and getattr(stop, name) is not None]

@@ -88,6 +88,42 @@ def test_bounds_hold_and_end_the_interval():
 
 
 @pytest.mark.float64
+def test_an_end_before_zero_is_not_jumped_over():
+    """A standard error of 15 estimates leads across zero, beyond which values are as good again."""
+    t = np.linspace(0, 2, 25)
+    y = 0.5 * t + 0.1 * np.random.default_rng(5).normal(size=25)
+    bent = lambda p, y: p[0] * (1 - jnp.exp(-p[1] * t)) - y
+    fit = gdjax.least_squares(bent, jnp.ones(2), y)
+    assert fit.converged
+    found = gdjax.profile(bent, fit, y, parameter=0)
+    least = lambda a: scipy.optimize.minimize_scalar(lambda b: np.sum(np.asarray(bent([a, b], y)) ** 2), (0.1, 1.0)).fun
+    level = float(fit.chi2) * (1 + found.quantile**2 / 23)
+    assert found.lower == pytest.approx(scipy.optimize.brentq(lambda a: least(a) - level, 1.0, 3.0), rel=1e-4)
+    assert found.upper == np.inf
+
+
+@pytest.mark.float64
+def test_where_refits_cannot_begin_is_said():
+    """A logarithm has its end before zero; what is 0 / 0 at zero alone does not matter."""
+    x = np.linspace(0, 1, 12)
+    wave = np.cos(40 * x)
+    of_log = lambda p, y: p["b"] * x + jnp.log(p["a"]) - y
+    y = 2 * x + 0.4 * wave + 0.3
+    fit = gdjax.least_squares(of_log, {"a": 1.0, "b": 1.0}, y)
+    found = gdjax.profile(of_log, fit, y, parameter="a", level=1 - 1e-6)
+    reach = found.quantile * found.standard_error / found.estimate
+    np.testing.assert_allclose(found.interval, found.estimate * np.exp([-reach, reach]), rtol=1e-5)
+    assert "had nowhere to begin: the residuals are not finite with a between -6." in str(found)
+    ratio = lambda p, y: p["c"] * (jnp.exp(p["a"] * x) - 1) / p["a"] - y
+    y = x + 0.1 * wave
+    fit = gdjax.least_squares(ratio, {"a": 1.0, "c": 1.0}, y)
+    found = gdjax.profile(ratio, fit, y, parameter="a")
+    assert found.lower < -0.9
+    assert found.upper == pytest.approx(0.6753, abs=1e-3)
+    assert "had nowhere to begin: the residuals are not finite with a at 0" in str(found)
+
+
+@pytest.mark.float64
 def test_a_lower_minimum_on_the_way_is_said():
     """(p^2 - 1)^2 has two wells; the second residual makes the left one lower."""
     wells = lambda p: jnp.stack([5 * (p["a"] ** 2 - 1), p["a"] + 1.3, p["b"] - p["a"], 0.5 * p["b"]])
@@ -129,6 +165,12 @@ def test_what_cannot_be_profiled_is_refused():
         call(points=3)
     with pytest.raises(TypeError, match=r"fit must be what gdjax\.least_squares returned, got a dict"):
         call(START)
+    with pytest.raises(TypeError, match="profile has no option 'jac': its refits use the Jacobian that JAX finds"):
+        call(jac=jax.jacfwd(misfit))
+    with pytest.raises(TypeError, match="robust must be None for squares"):
+        call(robust="huber")
+    with pytest.raises(ValueError, match="made with cov_type='HC3', for errors that are not alike"):
+        call(gdjax.least_squares(misfit, START, DAYS, DEMAND, cov_type="HC3"))
     with pytest.raises(ValueError, match="has not ended in a minimum"):
         call(gdjax.least_squares(misfit, START, DAYS, DEMAND, max_evals=1))
     with pytest.raises(ValueError, match="profile is of one fit: take one, fits"):

@@ -1,6 +1,6 @@
 """What a descent returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -85,6 +85,17 @@ class Result:
     def __getitem__(self, lane: Any) -> "Result":
         """One problem of a batch (or several, by a slice or mask)."""
         return jax.tree.map(lambda x: x[lane], self)
+
+    def __iter__(self) -> Iterator["Result"]:
+        """The problems of a batch, one after the other; TypeError for one problem."""
+        if np.ndim(self.code) == 0:
+            raise TypeError(self.no_sequence)
+        return (self[i] for i in range(len(self.code)))
+
+    @property
+    def no_sequence(self) -> str:
+        """What to write instead of taking one result apart."""
+        return "this is one result, not a sequence: the point is result.params, its value result.value"
 
     def require_smooth(self, what: str) -> None:
         """Raise ValueError if there was a penalty, for ``what`` sees the Hessian of the loss alone."""

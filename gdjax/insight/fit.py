@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.result import Result
+from gdjax.insight import fit_words
 from gdjax.insight.inference import Inference
 from gdjax.insight.spread import Spread, is_flat, spread_of
 from gdjax.insight.table import unknown
@@ -53,6 +54,11 @@ class Fit(Inference, Result):
     robust: bool = static_field(False)  # whether the loss is not that of squares
     weighted: bool = static_field(False)  # whether residuals were divided by a sigma
     labels: tuple[str, ...] | None = static_field(None)  # names of the parameters, if they are not their keys
+
+    @property
+    def no_sequence(self) -> str:
+        """See `Result`."""
+        return "this is one fit, not a pair: write fit = ..., then popt = fit.params and pcov = fit.covariance"
 
     @property
     def is_known(self) -> bool:
@@ -216,26 +222,24 @@ class Fit(Inference, Result):
     _repr_html_ = as_table
 
     def __str__(self) -> str:
-        """How it ended; chi^2 and degrees of freedom; a table of the parameters."""
+        """How it ended; chi^2 and degrees of freedom; a table of the parameters. Of many: how many lack what."""
         if not is_concrete(self.code) or np.ndim(self.code):
-            return Result.__str__(self)
+            more = fit_words.of_many(self) if is_concrete(self.code) and self.code.size and self.is_known else ""
+            return "\n".join([Result.__str__(self), more][: 1 + bool(more)])
         return self.message if self.squares is None else f"{self.message}\n{self.table()}"
 
     def table(self, level: float = 0.95, names: Sequence[str] | None = None) -> str:
-        """Sum of squares and degrees of freedom, then what `Inference.table` has."""
+        """Sum of squares and degrees of freedom, then what `Inference.table` has; if it does not hold, that first."""
         table = super().table(level, names) if self.is_known else unknown(self.chosen_names(names), self.flat.tolist())
         sum_of = "twice the robust loss" if self.robust else "chi^2" if self.absolute_sigma else "sum of squares"
         freedom, ratio = int(self.freedom), float(self.reduced_chi2)
         kind = "" if self.cov_type is None else f"; standard errors {self.cov_type}"
-        return f"{sum_of} {float(self.chi2):.6g}, {freedom} degrees of freedom, ratio {ratio:.6g}{kind}\n{table}"
+        sums = f"{sum_of} {float(self.chi2):.6g}, {freedom} degrees of freedom, ratio {ratio:.6g}{kind}"
+        return "\n".join([*fit_words.above_table(self), sums, table])
 
-    def why_missing(self, held: bool) -> str:
+    def why_missing(self) -> list[str]:
         """See `Inference`."""
-        if held:
-            return "held: at its bound, or of no effect on the residuals"
-        if int(self.freedom) <= 0 and not (self.absolute_sigma or self.cov_type):
-            return "no degree of freedom is left"
-        return "not determined by the data"
+        return fit_words.why_missing(self)
 
     def face(self) -> dict[str, Any]:
         """For `gdjax.jaxtools.faces`."""

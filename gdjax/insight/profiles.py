@@ -98,17 +98,31 @@ class Trail(NamedTuple):
         share = (value - values[k - 1]) / (values[k] - values[k - 1])
         return (1 - share) * x[k - 1] + share * x[k]
 
-    def in_words(self) -> tuple[str, ...]:
-        """How many refits failed, and how."""
-        if self.good.all():
-            return ()
-        failed = self.codes[~self.good]
-        return (f"{failed.size} of {self.codes.size} refits failed: {in_counts(failed)}",)
+    def in_words(self, name: str) -> tuple[str, ...]:
+        """How many refits could not begin or failed, and with which values of the parameter called ``name``."""
+        nowhere = self.codes == Status.NONFINITE_START
+        failed = ~self.good & ~nowhere
+        lines, of = [], f"of {self.codes.size} refits"
+        if nowhere.any():
+            where = f"the residuals are not finite with {name} {listed(self.values[nowhere])}"
+            lines.append(f"{nowhere.sum()} {of} had nowhere to begin: {where}")
+        if failed.any():
+            counts = in_counts(self.codes[failed])
+            lines.append(f"{failed.sum()} {of} failed, with {name} {listed(self.values[failed])}: {counts}")
+        return tuple(lines)
+
+
+def listed(values: np.ndarray) -> str:
+    """Increasing values in words: one by one, or if they are many from where to where."""
+    if values.size > 4:
+        return f"between {values[0]:.6g} and {values[-1]:.6g}"
+    return "at " + ", ".join(f"{value:.6g}" for value in values)
 
 
 SUCCESS = (Status.CONVERGED, Status.TARGET_REACHED, Status.PRECISION_FLOOR)
 FAILED = "is not known: refits fail before it"
 FIRST = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)  # where a side is tried, in units of where the end would be
+TOWARD_ZERO = np.append(1 - 0.5 ** np.arange(1, 8), 1.0)  # and on the way to zero, in units of its distance
 FARTHER = (4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)  # and where, if the end is not there
 
 
@@ -117,6 +131,7 @@ class Side(NamedTuple):
 
     sign: int
     limit: float  # the distance of the parameter's bound
+    zero: float  # that of zero; inf if it is on the other side of the estimate, or not before the bound
     precise: float  # to how much of itself the end is wanted
 
     def look(self, trail: Trail, origin: float, unit: float) -> tuple[float, np.ndarray, str]:
@@ -124,11 +139,15 @@ class Side(NamedTuple):
         distance = self.sign * (trail.values - origin) / unit
         here = np.flatnonzero(distance >= 0)[:: self.sign]
         d, good = distance[here], trail.good[here]
+        at_zero = np.isclose(d, self.zero, rtol=1e-6, atol=0)
         t = np.sqrt(np.maximum(trail.rise[here], 0))
-        failed, d, t = d[~good], d[good], t[good]
+        lost = ~good & ~(at_zero & (self.zero < self.limit))  # what fails at zero alone may be 0 / 0
+        failed, d, t = d[lost], d[good], t[good]
         over = np.flatnonzero(t >= 1)
         k = int(over[0]) if over.size else d.size
         end, error = crossing(d, t, k) if over.size else (np.nan, np.inf)
+        if not at_zero.any() and d[k - 1] < self.zero < (d[k] if over.size else d[-1]):
+            return np.nan, self.zero * TOWARD_ZERO, "is not known"
         if error <= self.precise * end:
             back = t[k:].min() < 1 - self.precise
             return end, d[:0], "beyond it the profile comes back: other values are as good" if back else ""
@@ -144,6 +163,8 @@ class Side(NamedTuple):
 
     def farther(self, d: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray, str]:
         """The same where no refit lies beyond the end."""
+        if d[-1] == 0 and self.zero < FIRST[0]:
+            return np.nan, self.zero * TOWARD_ZERO, "is not known"
         if d[-1] >= (1 - 1e-6) * self.limit:
             return self.limit, d[:0], "is at the bound of the parameter"
         if d[-1] >= (1 - 1e-3) * FARTHER[-1]:

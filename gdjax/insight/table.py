@@ -71,13 +71,14 @@ class Tabled(abc.ABC):
         numbers = np.stack([np.asarray(column) for column in self.columns(level).values()], axis=-1)
         if numbers.ndim > 2:
             raise ValueError("a table is of one problem: take one, as fits[i], or all with to_pandas()")
-        words, chosen = list(map(self.why_missing, self.is_held.tolist())), self.chosen_names(names)
+        words = self.why_missing() if np.isnan(numbers[:, 1]).any() else [""] * len(numbers)
+        chosen = self.chosen_names(names)
         lines = rows(chosen, numbers, words, level, self.is_normal)
         return "\n".join(lines + correlations(chosen, np.asarray(self.correlation)))
 
-    def why_missing(self, held: bool) -> str:
-        """What stands in place of a standard error that is NaN."""
-        return "held: at its bound" if held else "not determined by the data"
+    def why_missing(self) -> list[str]:
+        """What stands in place of each standard error, if it is NaN."""
+        return ["held: at its bound" if held else "not determined by the data" for held in self.is_held.tolist()]
 
 
 def rows(names: tuple[str, ...], numbers: np.ndarray, words: list[str], level: float, normal: bool) -> list[str]:

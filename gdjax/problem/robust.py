@@ -5,6 +5,7 @@ least squares, and all are that for small residuals. P. J. Huber, Robust Statist
 """
 
 import abc
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,3 +115,17 @@ class Tukey(Robust):
         """See the class."""
         inside = jnp.minimum(s, 1)
         return inside * (1 - inside * (1 - inside / 3))  # nothing cancels where s is small
+
+
+def check_robust(robust: Any) -> None:
+    """Raise TypeError unless it is None or a robust loss."""
+    if robust is None or isinstance(robust, Robust):
+        return
+    kinds = {"huber": Huber, "soft_l1": SoftL1, "cauchy": Cauchy, "tukey": Tukey}
+    kind = kinds.get(robust.lower()) if isinstance(robust, str) else robust
+    hint = ""
+    if isinstance(kind, type) and issubclass(kind, Robust):
+        name = f"gdjax.{kind.__name__}" if kind in kinds.values() else kind.__name__
+        hint = f"; write robust={name}(scale), with the residual from which on it is an outlier"
+    names = ", ".join(f"gdjax.{one.__name__}(scale)" for one in kinds.values())
+    raise TypeError(f"robust must be None for squares, or one of {names}; got {robust!r}{hint}")

@@ -259,6 +259,68 @@ def test_a_penalty_other_than_bounds_has_no_covariance_and_says_so():
     assert "standard_errors" not in repr(fit)
 
 
+def test_a_table_that_does_not_hold_says_so_first(curve):
+    assert "hold at a minimum only" not in str(curve)
+    early = gdjax.least_squares(misfit, START, T, SEEN, max_steps=1)
+    assert early.status == Status.MAX_STEPS
+    lines = str(early).splitlines()
+    assert (
+        lines[1] == "Standard errors, p-values and intervals hold at a minimum only, and the fit has not ended in one:"
+    )
+    start = jnp.array([1.0, 1.0, 0.0])
+    model = lambda p, t: p[0] * jnp.exp(-p[1] * t) + p[2]
+    nothing = gdjax.curve_fit(model, start, T, SEEN, mask=np.zeros(20, bool))
+    assert "There are no data, or all are masked: nothing is fitted" in str(nothing)
+    assert str(nothing).count(" there are no data") == 3
+    holes = gdjax.curve_fit(model, start, T, np.where(T > 3, np.nan, SEEN))
+    assert "The residuals are not finite: nothing is known of the estimates." in str(holes)
+    assert str(holes).count(" the residuals are not finite") == 3
+
+
+def test_what_holds_a_parameter_is_said_and_counted():
+    line = lambda p, t, y: p[0] + p[1] * t - y
+    ys = np.stack([T, 5 - T, T + 1])
+    options = dict(penalty=gdjax.penalties.Box(0.0, 5.0))
+    fit = gdjax.least_squares(line, np.ones(3), T, ys[1], **options)
+    assert [text.split(maxsplit=2)[2] for text in (str(fit).splitlines()[i] for i in (4, 5))] == [
+        "held: at its bound",
+        "held: of no effect on the residuals",
+    ]
+    fits = gdjax.least_squares_many(line, np.ones(3), T, ys, in_axes=(None, None, 0), **options)
+    last = str(fits).splitlines()[-1]
+    assert last.startswith("Of these fits ")
+    assert "3 have a parameter of no effect on the residuals" in last
+    same = lambda p, t, y: (p[0] + p[1]) * t - y
+    ys[2] = np.nan
+    fits = gdjax.least_squares_many(same, np.ones(2), T, ys, in_axes=(None, None, 0))
+    last = "Of these fits 2 have a parameter that the data do not determine, 1 has residuals that are not finite."
+    assert str(fits).splitlines()[-1] == last
+    few = gdjax.least_squares_many(line, np.ones(2), T[:2], ys[:2, :2], in_axes=(None, None, 0))
+    assert str(few).splitlines()[-1] == "Of these fits 2 have no degree of freedom."
+    assert [float(one.value) for one in few] == few.value.tolist()
+
+
+def test_one_fit_is_not_a_pair():
+    with pytest.raises(TypeError, match=r"popt = fit\.params and pcov = fit\.covariance"):
+        _, _ = gdjax.curve_fit(lambda t, a, b: a * t + b, T, SEEN, p0=[1.0, 1.0])
+    with pytest.raises(TypeError, match=r"one result, not a sequence: the point is result\.params"):
+        list(gdjax.minimize(lambda p: p**2, 1.0))
+
+
+def test_scipys_start_in_fourth_place_is_explained():
+    with pytest.raises(TypeError, match=r"takes 3 arguments \(t, a, b\), .* curve_fit\(model, x, y, p0="):
+        gdjax.curve_fit(lambda t, a, b: a * t + b, T, SEEN, [1.0, 1.0])
+
+
+@pytest.mark.parametrize("robust", ["huber", gdjax.Huber, 1.0])
+def test_a_robust_loss_is_one_with_its_scale(robust):
+    hint = "" if robust == 1.0 else r".*; write robust=gdjax\.Huber\(scale\)"
+    with pytest.raises(TypeError, match=r"robust must be None for squares, or one of gdjax\.Huber\(scale\)" + hint):
+        gdjax.least_squares(straight, np.zeros(3), A, B, robust=robust)
+    with pytest.raises(TypeError, match="robust must be None for squares" + hint):
+        gdjax.least_squares_many(straight, np.zeros((2, 3)), A, B, in_axes=(0, None, None), robust=robust)
+
+
 def test_without_pandas_it_says_what_to_install(plain, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="to_pandas needs pandas: pip install pandas"):

@@ -1,0 +1,69 @@
+"""What a fit has to say of its table: why a number is missing, and when the others do not hold."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+MANY = (
+    ("held", "a parameter held at a bound"),
+    ("idle", "a parameter of no effect on the residuals"),
+    ("lost", "a parameter that the data do not determine"),
+    ("full", "no degree of freedom"),
+    ("empty", "no data"),
+    ("nowhere", "residuals that are not finite"),
+)
+INSTEAD = dict(
+    empty="there are no data",
+    nowhere="the residuals are not finite",
+    held="held: at its bound",
+    idle="held: of no effect on the residuals",
+    full="no degree of freedom is left",
+)
+
+
+def missing(fit: Any) -> dict[str, Any]:
+    """What stands in the way of standard errors, by name as in `MANY`: bools of shape (..., n), of a fit (...)."""
+    held, bound = np.asarray(fit.held), at_bound(fit)
+    nowhere, empty = ~np.isfinite(np.asarray(fit.chi2)), np.asarray(fit.count) == 0
+    full = (np.asarray(fit.freedom) <= 0) & ~empty & (not (fit.absolute_sigma or fit.cov_type))
+    told = (nowhere | empty)[..., None]
+    lost = np.isnan(np.asarray(fit.flat_errors)) & ~held & ~told & ~full[..., None]
+    found = dict(held=held & bound & ~told, idle=held & ~bound & ~told, lost=lost)
+    return found | dict(full=full & ~nowhere, empty=empty, nowhere=nowhere & ~empty)
+
+
+def at_bound(fit: Any) -> np.ndarray:
+    """Which flat parameters are at a bound, shape (..., n)."""
+    if fit.penalty_value is None or not getattr(fit.penalty, "is_box", False):
+        return np.zeros(fit.flat.shape, bool)
+    layout = fit.layout
+    flat = lambda penalty, params: tuple(map(layout.ravel, penalty.bounds(params)))
+    lower, upper = jax.device_get(fit.for_each(flat)(fit.penalty, fit.params))
+    x = np.asarray(fit.flat)
+    return (x <= lower) | (x >= upper)
+
+
+def why_missing(fit: Any) -> list[str]:
+    """What stands in place of each standard error, if it is NaN."""
+    found = missing(fit)
+    cases = [np.broadcast_to(found[name], fit.flat.shape) for name in INSTEAD]
+    return np.select(cases, list(INSTEAD.values()), "not determined by the data").tolist()
+
+
+def above_table(fit: Any) -> list[str]:
+    """Lines above the table, if not all is as it should be."""
+    if int(fit.count) == 0:
+        return ["There are no data, or all are masked: nothing is fitted, and the estimates are where it began."]
+    if not np.isfinite(float(fit.chi2)):
+        return ["The residuals are not finite: nothing is known of the estimates."]
+    if not fit.converged:
+        return ["Standard errors, p-values and intervals hold at a minimum only, and the fit has not ended in one:"]
+    return []
+
+
+def of_many(fit: Any) -> str:
+    """How many of many fits lack something, in a sentence; empty if none does."""
+    counts = {name: int(np.sum(of if of.shape == fit.code.shape else of.any(-1))) for name, of in missing(fit).items()}
+    said = [f"{counts[name]} {'has' if counts[name] == 1 else 'have'} {text}" for name, text in MANY if counts[name]]
+    return f"Of these fits {', '.join(said)}." if said else ""
