@@ -243,7 +243,8 @@ def _root(
         scale = 1 / jnp.asarray(1 if num_data is None else num_data).astype(x.dtype)
     root = jnp.sqrt(scale) * root
     errors = lengths_of(root)
-    distance = largest(jnp.where(held | (step == 0), 0, jnp.abs(step) / errors))
+    shares = jnp.where(held | (step == 0), 0, jnp.abs(step) / errors)
+    distance = jnp.where(jnp.any(jnp.isnan(shares)), jnp.nan, largest(shares))
     return jnp.where(distance > FAR, jnp.nan, root), distance, freedom
 
 

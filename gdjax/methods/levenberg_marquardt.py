@@ -132,9 +132,8 @@ class LevenbergMarquardt(Method):
     def ask(self, objective: Objective, state: LevenbergMarquardtState) -> Point:
         """The residuals at the trial; their gradient follows if the point is taken."""
         x = state.trial
-        if (
-            objective.composite is not None
-        ):  # the sum may round to outside; beside other problems what has ended is asked, too
+        if objective.composite is not None:
+            # The sum may round to outside; and beside other problems what has ended is asked, too.
             x = jnp.clip(jnp.where(jnp.isnan(x), state.iterate.x, x), *objective.composite.ends)
         r, aux = objective.residuals(x)
         value, gained = compared(state.iterate.residuals, r, objective.robust)
@@ -184,7 +183,8 @@ class LevenbergMarquardt(Method):
         """Whether a point is worth its Jacobian."""
         before, gained, (finite, keep) = state.iterate, point.gained, usable(point, state.iterate)
         predicted = -(jnp.sum(state.linear.q * state.change) + 0.5 * jnp.sum(state.change**2))
-        reach, size = norm(state.linear.effects * before.x), jnp.sqrt(2 * before.value)
+        reach, known = norm(state.linear.effects * before.x), jnp.where(before.is_blank, 0, before.value)
+        size = jnp.sqrt(2 * known)
         noise = objective.noise(point.value) + BLUR * objective.eps * reach * size
         ratio = jnp.where(predicted > 0, gained / jnp.where(predicted > 0, predicted, 1), 0)
         blurred = (predicted <= noise) & (jnp.abs(gained) <= noise)  # the sums tell nothing

@@ -15,7 +15,7 @@ def test_residuals_far_below_the_scale_are_squared(loss):
     np.testing.assert_allclose(loss(1e5).of(r), r * r, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("loss", "slope"), zip(LOSSES, (0.1, 0.0995, 0.0099, 0.0), strict=True))
+@pytest.mark.parametrize(("loss", "slope"), list(zip(LOSSES, (0.1, 0.0995, 0.0099, 0.0), strict=True)))
 def test_what_an_outlier_draws(loss, slope):
     first, _ = loss(2.0).slopes(jnp.asarray([20.0]))
     np.testing.assert_allclose(first, slope, rtol=1e-3, atol=1e-7)
