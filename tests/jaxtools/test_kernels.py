@@ -9,9 +9,10 @@ import gdjax
 from benchmarks.kernels import count_in_trip, count_kernels
 
 # As measured, to notice when one comes in: lower them when they fall. XLA of another JAX may fuse a few otherwise.
+# (One of each is the comparison that keeps NaN in a maximum, see `vector.largest`.)
 # Of 100 variables the whole descent is one of them (`gdjax.jaxtools.small_programs`), of 3000 not.
 METHODS = {"LBFGS": gdjax.LBFGS(), "BFGS": gdjax.BFGS(), "descent": gdjax.GradientDescent(1e-3)}
-MOST = {100: {"LBFGS": 14, "BFGS": 12, "descent": 10}, 3000: {"LBFGS": 62, "BFGS": 55, "descent": 37}}
+MOST = {100: {"LBFGS": 15, "BFGS": 13, "descent": 11}, 3000: {"LBFGS": 63, "BFGS": 56, "descent": 38}}
 
 
 @pytest.mark.parametrize("name", METHODS)
