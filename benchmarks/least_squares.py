@@ -64,12 +64,13 @@ def by_optimistix(name: str, tol: float) -> Callable[[Residuals, np.ndarray], An
         import optimistix
 
         solver = getattr(optimistix, name)(rtol=tol, atol=tol)
-        run = jax.jit(
-            lambda y: optimistix.least_squares(lambda y, _: residuals(y), solver, y, max_steps=MOST, throw=False)
-        )
-        found = run(jnp.asarray(start))
-        good = bool(found.result == optimistix.RESULTS.successful)
-        return Answer(found.value, good, int(found.stats["num_steps"]), "success" if good else "failure")
+
+        def run(y: Any) -> tuple[Any, Any, Any]:  # (the solution itself holds what no compiled function can return)
+            found = optimistix.least_squares(lambda y, _: residuals(y), solver, y, max_steps=MOST, throw=False)
+            return found.value, found.result == optimistix.RESULTS.successful, found.stats["num_steps"]
+
+        value, good, steps = jax.jit(run)(jnp.asarray(start))
+        return Answer(value, bool(good), int(steps), "success" if good else "failure")
 
     return solve
 
