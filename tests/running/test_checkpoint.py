@@ -34,7 +34,7 @@ import sys, pathlib, jax, jax.numpy as jnp, gdjax
 jax.config.update("jax_enable_x64", True)
 path = pathlib.Path(sys.argv[1])
 loss = lambda p: jnp.sum(100 * (p[1:] - p[:-1] ** 2) ** 2 + (1 - p[:-1]) ** 2)
-options = dict(method=gdjax.GradientDescent(1e-5, momentum=0.5), tol=0.0, max_steps=800_000, checkpoint_seconds=0.0)
+options = dict(method=gdjax.GradientDescent(1e-5, momentum=0.5), tol=0.0, max_steps=8_000_000, checkpoint_seconds=0.0)
 start = jnp.array([-1.2, 1.0, 0.5, 2.0])
 if sys.argv[2] == "whole":
     result = gdjax.minimize(loss, start, **{**options, "callback": lambda s: False, "callback_every": 2**30})
