@@ -34,7 +34,7 @@ import sys, pathlib, jax, jax.numpy as jnp, gdjax
 jax.config.update("jax_enable_x64", True)
 path = pathlib.Path(sys.argv[1])
 loss = lambda p: jnp.sum(100 * (p[1:] - p[:-1] ** 2) ** 2 + (1 - p[:-1]) ** 2)
-options = dict(method=gdjax.GradientDescent(1e-5, momentum=0.5), tol=0.0, max_steps=8_000_000, checkpoint_seconds=0.0)
+options = dict(method=gdjax.GradientDescent(1e-6, momentum=0.5), tol=0.0, max_steps=6_000_000, checkpoint_seconds=0.0)
 start = jnp.array([-1.2, 1.0, 0.5, 2.0])
 if sys.argv[2] == "whole":
     result = gdjax.minimize(loss, start, **{**options, "callback": lambda s: False, "callback_every": 2**30})
@@ -69,7 +69,7 @@ def test_killed_again_and_again_it_comes_to_the_bitwise_same_result(tmp_path):
             break
     whole, errors = start("whole").communicate()
     assert kills == 2
-    assert whole.startswith(b"MAX_STEPS 800000 "), errors.decode()
+    assert whole.startswith(b"MAX_STEPS 6000000 "), errors.decode()
     assert out == whole
 
 
