@@ -142,8 +142,12 @@ def curve_fit_many(
                 f"sigma has shape {np.shape(sigma)}, y {y.shape}: give sigma the axes of y (one for each problem as "
                 "sigma[:, None]), or those of one problem"
             )
-        sigma = check_sigma(sigma, like(sigma))
     mask = None if mask is None else check_mask(mask, like(mask))
+    if sigma is not None:
+        counts = mask
+        if mask is not None and mask.ndim > like(sigma).ndim:  # where any problem has a datum
+            counts = jnp.any(mask, axis=0)
+        sigma = check_sigma(sigma, like(sigma), counts)
     rest = dict(options, absolute_sigma=absolute_sigma, jac=jac)
     call = call_measured("curve_fit_many", model, params, x, y, sigma, mask, rest, watched=False)
     if mask is not None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from gdjax.vectors.vector import LARGE, dots, largest, matmul
+from gdjax.vectors.vector import LARGE, dots, largest, matmul, root
 
 SMALL = 32  # columns up to which LAPACK is not asked
 # Columns up to which each is an array of its own, and no loop goes over them: 10 000 problems of 64 residuals and 3
@@ -82,11 +82,6 @@ def orthogonalise(
         rows.append([jnp.where(there, length, 0), *parts])
         units.append(unit)
     return rows, units, rest[0]
-
-
-def root(square: jax.Array) -> jax.Array:
-    """The square root; at 0 its derivative is 0."""
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def columns_of(a: jax.Array) -> list[jax.Array]:
