@@ -28,7 +28,9 @@ class Facts:
         self.target = None if stop.target is None else sign * float(stop.target)
         self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
         self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
-        self.scale = out_of_range(result) if p.cosine is None else lost_squares(result)
+        self.scale = lost_squares(result)
+        if p.cosine is None and not self.scale:
+            self.scale = out_of_range(result)
         if p.cosine is not None:  # of residuals: the test that they are at right angles to what parameters can change
             self.norm = "largest cosine between the residuals and a column of their Jacobian"
             self.grad_norm, self.threshold = float(p.cosine), float(stop.tol)

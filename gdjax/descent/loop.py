@@ -174,6 +174,10 @@ class Loop(NamedTuple):
         if self.objective.jacobian is None or not self.method.least_squares:
             code, automatic = given_gradient.review(*where, code, point)
         code, entry = given_jacobian.review(*where, code, point)
+        squares = squares_at(self.objective, point, carry.state)
+        if squares is not None:
+            lost = stopping.is_success(code) & stopping.squares_are_lost(now, squares.residuals)
+            code = jnp.where(lost, Status.LINE_SEARCH_FAILED, code)
         return Result(
             **self.objective.to_user(point),
             code=code,
@@ -188,5 +192,5 @@ class Loop(NamedTuple):
             entry=entry,
             compared_with=self.objective.compared_with,
             method=None if self.objective.composite is None else self.method.name,
-            squares=squares_at(self.objective, point, carry.state),
+            squares=squares,
         )

@@ -39,7 +39,8 @@ def out_of_range(result: Any) -> str:
 
 def lost_squares(result: Any) -> str:
     """If the squares of residuals underflow, that alone is to blame."""
-    if not bool(squares_are_lost(result.progress)):
+    left = None if result.squares is None else result.squares.residuals
+    if not bool(squares_are_lost(result.progress, left)):
         return ""
     dtype = result.value.dtype
     return (

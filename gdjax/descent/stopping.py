@@ -145,15 +145,17 @@ def status(
     return code
 
 
-def squares_are_lost(p: Progress) -> jax.Array:
+def squares_are_lost(p: Progress, residuals: jax.Array | None = None) -> jax.Array:
     """Whether the squares of residuals underflow from the start on, so that no sum of them tells one from another.
 
-    (A start whose residuals are 0 is an answer; those of a descent may become so small.)
+    A start whose residuals are 0 is an answer; those of a descent may become so small. A method that knows nothing of
+    residuals is asked at its end, by those that are left, shape (..., m).
     """
-    if p.cosine is None:
+    if p.cosine is None and residuals is None:
         return jnp.asarray(False)
     info = jnp.finfo(p.start_value.dtype)
-    return (p.start_value < float(info.tiny) / float(info.eps)) & ((p.cosine > 0) | (p.steps > 0))
+    some = jnp.any(residuals != 0, axis=-1) if p.cosine is None else (p.cosine > 0) | (p.steps > 0)
+    return (p.start_value < float(info.tiny) / float(info.eps)) & some
 
 
 def exhausted(p: Progress, trip: Trip) -> jax.Array:

@@ -75,7 +75,7 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     free = request.problem.penalty is None and not request.problem.has_gradient
     # Where a column of the Jacobian vanishes with its parameter the cosine stays, however flat the loss; and the model
     # of residuals may round far more than they do (a temperature of 293.15 + p exp(-t)).
-    sound = ~np.asarray(squares_are_lost(p))
+    sound = ~np.asarray(squares_are_lost(p, None if result.squares is None else result.squares.residuals))
     success &= not request.method.least_squares
     few = sum(np.size(x) for x in jax.tree.leaves(request.problem.params)) <= MOST
     return (success | failure) & free & few & sound & np.isfinite(value)

@@ -303,6 +303,10 @@ def test_squares_that_underflow_are_named_and_no_success():
         assert lost.status == Status.LINE_SEARCH_FAILED
         assert not lost.converged
         assert "the squares of such residuals underflow in float32" in lost.message
+    for method in (gdjax.LBFGS(), gdjax.BFGS(), gdjax.TrustRegion()):
+        other = gdjax.least_squares(tiny, jnp.ones(2), jnp.asarray(1e-21, jnp.float32), method=method)
+        assert other.status == Status.LINE_SEARCH_FAILED
+        assert "underflow in float32" in other.message
 
 
 def test_held_parameters_have_no_errors_in_batches_of_any_size():
