@@ -55,6 +55,16 @@ def entry_name(named: list[tuple[str, Any]], place: int) -> str:
     raise IndexError(place)
 
 
+def blunt(result: Any) -> str:
+    """That what was given is not as precise as the rest, if that is so."""
+    if not result.blunt:
+        return ""
+    given, dtype = "gradient" if result.entry is None else "Jacobian", result.value.dtype
+    return (
+        f" (The {given} given is less precise than {dtype}, and sets the tolerances. Compute it in {dtype} for more.)"
+    )
+
+
 def unchecked(result: Any) -> str:
     """That the gradient was not compared with anything, if that is so."""
     if result.entry is not None:

@@ -36,7 +36,7 @@ class Stop:
             of a subgradient of the sum, made from the last prox-gradient step
             (`gdjax.problem.penalized.stationarity`): the gradient itself where the penalty is 0, and
             (x - clip(x - t g)) / t in a box. Default: max(1e-6, sqrt(eps)) with eps of the coarsest dtype among
-            parameters and value: 1e-6 in float64, 3.5e-4 in float32, 0.09 in bfloat16.
+            parameters, value and a gradient given: 1e-6 in float64, 3.5e-4 in float32, 0.09 in bfloat16.
         decrease: stop when the value changes by no more than this fraction of itself in one step (SMALL_DECREASE).
         step: stop when the parameters change by no more than this fraction of their largest entry (SMALL_STEP).
         target: stop as soon as the value is at or beyond this (TARGET_REACHED). The gradient test stays on

@@ -190,6 +190,7 @@ class Loop(NamedTuple):
             unmoved=self.objective.unmoved(point) if self.method.partial else None,
             automatic=None if automatic is None else self.objective.grad_to_user(automatic),
             entry=entry,
+            blunt=self.objective.blunt,
             compared_with=self.objective.compared_with,
             method=None if self.objective.composite is None else self.method.name,
             squares=squares,

@@ -46,6 +46,9 @@ class Result:
     timing: Timing | None = None  # with progress, callback, checkpoint or max_seconds
     automatic: Any = None  # with grad=, or a callback: the gradient found otherwise, if grad is near zero; else zeros
     entry: Any = None  # with jac=: the entry of the Jacobian that differs most, see `gdjax.descent.given_jacobian`
+    blunt: bool = static_field(
+        False
+    )  # whether grad= or jac= has a coarser dtype than the rest, and sets the tolerances
     compared_with: str | None = static_field(None)  # how: "jax.grad", "differences" of the loss, or "nothing"
     certificate: CriticalPoint | None = None  # with escape_saddles=True: the curvature at params
     state: Any = None  # with keep_state=True: what `gdjax.resume` and a warm start need

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from gdjax.descent.facts import Facts
-from gdjax.descent.given_gradient_words import unchecked, wrong_gradient, wrong_jacobian
+from gdjax.descent.given_gradient_words import blunt, unchecked, wrong_gradient, wrong_jacobian
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import named_leaves
 
@@ -38,7 +38,8 @@ def of_many(result: Any) -> str:
 def of_one(result: Any) -> str:
     """How one descent ended."""
     status = Status(int(result.code))
-    sentence = f"{status.name}: {SENTENCES[status](Facts(result))}{unchecked(result) if result.converged else ''}"
+    given = unchecked(result) * bool(result.converged) + blunt(result)
+    sentence = f"{status.name}: {SENTENCES[status](Facts(result))}{given}"
     return sentence if result.penalty_value is None else f"{sentence} {of_penalty(result)}"
 
 

@@ -70,7 +70,7 @@ def check_gradient(
     given: dict[str, Any] = dict(params=params, args=as_data("args", args), kwargs=as_data("kwargs", kwargs or {}))
     given |= dict(grad=grad, penalty=penalty)
     problem = make_problem(loss, value_and_grad, has_aux, maximize=False, **given)
-    coarse = coarsest(check_params(params))
+    coarse = vector.coarsest(check_params(params))
     try:
         with jax.enable_x64(True):
             return examine(widen_problem(problem), directions, seed, coarse)
@@ -99,6 +99,7 @@ def examine(problem: Problem, directions: int, seed: int, coarse: float) -> Grad
     analytic = problem.value_grad_aux(params)[1] if compared else None
     # Two right gradients differ by rounding: of what they sum up, which moving params by some roundings shows.
     shaken = lines.value_and_grad(within(problem.penalty, shake(params, eps)))[1]
+    coarse = coarse if analytic is None else max(coarse, vector.coarsest(analytic))
     exact = min(lines.tolerance, coarse ** (2 / 3))
     rng = np.random.default_rng(seed)
     leaves: list[LeafCheck] = []
@@ -145,7 +146,7 @@ class Lines:
         self.value_and_grad = jax.jit(function)
         value, self.grad = self.value_and_grad(params)
         self.value, self.dtype = float(value), str(value.dtype)
-        self.eps = coarsest((params, value))
+        self.eps = vector.coarsest((params, value))
         self.tolerance = 2 * self.eps ** (1 / 3)  # a central difference errs by about eps^(2/3), with room
         self.along = jax.jit(lambda p, v, ts: jax.lax.map(lambda t: loss(vector.add_scaled(p, t, v)), ts))
 
@@ -169,11 +170,6 @@ def differentiable(loss: Callable[[Any], Any], params: Any) -> bool:
     except Exception:
         return False
     return True
-
-
-def coarsest(arrays: Any) -> float:
-    """The machine epsilon of the coarsest dtype among some arrays."""
-    return max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(arrays))
 
 
 def leaf_check(

@@ -10,12 +10,13 @@ import numpy as np
 from gdjax.descent.given_gradient import shaken, sizes
 from gdjax.descent.given_gradient_words import entry_name
 from gdjax.descent.given_jacobian import Seen, difference
-from gdjax.insight.gradient_check import coarsest, widen_problem
+from gdjax.insight.gradient_check import widen_problem
 from gdjax.jaxtools.pytrees import as_data, named_leaves
 from gdjax.methods.parts.linearised import by_jax
 from gdjax.problem.objective import Objective, trace
 from gdjax.problem.problem import Problem, check_params
 from gdjax.vectors.layout import Flat
+from gdjax.vectors.vector import coarsest
 
 ROUNDINGS = 100.0  # of an array's largest entry, which count as nothing in the others
 LISTED = 10  # arrays of the Jacobian that an error names
@@ -67,7 +68,7 @@ def examine(problem: Problem, coarse: float) -> list[str]:
             left, right = right, right + len(column)
             ours, theirs, rounded = (x[top:bottom, left:right] for x in (given, other, rounding))
             allowed = ROUNDINGS * objective.eps * np.max(np.abs(theirs), initial=0) + np.max(rounded, initial=0)
-            apart = np.abs(ours - theirs) - coarse ** (2 / 3) * np.abs(theirs) - allowed
+            apart = np.abs(ours - theirs) - max(coarse, objective.eps) ** (2 / 3) * np.abs(theirs) - allowed
             if not np.all(apart <= 0):
                 at = np.unravel_index(int(np.argmax(np.nan_to_num(apart, nan=np.inf))), apart.shape)
                 pair = f"the Jacobian given is {ours[at]:.6g}, jax's {theirs[at]:.6g}"

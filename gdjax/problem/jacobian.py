@@ -32,7 +32,7 @@ class GivenJacobian:
 
 
 def as_matrix(out: Any, residuals: Any, params: Any) -> jax.Array:
-    """What a user's Jacobian returned, shape (m, n).
+    """What a user's Jacobian returned, shape (m, n); in float32 if any of its arrays is.
 
     Rows and columns are ordered as in `gdjax.problem.residuals.as_residuals` and `gdjax.vectors.layout.Flat`: of a
     complex leaf first all real parts, then all imaginary ones.
@@ -53,8 +53,11 @@ def as_matrix(out: Any, residuals: Any, params: Any) -> jax.Array:
     if got != want:
         raise TypeError(f"jac must return what jax.jacfwd of the residuals does, a pytree {want}; it returned {got}")
     rows, columns = jax.tree.leaves(residuals), jax.tree.leaves(params)
-    blocks, dtype = iter(named_leaves("jac", out)), real_dtype((rows, columns))
+    blocks = iter(named_leaves("jac", out))
     lines = [[block(*next(blocks), r, p) for p in columns] for r in rows]
+    dtype = max(
+        [real_dtype((rows, columns)), *(x.dtype for line in lines for x in line)], key=lambda t: jnp.finfo(t).eps
+    )
     whole = [jnp.concatenate([x.astype(dtype) for x in line], axis=1) for line in lines]
     return jnp.concatenate(whole, axis=0)
 

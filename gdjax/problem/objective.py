@@ -62,7 +62,7 @@ class Objective(Scalars):
     layout: Layout
     start: Vector
     dtype: Any  # of values, norms and step sizes
-    eps: float  # coarsest machine epsilon among parameters and value
+    eps: float  # coarsest machine epsilon among parameters, value and the derivatives that the user gives
     sign: float  # +1 to minimise, -1 to maximise
     evaluate: Callable[[Vector], Point]  # replays the traced loss: the one evaluation of a trip
     value: Callable[[Vector], Scalar]  # traces the loss again: only for methods that call it themselves
@@ -76,6 +76,7 @@ class Objective(Scalars):
     jacobian: Any = None  # theirs, if the user gives it: function of a flat vector to shape (m, n)
     cov_type: str | None = None  # which covariance the result is to have
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
+    blunt: bool = False  # whether the derivatives that the user gives are what makes eps coarse
     axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
 
     def grad_to_user(self, grad: Vector) -> Any:
@@ -142,7 +143,8 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     jaxpr, shapes = trace_gradient(value_and_grad, problem, params)
     replay, out_tree = jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
     dtype = vector.real_dtype((params, shapes[0]))
-    eps = max(float(jnp.finfo(x.dtype).eps) for x in [*jax.tree.leaves(params), shapes[0]])
+    own, given = vector.coarsest((params, shapes[0])), problem.given_eps(params, shapes[1])
+    eps, blunt = max(own, given), given > own
     if problem.squares and isinstance(layout, Flat):  # its linear algebra has one dtype, that of the residuals
         layout = dataclasses.replace(layout, dtype=dtype)
     start = layout.ravel(params)
@@ -155,7 +157,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
         # million parameters a trip of plain descent then took 4.7 ms instead of 0.8.
         x = jax.lax.optimization_barrier(x)
         value, grad, aux = jax.tree.unflatten(out_tree, replay(*jax.tree.leaves(layout.unravel(x))))
-        grad = jax.lax.optimization_barrier(layout.ravel(grad))
+        grad = jax.lax.optimization_barrier(layout.ravel(vector.like(grad, params)))
         point = Point(x, value.astype(dtype), grad, vector.max_abs(grad).astype(dtype), aux)
         return point if composite is None else add_penalty(point, composite.value_seen(x))
 
@@ -182,7 +184,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     squares |= dict(cov_type=problem.cov_type)
     return Objective(
         layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen,
-        is_small=small, axes=axes, **(squares if problem.squares else {}),
+        is_small=small, axes=axes, blunt=blunt, **(squares if problem.squares else {}),
     )  # fmt: skip
 
 
@@ -219,7 +221,7 @@ def make_value(problem: Problem, layout: Layout, sign: float, dtype: Any) -> Cal
     def jvp(primals: tuple[Vector], tangents: tuple[Vector]) -> tuple[Scalar, Scalar]:
         params = layout.unravel(primals[0])
         f, grad, _ = problem.value_grad_aux(params)
-        slope = vector.dot(layout.ravel(jax.tree.map(jnp.conj, grad)), tangents[0])
+        slope = vector.dot(layout.ravel(vector.like(jax.tree.map(jnp.conj, grad), params)), tangents[0])
         return sign * f.astype(dtype), sign * slope.astype(dtype)
 
     differentiable.defjvp(jvp)

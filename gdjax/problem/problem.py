@@ -10,7 +10,7 @@ import numpy as np
 from gdjax.jaxtools.pytrees import is_traceable, named_leaves, pytree_dataclass, static_field, strong
 from gdjax.problem.residuals import as_residuals, half_sum
 from gdjax.vectors.layout import Flat
-from gdjax.vectors.vector import Scalar, matmul
+from gdjax.vectors.vector import Scalar, coarsest, matmul
 
 
 @pytree_dataclass
@@ -32,6 +32,16 @@ class Problem:
     robust: Any = None  # what takes the place of the squares
     jac: Callable[..., Any] | None = None  # the Jacobian of the residuals: a `GivenJacobian`, or one traced
     cov_type: str | None = static_field(None)  # which covariance the result is to have, see `gdjax.Fit`
+
+    def given_eps(self, params: Any, grad: Any) -> float:
+        """The coarsest machine epsilon of the derivatives that the user gives, of which ``grad`` is the gradient; or 0.
+
+        What comes in float32 knows no more than float32 does, whatever the dtype of params and values.
+        """
+        if not self.has_gradient:
+            return 0.0
+        given = grad if self.jac is None else jax.eval_shape(self.jacobian, params)
+        return coarsest(given)
 
     @property
     def has_gradient(self) -> bool:
@@ -58,8 +68,8 @@ class Problem:
     def of_squares(self, params: Any) -> tuple[Scalar, Any, Any]:
         """Value, gradient and aux of a sum of squares, by the Jacobian that the user gives."""
         r, aux = call_function(self, params)
-        a, pull = self.jacobian(params), r if self.robust is None else self.robust.slopes(r)[0] * r
-        grad = matmul(pull.astype(a.dtype), a)
+        a, pull = self.jacobian(params).astype(r.dtype), r if self.robust is None else self.robust.slopes(r)[0] * r
+        grad = matmul(pull, a)
         return half_sum(r, self.robust), jax.tree.map(jnp.conj, Flat.of(params).unravel(grad)), aux
 
 
@@ -181,7 +191,7 @@ def check_params(params: Any) -> Any:
 
 
 def check_grad(grad: Any, params: Any) -> Any:
-    """The analytic gradient in the structure, shapes and dtypes of ``params``.
+    """The analytic gradient in the structure, shapes and dtypes of ``params``; or in its own dtypes, if coarser.
 
     Raises:
         TypeError: on another structure or kind of dtype; ValueError: on another shape; naming the leaf.
@@ -199,7 +209,7 @@ def check_grad(grad: Any, params: Any) -> Any:
             raise ValueError(f"{name} has shape {g.shape}; the parameter has shape {p.shape}")
         if not jnp.issubdtype(g.dtype, jnp.inexact) or (jnp.iscomplexobj(g) and not jnp.iscomplexobj(p)):
             raise TypeError(f"{name} has dtype {g.dtype}; the parameter has dtype {p.dtype}")
-        return g.astype(p.dtype)
+        return g if jnp.finfo(g.dtype).eps > jnp.finfo(p.dtype).eps else g.astype(p.dtype)
 
     leaves = [
         convert(name, g, p) for (name, g), p in zip(named_leaves("grad", grad), jax.tree.leaves(params), strict=True)

@@ -27,7 +27,7 @@ class Scalars:
     """
 
     dtype: Any  # of values, norms and step sizes
-    eps: float  # coarsest machine epsilon among parameters and value
+    eps: float  # coarsest machine epsilon among parameters, value and given derivatives
 
     def dot(self, a: Vector, b: Vector) -> Scalar:
         """Inner product of two vectors."""

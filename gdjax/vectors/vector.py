@@ -34,6 +34,16 @@ def real_dtype(tree: Any) -> jnp.dtype:
     return jnp.dtype("float64" if double else "float32")
 
 
+def coarsest(tree: Any) -> float:
+    """The machine epsilon of the coarsest dtype among the leaves, which may be shapes."""
+    return max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(tree))
+
+
+def like(tree: Any, other: Any) -> Any:
+    """The leaves in the dtypes of those of another."""
+    return jax.tree.map(lambda x, y: x.astype(y.dtype), tree, other)
+
+
 def size(tree: Vector) -> int:
     """Number of entries."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -133,3 +133,18 @@ def test_bounds_other_methods_and_derivatives_go_with_it():
     np.testing.assert_allclose(jax.grad(shift)(0.0), 1.0, rtol=1e-6)
     assert fit_with({}, method=gdjax.LBFGS()).status == Status.CONVERGED
     assert fit_with(dict(rate=1.01), method=gdjax.LBFGS()).status == Status.WRONG_GRADIENT
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("method", [gdjax.LevenbergMarquardt(), gdjax.LBFGS()], ids=["LM", "L-BFGS"])
+def test_a_jacobian_in_single_precision_is_judged_at_its_own(method):
+    x, y = jnp.asarray(X), jnp.asarray(Y)
+    single = lambda *given: jax.tree.map(lambda column: column.astype(jnp.float32), slopes(*given))
+    right, wrong = dict(height=1.0, rate=1.0, base=1.0), dict(height=1.0, rate=1.01, base=1.0)
+    fit = gdjax.least_squares(misfit, START, x, y, right, jac=single, method=method, check_jac=True)
+    assert fit.status == Status.CONVERGED, fit.message
+    assert "less precise than float64" in fit.message
+    assert float(fit.stop.tol) > 1e-5
+    plain = gdjax.least_squares(misfit, START, x, y, right)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), fit.params, plain.params)
+    assert gdjax.least_squares(misfit, START, x, y, wrong, jac=single).status == Status.WRONG_GRADIENT

@@ -91,3 +91,19 @@ def test_gradients_in_another_order_are_not_accused(x64):
     fit = jax.jit(jax.vmap(lambda w, x, y: gdjax.minimize(loss, w, x, y, grad=grad, method=gdjax.BFGS()).code))
     codes = jnp.stack([fit(start, x, y) for start in (jnp.zeros_like(best), best)])
     assert not jnp.any(codes == Status.WRONG_GRADIENT)
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("method", [None, gdjax.TrustRegion(), gdjax.GradientDescent(0.05)], ids=["L-BFGS", "TR", "GD"])
+@pytest.mark.parametrize("joint", [False, True], ids=["grad", "value and grad"])
+def test_a_gradient_in_single_precision_is_judged_at_its_own(method, joint):
+    loss = lambda x: bowl(x) + jnp.sin(3 * x[0])
+    single = lambda x: jax.grad(loss)(x).astype(jnp.float32)
+    given = dict(value_and_grad=True) if joint else dict(grad=single)
+    function = (lambda x: (loss(x), single(x))) if joint else loss
+    result = gdjax.minimize(function, jnp.zeros(2), method=method, check_grad=True, **given)
+    assert result.status == Status.CONVERGED, result.message
+    assert "The gradient given is less precise than float64" in result.message
+    assert float(result.stop.tol) > 1e-4
+    assert result.grad.dtype == jnp.float64
+    assert gdjax.minimize(bowl, jnp.zeros(2), grad=lambda x: one_entry(x).astype(jnp.float32)).code == 19
