@@ -10,7 +10,8 @@ Least squares: `least_squares`, `curve_fit`, and of many data sets `least_square
 parameter: `profile` (`Profile`).
 
 Methods: `LBFGS` (the default), `BFGS`, `ConjugateGradient`, `TrustRegion`, `GradientDescent`, `AcceleratedGradient`,
-`Optax`. For penalties and constraints (`gdjax.penalties`): `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
+`Optax`. For penalties and simple sets (`gdjax.penalties`): `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
+For general constraints (`Constraint`): `AugmentedLagrangian`.
 
 Line searches: `MoreThuente`, `HagerZhang`, `Backtracking`, `WeakWolfe`. Step sizes: `BarzilaiBorwein`, `AdaptiveStep`,
 `PolyakStep`. To choose a rate: `learning_rate_range` (`LearningRates`).
@@ -47,6 +48,7 @@ from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.line_search.weak_wolfe import WeakWolfe
 from gdjax.methods.accelerated_gradient import AcceleratedGradient
 from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
+from gdjax.methods.augmented_lagrangian import AugmentedLagrangian
 from gdjax.methods.barzilai_borwein import BarzilaiBorwein
 from gdjax.methods.bfgs import BFGS
 from gdjax.methods.conjugate_gradient import ConjugateGradient
@@ -61,6 +63,7 @@ from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import maximize, minimize
 from gdjax.minimize_many import minimize_many
 from gdjax.multistart import MultiStart, multistart
+from gdjax.problem.constraints import Constraint
 from gdjax.problem.robust import Cauchy, Huber, SoftL1, Tukey
 from gdjax.profile import profile
 from gdjax.resume import resume
@@ -73,10 +76,12 @@ __all__ = [
     "AcceleratedGradient",
     "AcceleratedProximalGradient",
     "AdaptiveStep",
+    "AugmentedLagrangian",
     "Backtracking",
     "BarzilaiBorwein",
     "Cauchy",
     "ConjugateGradient",
+    "Constraint",
     "CriticalPoint",
     "Estimates",
     "Fit",

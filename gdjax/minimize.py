@@ -57,6 +57,9 @@ def minimize(
             ``value(x)`` and ``prox(x, step)``, its proximal operator (see `gdjax.penalties.Penalty`). Its numbers are
             traced. The gradient test then looks at the prox-gradient step (`gdjax.Stop`). The answer satisfies the
             constraint; a start that does not is projected. `maximize` subtracts the penalty.
+        constraints: a `gdjax.Constraint`, or a list or dict of them, for ``lower <= c(params, *args) <= upper``. They
+            hold at the answer, to the tolerance, not on the way there. The method is `AugmentedLagrangian` with L-BFGS;
+            a ``penalty`` beside them must be a `gdjax.penalties.Box` or ``NonNegative``, which is never left.
         grad: your own gradient, ``grad(params, *args, **kwargs)``, a pytree like params, in `jax.grad`'s convention.
             Default: `jax.grad` of the loss. Your gradient is compared with `jax.grad`'s where the descent ends, by two
             evaluations (not if JAX cannot differentiate the loss): see the status WRONG_GRADIENT.
@@ -96,6 +99,16 @@ def minimize(
     works in both modes with any method. It is the derivative of the returned numbers, as finite differences would find
     it, so it includes the step sizes that a search or a rule computes. Discrete decisions (accept a trial, stop) are
     not differentiated; the result is discontinuous where one changes.
+
+    **Constraints.** CONVERGED then means that three numbers are at most ``tol`` (see `gdjax.Stop` for its default).
+    They are those of a problem whose loss and constraints are scaled to gradients of 100 at most at the start:
+    ``result.stationarity``, the norm of the gradient of the Lagrangian, beside that of the loss;
+    ``result.conditions.relative``, the largest violation, each of the size of its constraint,
+    ``|bound| + min(1, |c - bound| + |gradient of c|)`` with c and its gradient at the start; and
+    ``result.complementarity``. ``result.violation`` is the largest in the constraints' own units, and
+    ``result.multipliers`` are the sensitivities df*/d(bound). INFEASIBLE is a point of least violation, as far as the
+    gradient tells: the sentence names the constraints in the way. What is returned before convergence is the point of
+    least violation, of feasible ones the lowest. In float32 the default tolerance is 3.5e-4.
 
     Returns:
         The best point found, with a `Status` that says how the descent ended; ``print`` it.

@@ -112,7 +112,7 @@ def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: fl
     rows = iter(own)
     first = [x.leaf if x.axis is None else next(rows)[0] for x in inputs]
     params, *args_of_one = jax.tree.unflatten(jax.tree.structure(trees), first)
-    plain = not any(options.get(name) for name in ("method", "penalty", "squares"))
+    plain = not any(options.get(name) for name in ("method", "penalty", "constraints", "squares"))
     if plain and count_reals(params) <= DENSE:
         options["method"] = BFGS()
     key, arrays = prepare(call.function, params, tuple(args_of_one), **options).split()

@@ -11,7 +11,6 @@ OPTIONS: dict[str, str] = {
     "args": DATA,
     "atol": TOL,
     "bounds": BOX,
-    "constraints": f"{BOX}, or another of gdjax.penalties",
     "disp": "progress=True, or print the result",
     "fixed": FREE,
     "frozen": FREE,

@@ -17,12 +17,13 @@ from gdjax.insight.jacobian_check import check_jacobian
 from gdjax.jaxtools.pytrees import merge
 from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.methods.base import Method
-from gdjax.methods.choice import for_size, with_penalty
+from gdjax.methods.choice import for_size, with_constraints, with_penalty
 from gdjax.methods.closures import hoist_method
 from gdjax.methods.hyperparameters import with_floats
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.levenberg_marquardt import LevenbergMarquardt
 from gdjax.methods.optax import Optax
+from gdjax.problem.constraints import as_constraints
 from gdjax.problem.hoist import hoist
 from gdjax.problem.jacobian import GivenJacobian
 from gdjax.problem.penalized import as_penalty
@@ -40,6 +41,7 @@ class Options(TypedDict, total=False):
 
     method: Any
     penalty: Any
+    constraints: Any
     grad: Callable[..., Any] | None
     has_aux: bool
     value_and_grad: bool
@@ -98,6 +100,7 @@ def prepare(
     maximize: bool = False,
     method: Any = None,
     penalty: Any = None,
+    constraints: Any = None,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
     value_and_grad: bool = False,
@@ -130,15 +133,19 @@ def prepare(
     if twice:
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
-    penalty = as_penalty(penalty, params)
+    if constraints is not None and squares:
+        raise ValueError("least_squares takes no constraints: give half the sum of squares to gdjax.minimize")
+    if constraints is not None and stop is not None and (stop.decrease is not None or stop.step is not None):
+        raise ValueError("with constraints a small step tells nothing: leave Stop(decrease=) and Stop(step=) out")
+    penalty, constraints = as_penalty(penalty, params), as_constraints(constraints)
     bounded = penalty is None or getattr(penalty, "is_box", False)
-    method = LevenbergMarquardt() if method is None and squares and bounded else method
-    stop, method = dataclasses.replace(stop or Stop(), **given), with_floats(as_method(method, penalty))
+    method = LevenbergMarquardt() if method is None and squares and bounded and constraints is None else method
+    stop, method = dataclasses.replace(stop or Stop(), **given), with_floats(as_method(method, penalty, constraints))
     if method.least_squares and not squares:
         raise ValueError(f"{method.name} works on residuals: gdjax.least_squares(residuals, params, ...)")
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
     ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
-    ways |= dict(squares=squares, robust=robust, cov_type=cov_type)
+    ways |= dict(squares=squares, robust=robust, cov_type=cov_type, constraints=constraints)
     ways |= dict(jac=None if jac is None else GivenJacobian(jac, loss, bool(has_aux)))
     problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.
@@ -201,12 +208,14 @@ def require_concrete(arrays: list[Any], what: str) -> None:
         raise ValueError(f"{what}, so it cannot be used inside jit, vmap or grad")
 
 
-def as_method(method: Any, penalty: Any = None) -> Method:
+def as_method(method: Any, penalty: Any = None, constraints: Any = None) -> Method:
     """A gdjax method as it is, an optax optimiser wrapped, the default for None.
 
     Raises:
-        TypeError: for anything else, with what to write instead; ValueError: if it takes no penalty.
+        TypeError: for anything else, with what to write instead; ValueError: if it takes no penalty, or no constraints.
     """
+    if constraints is not None:
+        return with_constraints(method if method is None else as_method(method), penalty)
     if penalty is not None:
         return with_penalty(method if method is None else as_method(method), penalty)
     if method is None:

@@ -76,6 +76,10 @@ def tangent(
         return objective(replaced(arrays, moving, theta))
 
     frame, trusted = objective(arrays), is_stationary(result)
+    if frame.constrained is not None:
+        raise ValueError(
+            "there are no derivatives of a solution with constraints yet; result.multipliers are df*/d(bound)"
+        )
     x, theta, changes = frame.layout.ravel(result.params), [arrays[i] for i in moving], [dots[i] for i in moving]
     try:
         explicit = jax.jvp(lambda t: at(t).evaluate(x), (theta,), (changes,))[1]

@@ -33,6 +33,7 @@ class History:
     step_size: jax.Array  # alpha of the step that led here; for optax |step| / |gradient|
     num_evals: jax.Array  # evaluations up to here
     size: jax.Array  # records that are filled
+    violation: Any = None  # with constraints: the largest, of the size of its constraint
 
     def trim(self) -> "History":
         """Only the filled records, as NumPy arrays (outside of jit, one problem).
@@ -45,9 +46,10 @@ class History:
         return jax.tree.map(lambda column: np.asarray(column)[: len(self)] if np.ndim(column) else column, self)
 
     def to_dict(self) -> dict[str, np.ndarray]:
-        """The filled records as NumPy columns by name: step, value, grad_norm, step_size, num_evals."""
+        """The filled records as NumPy columns by name: step, value, grad_norm, step_size, num_evals (and violation)."""
         trimmed = self.trim()
-        return {f.name: getattr(trimmed, f.name) for f in dataclasses.fields(self) if f.name != "size"}
+        columns = {f.name: getattr(trimmed, f.name) for f in dataclasses.fields(self) if f.name != "size"}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the filled records to a file: a line of names, then a line per record, with all digits."""
@@ -86,23 +88,26 @@ class History:
 class HistoryBuffer(NamedTuple):
     """The history while it is written. Row ``size`` is always the newest step, whether it will be kept or not."""
 
-    floats: jax.Array  # (capacity + 1, 3): value, gradient norm, step size
+    floats: jax.Array  # (capacity + 1, 3): value, gradient norm, step size; with constraints 4: the violation
     counts: jax.Array  # (capacity + 1, 2): step, evaluations
     size: jax.Array  # rows kept for good
     stride: jax.Array  # steps between two rows
     newest: jax.Array  # whether row `size` holds a step beyond the kept ones
 
     @classmethod
-    def empty(cls, capacity: int, dtype: jnp.dtype) -> "HistoryBuffer":
+    def empty(cls, capacity: int, dtype: jnp.dtype, columns: int = 3) -> "HistoryBuffer":
         """No steps yet. ``capacity`` is even."""
         zero = jnp.asarray(0, jnp.int32)
-        floats, counts = jnp.zeros((capacity + 1, 3), dtype), jnp.zeros((capacity + 1, 2), jnp.int32)
+        floats, counts = jnp.zeros((capacity + 1, columns), dtype), jnp.zeros((capacity + 1, 2), jnp.int32)
         return cls(floats, counts, zero, zero + 1, jnp.asarray(False))
 
     def add(self, now: Progress, trip: Trip) -> "HistoryBuffer":
         """Write the step of this pass of the loop, if it was accepted."""
         after, outcome = trip.after, trip.outcome
-        row = jnp.stack([after.value, after.grad_norm, outcome.step_size.astype(after.value.dtype)])
+        value, norm, extra = after.value, after.grad_norm, []
+        if outcome.kkt is not None:
+            value, norm, extra = after.loss, outcome.kkt.stationarity, [outcome.kkt.violation]
+        row = jnp.stack([value, norm, outcome.step_size.astype(value.dtype), *extra])
         count = jnp.stack([now.steps, now.evals])
         return branch(outcome.accepted, lambda record: record.write(row, count), lambda record: record, self)
 
@@ -132,4 +137,5 @@ class HistoryBuffer(NamedTuple):
         """The history that the user sees, with values in the user's sign."""
         size = self.size + self.newest.astype(jnp.int32)
         value = self.floats[:, 0] * jnp.asarray(sign, self.floats.dtype)
-        return History(self.counts[:, 0], value, self.floats[:, 1], self.floats[:, 2], self.counts[:, 1], size)
+        _, norm, step_size, *violation = self.floats.T
+        return History(self.counts[:, 0], value, norm, step_size, self.counts[:, 1], size, *violation)

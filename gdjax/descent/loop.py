@@ -7,7 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.descent import entrywise, given_gradient, given_jacobian, progress, secants, stopping, warm_start
+from gdjax.descent import (
+    constrained,
+    entrywise,
+    given_gradient,
+    given_jacobian,
+    progress,
+    secants,
+    stopping,
+    warm_start,
+)
+from gdjax.descent.conditions import conditions_at
 from gdjax.descent.history import HistoryBuffer
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip
@@ -53,15 +63,21 @@ class Loop(NamedTuple):
     warm: Any = None  # state of the same method at the end of another descent, to begin with what it has learnt
     unroll: int | None = None  # see `run`
 
+    @property
+    def watches_entries(self) -> bool:
+        """Whether `entrywise.look` has a say on how the descent ends."""
+        return self.method.searches and not (self.method.least_squares or self.method.constrained)
+
     def start(self) -> Carry:
         """Before the first evaluation, which happens in the loop as well."""
         state = warm_start.begin(self.method, self.method.init(self.objective), self.warm)
+        columns = 3 if self.objective.constrained is None else 4
         carry = Carry(
             state=state,
             best=state.iterate.bare,
-            first=entrywise.begin(self.objective) if self.method.searches and not self.method.least_squares else None,
+            first=entrywise.begin(self.objective) if self.watches_entries else None,
             progress=progress.begin(self.objective, self.method.least_squares),
-            record=HistoryBuffer.empty(self.capacity, self.objective.dtype) if self.capacity else None,
+            record=HistoryBuffer.empty(self.capacity, self.objective.dtype, columns) if self.capacity else None,
             status=jnp.asarray(Status.RUNNING, jnp.int32),
         )
         return vary(carry, self.objective.axes)
@@ -86,6 +102,8 @@ class Loop(NamedTuple):
 
     def keep_books(self, carry: Carry, trip: Trip) -> tuple[Vector | None, Progress, jax.Array]:
         """Enter the trip, and test; also what `entrywise.look` saw at first."""
+        if trip.outcome.kkt is not None:
+            return None, *one_kernel(lambda p: self.test_constrained(p, trip), carry.progress)
         if trip.outcome.cosine is not None:  # of least squares, with no need of any vector
             alone = lambda p: self.test(self.enter(p, trip), trip, None)
             return None, *one_kernel(alone, carry.progress)
@@ -104,6 +122,12 @@ class Loop(NamedTuple):
             return one_kernel(lambda old: secants.measure(self.objective, trip, products, old), old)
 
         return p._replace(**update_if(wanted, measure, secants.known(p))._asdict())
+
+    def test_constrained(self, p: Progress, trip: Trip) -> tuple[Progress, jax.Array]:
+        """What the trip shows of a problem with constraints, and the status."""
+        p = constrained.enter(self.objective, self.stop.tol, trip, p)
+        code = constrained.status(self.objective, self.stop, p, trip)
+        return stopping.with_answer(p, code), code
 
     def follow(self, carry: Carry, now: Progress, trip: Trip) -> tuple[Vector | None, Scalar | None]:
         """What `entrywise.look` sees, at first and where a test will ask for it."""
@@ -129,6 +153,9 @@ class Loop(NamedTuple):
 
     def keep_best(self, carry: Carry, now: Progress, point: Point, accepted: jax.Array) -> Point:
         """The best point is copied only when the iterate leaves it, or a trial that is refused is lower still."""
+        if self.objective.constrained is not None:
+            better = constrained.is_improved(carry.progress, now)
+            return update_if(better, lambda _: point.bare, carry.best)
         low = ~accepted & (now.best_value < carry.progress.best_value)
         leaving = accepted & carry.progress.at_best & ~now.at_best
         chosen = lambda _: vector.where(low, self.objective.with_norm(point).bare, carry.state.iterate.bare)
@@ -170,10 +197,11 @@ class Loop(NamedTuple):
     def report(self, carry: Carry, point: Point) -> Result:
         """A point and the story so far."""
         now, sign = carry.progress, self.objective.sign
-        where, code, automatic = (self.objective, self.stop, now), carry.status, None
+        where, code, automatic = (self.stop, now), carry.status, None
         if self.objective.jacobian is None or not self.method.least_squares:
-            code, automatic = given_gradient.review(*where, code, point)
-        code, entry = given_jacobian.review(*where, code, point)
+            function, there = self.method.judged(self.objective, carry.state, point)
+            code, automatic = given_gradient.review(function, *where, code, there)
+        code, entry = given_jacobian.review(self.objective, *where, code, point)
         squares = squares_at(self.objective, point, carry.state)
         if squares is not None:
             lost = stopping.is_success(code) & stopping.squares_are_lost(now, squares.residuals)
@@ -194,4 +222,5 @@ class Loop(NamedTuple):
             compared_with=self.objective.compared_with,
             method=None if self.objective.composite is None else self.method.name,
             squares=squares,
+            conditions=conditions_at(self.objective, self.method, carry.state, point, self.stop.tol),
         )

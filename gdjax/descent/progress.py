@@ -1,11 +1,11 @@
 """What the loop remembers of a descent, in scalars: all that the stopping tests and their sentences need."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gdjax.methods.base import Outcome
+from gdjax.methods.base import Kkt, Outcome
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors.vector import Scalar
 
@@ -59,6 +59,7 @@ class Progress(NamedTuple):
     settled: jax.Array  # whether the step that would undo the gradient is within the rounding of x, as last measured
     nonfinite: jax.Array  # trials in a row, since the last accepted point, where the loss was not finite
     cosine: Scalar | None  # at the iterate, of the angle between the residuals and the columns of their Jacobian
+    kkt: Kkt | None = None  # at the iterate, with constraints
 
 
 def begin(objective: Objective, least_squares: bool = False) -> Progress:
@@ -93,6 +94,7 @@ def begin(objective: Objective, least_squares: bool = False) -> Progress:
         settled=jnp.asarray(False),
         nonfinite=count,
         cosine=inf if least_squares else None,
+        kkt=None if objective.constrained is None else Kkt(inf, inf, inf, zero + 1, *3 * (jnp.asarray(False),)),
     )
 
 
@@ -100,7 +102,9 @@ def finite(p: Progress) -> Progress:
     """As a result holds it: what is not known is the largest number, not infinite (`jax.debug_infs` would object)."""
     most = jnp.finfo(p.predicted.dtype).max
     unknown = dict(predicted=p.predicted, promise=p.promise, stiffness=p.stiffness)
-    known = {name: jnp.minimum(x, most) for name, x in unknown.items()}
+    known: Any = {name: jnp.minimum(x, most) for name, x in unknown.items()}
+    if p.kkt is not None:
+        p = p._replace(kkt=jax.tree.map(lambda x: x if x.dtype == bool else jnp.minimum(x, most), p.kkt))
     return p._replace(highest=jnp.maximum(p.highest, -most), **known)
 
 

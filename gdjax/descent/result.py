@@ -8,6 +8,7 @@ import numpy as np
 
 from gdjax.descent import sentences
 from gdjax.descent.certificate import CriticalPoint
+from gdjax.descent.conditions import Conditions
 from gdjax.descent.history import History
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress
@@ -58,6 +59,7 @@ class Result:
     method: str | None = static_field(None)  # with a penalty: which method was used
     unmoved: Any = None  # for methods without a search: whether a leaf never moved although its gradient is not 0
     squares: Any = None  # of a least-squares problem: residuals and their Jacobian at params, see `gdjax.Fit`
+    conditions: Conditions | None = None  # with constraints=: multipliers, and how well the optimality conditions hold
     nonfinite_data: Any = None  # with NONFINITE_START, by name of what is not: entries not finite, of how many; (2,)
     exception: Exception | None = static_field(None)  # with status RAISED: what the loss raised, as it reached Python
 
@@ -71,6 +73,36 @@ class Result:
         """Whether the status is CONVERGED, TARGET_REACHED or PRECISION_FLOOR: a bool, or an array of bools."""
         success = is_success(self.code)
         return bool(success) if is_concrete(self.code) and np.ndim(self.code) == 0 else success
+
+    @property
+    def multipliers(self) -> Any:
+        """With constraints, a pytree like their values: df*/d(bound), the change of the optimal value with a bound.
+
+        For a minimum it is negative at an upper bound and positive at a lower one (to raise an upper bound lets the
+        value fall), and 0 where no bound is reached. The gradient of the loss is the sum of the constraints' gradients,
+        each times its multiplier, but for parameters at the bounds of a box. NaN where none are known.
+        """
+        return None if self.conditions is None else self.conditions.multipliers
+
+    @property
+    def violation(self) -> Any:
+        """With constraints: by how much they are violated at most, in their own units, shape ()."""
+        return None if self.conditions is None else self.conditions.violation
+
+    @property
+    def stationarity(self) -> Any:
+        """With constraints: the norm of the gradient of the Lagrangian that ``tol`` is compared with, shape ()."""
+        return None if self.conditions is None else self.conditions.stationarity
+
+    @property
+    def complementarity(self) -> Any:
+        """With constraints: the largest min(|multiplier|, distance to its bound), scaled as `stationarity` is."""
+        return None if self.conditions is None else self.conditions.complementarity
+
+    @property
+    def active(self) -> Any:
+        """With constraints, a pytree like their values: whether each is at a bound (equalities are), or violated."""
+        return None if self.conditions is None else self.conditions.active
 
     @property
     def message(self) -> str:
@@ -101,7 +133,9 @@ class Result:
         return "this is one result, not a sequence: the point is result.params, its value result.value"
 
     def require_smooth(self, what: str) -> None:
-        """Raise ValueError if there was a penalty, for ``what`` sees the Hessian of the loss alone."""
+        """Raise ValueError if there was a penalty or a constraint, for ``what`` sees the Hessian of the loss alone."""
+        if self.conditions is not None:
+            raise ValueError(f"{what} looks at the Hessian of the loss, which says nothing where constraints hold")
         if self.penalty_value is not None:
             raise ValueError(
                 f"{what} looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gdjax.descent import constrained_words
 from gdjax.descent.facts import Facts
 from gdjax.descent.given_gradient_words import blunt, unchecked, wrong_gradient, wrong_jacobian
 from gdjax.descent.stopping import Status
@@ -39,7 +40,8 @@ def of_one(result: Any) -> str:
     """How one descent ended."""
     status = Status(int(result.code))
     given = unchecked(result) * bool(result.converged) + blunt(result)
-    sentence = f"{status.name}: {SENTENCES[status](Facts(result))}{given}"
+    words = SENTENCES if result.conditions is None else SENTENCES | constrained_words.SENTENCES
+    sentence = f"{status.name}: {words[status](Facts(result))}{given}"
     return sentence if result.penalty_value is None else f"{sentence} {of_penalty(result)}"
 
 

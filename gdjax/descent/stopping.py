@@ -36,6 +36,8 @@ class Status(enum.IntEnum):
     RAISED = 18  # the loss raised an error while it ran, in a function of Python's; or a callback's answer was unclear
     # grad= vanishes at params, jax.grad's gradient does not, and the loss falls along it; or jac= is no Jacobian there
     WRONG_GRADIENT = 19
+    INFEASIBLE = 20  # with constraints: a point of least violation, at least among its neighbours; it is not feasible
+    DEGENERATE = 21  # with constraints: feasible, but multipliers run away, so that no optimality conditions can hold
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
     def __str__(self) -> str:
@@ -83,7 +85,10 @@ DIVERGED_POWER = 4.0
 
 def with_answer(p: Progress, code: jax.Array) -> Progress:
     """An iterate that satisfies a test of success is the answer, and the best point up to rounding."""
-    return p._replace(at_best=p.at_best | (code == Status.CONVERGED) | (code == Status.TARGET_REACHED))
+    answer = (code == Status.CONVERGED) | (code == Status.TARGET_REACHED)
+    if p.kkt is not None:  # elsewhere the best point may be lower because it violates more
+        answer |= (code == Status.PRECISION_FLOOR) | (code == Status.INFEASIBLE)
+    return p._replace(at_best=p.at_best | answer)
 
 
 def status(

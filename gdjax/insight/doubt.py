@@ -72,7 +72,7 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     steep = norm > np.asarray(result.stop.tol) * np.asarray(size_of(value, p.start_value))
     success = (code == Status.PRECISION_FLOOR) & steep & (p.start_value - p.lowest > UNTOUCHED * noise)
     failure = np.isin(code, FAILED) & request.method.searches
-    free = request.problem.penalty is None and not request.problem.has_gradient
+    free = request.problem.penalty is None and request.problem.constraints is None and not request.problem.has_gradient
     # Where a column of the Jacobian vanishes with its parameter the cosine stays, however flat the loss; and the model
     # of residuals may round far more than they do (a temperature of 293.15 + p exp(-t)).
     sound = ~np.asarray(squares_are_lost(p, None if result.squares is None else result.squares.residuals))

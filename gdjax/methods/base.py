@@ -39,6 +39,21 @@ class Secant(NamedTuple):
     sy: Scalar  # s'y
 
 
+class Kkt(NamedTuple):
+    """How far an iterate is from the optimality conditions of W. Karush, H. W. Kuhn and A. W. Tucker; scalars.
+
+    Those of the problem with its loss and constraints scaled, so that 1 is much and 1e-6 little.
+    """
+
+    stationarity: Scalar  # norm of the gradient of the Lagrangian, projected into the bounds of x; inf: not known
+    violation: Scalar  # largest, of the size of its constraint
+    complementarity: Scalar  # largest min(|multiplier|, distance to its bound)
+    weight: Scalar  # scale of the loss
+    impossible: jax.Array  # whether the iterate is a stationary point of the violation, which is not zero
+    degenerate: jax.Array  # whether multipliers have run away
+    exhausted: jax.Array  # whether the method has nothing left to try
+
+
 class Outcome(NamedTuple):
     """What the loop needs to know about a step."""
 
@@ -53,6 +68,7 @@ class Outcome(NamedTuple):
     cosine: Scalar | None = None  # at the new iterate, of the angle between residuals and columns of the Jacobian
     span: Scalar | None = None  # at the new iterate, sum |x_i g_i|: see `gdjax.descent.stopping`
     product: jax.Array | bool = False  # the trip was a Hessian product, not an evaluation
+    kkt: Kkt | None = None  # at the new iterate, if there are constraints
 
 
 def usable(point: Point, iterate: Point) -> tuple[jax.Array, jax.Array]:
@@ -85,6 +101,7 @@ class Method(abc.ABC):
     # Takes a penalty (``objective.composite``), and puts the norm of the prox-gradient step into the ``grad_norm`` of
     # its iterates.
     accepts_penalty: ClassVar[bool] = False
+    constrained: ClassVar[bool] = False  # Takes constraints (``objective.constrained``), and says where it stands.
 
     @property
     def searches(self) -> bool:
@@ -127,6 +144,14 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def step(self, objective: Objective, state: Any, point: Point) -> tuple[Any, Outcome]:
         """Digest the evaluation of ``state.trial``: the next state, and what the loop must know."""
+
+    def judged(self, objective: Objective, state: Any, point: Point) -> tuple[Objective, Point]:
+        """The function whose gradient vanishes at the answer, and the point as one of it; else the objective."""
+        return objective, point
+
+    def conditions(self, objective: Objective, state: Any, point: Point) -> Kkt:
+        """How far a point of the descent is from the optimality conditions of a problem with constraints."""
+        raise NotImplementedError
 
     def learnt(self, old: Any) -> dict[str, Any]:
         """The fields of an old state that still hold where the loss may be another: never a point or its value."""

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 
 from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
+from gdjax.methods.augmented_lagrangian import AugmentedLagrangian
 from gdjax.methods.base import Method
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.levenberg_marquardt import LevenbergMarquardt
@@ -44,6 +45,26 @@ def with_penalty(method: Method | None, penalty: Any) -> Method:
             f"{method.name} compares values, and {type(penalty).__name__} has none: give it value(x), or use "
             "AcceleratedProximalGradient() or ProximalGradient()"
         )
+    return method
+
+
+def with_constraints(method: Method | None, penalty: Any) -> Method:
+    """The method for constraints, around one for bounds; None is the default.
+
+    Raises:
+        ValueError: if the method takes none, or the penalty is no box.
+    """
+    if penalty is not None and not getattr(penalty, "is_box", False):
+        raise ValueError(
+            f"with constraints the penalty must be Box or NonNegative, got {type(penalty).__name__}: write it as a "
+            "constraint, or, if it is smooth, add it to the loss"
+        )
+    if method is None:
+        return AugmentedLagrangian()
+    if isinstance(method, LBFGS):
+        return AugmentedLagrangian(ProjectedLBFGS.of(method))
+    if not method.constrained:
+        raise ValueError(f"{method.name} cannot take constraints: use AugmentedLagrangian(), the default, or LBFGS()")
     return method
 
 

@@ -5,7 +5,7 @@ D. P. Bertsekas, Projected Newton methods for optimization problems with simple 
 constrained optimization, SIAM J. Sci. Comput. 16 (1995), section 5.1: the inverse of the free part of B.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +81,10 @@ class ProjectedLBFGS(Method):
             raise ValueError(f"between bounds LBFGS searches along a path with kinks; {method.line_search!r} cannot")
         return cls(method.memory)
 
+    def learnt(self, old: ProjectedState) -> dict[str, Any]:
+        """The pairs, and the units in which they are."""
+        return dict(pairs=old.pairs, units=old.units, scaled=old.scaled)
+
     def init(self, objective: Objective) -> ProjectedState:
         """At the start."""
         zero, n, x = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32), objective.start
@@ -126,7 +130,7 @@ class ProjectedLBFGS(Method):
         pairs = vector.where(anew, forget(state.pairs), pairs)
         # The first step has length 1; anew it is just so long that rounding does not hide what it tells.
         length, short = length_of(point.grad * units).astype(dtype), float(jnp.finfo(point.x.dtype).eps) ** 0.5
-        scale = jnp.where(first, length, jnp.where(anew, length / short, pairs.theta))
+        scale = jnp.where(first & (pairs.stored == 0), length, jnp.where(anew, length / short, pairs.theta))
         pairs = pairs._replace(theta=scale)
         direction, norm = descend(objective, pairs, units, point, state.blocked & ~anew)
         grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was

@@ -54,7 +54,7 @@ def like(number: Any, leaf: jax.Array) -> jax.Array:
     return jnp.asarray(number).astype(leaf.real.dtype)
 
 
-def spread(value: Any, tree: Any, name: str) -> Any:
+def spread(value: Any, tree: Any, name: str, of: str = "params") -> Any:
     """``value`` for every leaf of ``tree``: it is a number, an array that broadcasts, or a pytree of such.
 
     A pytree may stop short of the leaves (a prefix); None in it stands for the default. Where a parameter is one array,
@@ -72,8 +72,8 @@ def spread(value: Any, tree: Any, name: str) -> Any:
         try:
             some = [Some(as_array(v)) for v in treedef.flatten_up_to(value)]
         except (TypeError, ValueError):
-            raise ValueError(f"{name} must be a number, an array or a pytree like params: {error}") from None
-    for (leaf_name, leaf), v in zip(named_leaves("params", tree), some, strict=True):
+            raise ValueError(f"{name} must be a number, an array or a pytree like {of}: {error}") from None
+    for (leaf_name, leaf), v in zip(named_leaves(of, tree), some, strict=True):
         shape = jnp.shape(v.value) if v.value is not None else ()
         ends = zip(shape[::-1], leaf.shape[::-1], strict=False)
         if len(shape) > leaf.ndim or any(a not in (1, b) for a, b in ends):

@@ -12,6 +12,7 @@ from gdjax.jaxtools.pytrees import Static, as_data, merge, named_leaves, pytree_
 from gdjax.jaxtools.traced_program import TracedProgram
 from gdjax.penalties.base import has_value
 from gdjax.penalties.by_leaf import ByLeaf
+from gdjax.problem.constraints import call_constraint, is_constraint
 from gdjax.problem.problem import Problem, call_function, check_grad, check_params
 from gdjax.vectors import vector
 
@@ -46,17 +47,27 @@ def hoist(problem: Problem) -> Problem:
         given = as_given(function, data)
         return function(check_params(params), *given["args"], **given["kwargs"])
 
+    def of_constraint(function: Any, params: Any, data: list[Any]) -> Any:
+        given = as_given(function, data)
+        return call_constraint(function, check_params(params), given["args"], given["kwargs"])
+
     try:
         loss = hoist_call(value, problem.loss, problem.params, data)
         grad = None if problem.grad is None else hoist_call(gradient, problem.grad, problem.params, data)
         jac = None if problem.jac is None else hoist_call(jacobian, problem.jac, problem.params, data)
+        constraints = jax.tree.map(
+            lambda x: dataclasses.replace(x, c=hoist_call(of_constraint, x.c, problem.params, data)),
+            problem.constraints,
+            is_leaf=is_constraint,
+        )
     except Exception as error:
         if isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.NonConcreteBooleanIndexError):
             note_numbers(error, problem)
         note_tables(error, problem)
         raise
     penalty = hoist_penalty(problem.penalty, params)
-    return dataclasses.replace(problem, loss=loss, grad=grad, jac=jac, args=tuple(data), kwargs={}, penalty=penalty)
+    hoisted: Any = dict(loss=loss, grad=grad, jac=jac, penalty=penalty, constraints=constraints)
+    return dataclasses.replace(problem, args=tuple(data), kwargs={}, **hoisted)
 
 
 def note_numbers(error: Exception, problem: Problem) -> None:

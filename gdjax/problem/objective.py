@@ -12,6 +12,7 @@ from gdjax.jaxtools.pytrees import strong
 from gdjax.jaxtools.small_programs import is_small
 from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.problem.automatic import calls_python, make_automatic, witness
+from gdjax.problem.constraints import Constrained, constrain
 from gdjax.problem.penalized import Composite, compose, step_norm
 from gdjax.problem.problem import Problem, call_function, call_loss, check_params
 from gdjax.problem.scalars import Scalars
@@ -26,6 +27,16 @@ NO_PRODUCTS = (
 )
 
 
+class Seen(NamedTuple):
+    """What an evaluation shows of constraints."""
+
+    c: jax.Array  # their values, shape (m,)
+    multipliers: jax.Array  # with which the gradient of a merit function is that of a Lagrangian; shape (m,)
+    violation: Scalar  # the largest, of the size of its constraint
+    grad: Vector  # of the loss alone
+    of_lagrangian: jax.Array  # whether they are multipliers: false where the violation alone is minimised
+
+
 class Point(NamedTuple):
     """What one evaluation returns, in the minimiser's sign (a maximised function is negated)."""
 
@@ -38,6 +49,8 @@ class Point(NamedTuple):
     penalty: Any = None  # and the penalty, a Scalar
     residuals: Any = None  # of a least-squares problem, for a method that asks for them: shape (m,)
     gained: Any = None  # and by how much the value fell to it from the iterate, a Scalar
+    # With constraints the value is that of a merit function, and `smooth` the loss: see `AugmentedLagrangian`.
+    seen: Any = None  # what was seen of the constraints, a `Seen`
 
     @property
     def is_blank(self) -> jax.Array:
@@ -78,6 +91,7 @@ class Objective(Scalars):
     is_small: bool = False  # whether the loss is so cheap that launching its kernels is what takes time
     blunt: bool = False  # whether the derivatives that the user gives are what makes eps coarse
     axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
+    constrained: Constrained | None = None  # the constraints, if there are any
 
     def grad_to_user(self, grad: Vector) -> Any:
         """A gradient of the user's own function like params, in `jax.grad`'s convention."""
@@ -108,9 +122,13 @@ class Objective(Scalars):
         still = lambda old, new, g: jnp.all(old == new) & jnp.any(g != 0)
         return jax.tree.map(still, *map(self.layout.unravel, (self.start, point.x, point.grad)))
 
+    def of_loss(self, point: Point) -> Point:
+        """A point of the loss, also where methods see a merit function: its value, and its gradient."""
+        return point if point.seen is None else point._replace(value=point.smooth, grad=point.seen.grad)
+
     def to_user(self, point: Point) -> dict[str, Any]:
         """params, value, grad (in `jax.grad`'s convention) and aux of the user's own function."""
-        sign = jnp.asarray(self.sign, self.dtype)
+        sign, point = jnp.asarray(self.sign, self.dtype), self.of_loss(point)
         params, grad = self.layout.unravel(point.x), self.grad_to_user(point.grad)
         user = dict(params=params, value=sign * point.value, grad=grad, grad_norm=point.grad_norm, aux=point.aux)
         if self.composite is not None:
@@ -149,6 +167,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
         layout = dataclasses.replace(layout, dtype=dtype)
     start = layout.ravel(params)
     composite = compose(problem.penalty, params, layout, dtype, eps)
+    constrained = constrain(problem, params, layout, dtype)
     if composite is not None:
         start = composite.into_domain(start, composite.value(start))
 
@@ -184,7 +203,7 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     squares |= dict(cov_type=problem.cov_type)
     return Objective(
         layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen,
-        is_small=small, axes=axes, blunt=blunt, **(squares if problem.squares else {}),
+        constrained=constrained, is_small=small, axes=axes, blunt=blunt, **(squares if problem.squares else {}),
     )  # fmt: skip
 
 

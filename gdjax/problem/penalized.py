@@ -64,6 +64,13 @@ class Composite:
         return penalty if all(map(is_traceable, jax.tree.leaves(penalty))) else None
 
 
+def unbounded(x: Vector, dtype: Any, eps: float) -> Composite:
+    """No penalty, as a box without bounds: for methods that want one."""
+    infinite = jnp.full_like(x, jnp.inf)
+    zero = lambda x: jnp.zeros((), dtype)
+    return Composite(None, zero, lambda x, step: x, (-infinite, infinite), eps, True, None)
+
+
 def step_norm(x: Vector, grad: Vector, z: Vector, step: Scalar) -> Scalar:
     """``|x - z| / step``, infinity norm, for z the prox-gradient point of x: 0 where x is stationary.
 

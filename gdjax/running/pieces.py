@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.descent import constrained
 from gdjax.descent.loop import Carry, Loop, Until
 from gdjax.descent.progress import gradient_threshold
 from gdjax.descent.result import Result
@@ -186,7 +187,7 @@ def piece(loop: Loop, begun: Packed, until: Until, fresh: jax.Array) -> tuple[Pa
 
 def check(loop: Loop, carry: Carry) -> Comparison:
     """The loss at the iterate, anew."""
-    was = carry.state.iterate
+    was = loop.objective.of_loss(carry.state.iterate)
     now = loop.objective.evaluate(was.x)
     change = vector.max_abs(vector.subtract(now.grad, was.grad))
     return Comparison(was.value, now.value, vector.max_abs(now.grad), change, vector.max_abs(was.x))
@@ -196,10 +197,13 @@ def glance(loop: Loop, carry: Carry) -> Glance:
     """What a progress line shows."""
     now, point = carry.progress, carry.state.iterate
     step = vector.subtract(carry.state.trial, point.x)
+    relative = now.cosine is not None or now.kkt is not None
+    if now.kkt is not None:
+        point = loop.objective.of_loss(point)._replace(grad_norm=now.kkt.stationarity)
     return Glance(
         value=point.value * jnp.asarray(loop.objective.sign, point.value.dtype),
         grad_norm=point.grad_norm if now.cosine is None else now.cosine,
-        threshold=gradient_threshold(loop.stop.tol, now, point.value) if now.cosine is None else loop.stop.tol,
+        threshold=loop.stop.tol if relative else gradient_threshold(loop.stop.tol, now, point.value),
         largest_norm=now.largest_norm,
         step_length=jnp.sqrt(vector.dot(step, step)),
         steps=now.steps,
@@ -228,15 +232,16 @@ def jump(loop: Loop, carry: Carry, params: Any, evals: jax.Array, steepest: jax.
 def reopen(loop: Loop, carry: Carry) -> Carry:
     """Continue a descent that ended at a limit or tolerance, unless it has reached the present one."""
     now, stop, point = carry.progress, loop.stop, carry.state.iterate
+    still = is_stationary(stop, now, point) if now.kkt is None else constrained.holds(now.kkt, stop.tol)
     holds = {
-        Status.CONVERGED: is_stationary(stop, now, point),
-        Status.TARGET_REACHED: stop.target is not None and point.value <= stop.target,
+        Status.CONVERGED: still,
+        Status.TARGET_REACHED: stop.target is not None and loop.objective.of_loss(point).value <= stop.target,
         Status.SMALL_DECREASE: stop.decrease is not None,
         Status.SMALL_STEP: stop.step is not None,
         Status.MAX_STEPS: now.steps >= stop.max_steps,
         Status.MAX_EVALS: now.evals >= stop.max_evals,
     }
     code = carry.status
-    for status, still in holds.items():
-        code = jnp.where((carry.status == status) & ~jnp.asarray(still), Status.RUNNING, code)
+    for status, met in holds.items():
+        code = jnp.where((carry.status == status) & ~jnp.asarray(met), Status.RUNNING, code)
     return carry._replace(status=code)

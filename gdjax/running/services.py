@@ -95,6 +95,8 @@ def run(
             "escape_saddles looks at the Hessian of the loss, which says nothing where a penalty has a kink or a bound "
             "holds: leave one of the two out, or, if the penalty is smooth, add it to the loss instead"
         )
+    if services.get("escape_saddles") and problem.constraints is not None:
+        raise ValueError("escape_saddles looks at the Hessian of the loss, which says nothing where constraints hold")
     interrupt, idle = Interrupt(), are_idle(services)
     escape = Escape(problem) if services.get("escape_saddles") else None
     with interrupt.listening():

@@ -1,0 +1,106 @@
+"""The sentences of a result with constraints: which conditions hold, which do not, what stands in the way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gdjax.descent.facts import Facts
+from gdjax.descent.stopping import Status
+from gdjax.jaxtools.pytrees import named_leaves
+
+FEW = 3  # constraints that are named
+
+
+def numbers(f: Facts) -> str:
+    """The three conditions."""
+    c = f.result.conditions
+    unknown = not np.isfinite(float(c.stationarity)) or float(c.stationarity) > 1e300
+    stationarity = "the stationarity is not known" if unknown else f"stationarity {float(c.stationarity):.2g}"
+    return (
+        f"{stationarity}, violation {float(c.relative):.2g} ({float(c.violation):.2g} in its own units), "
+        f"complementarity {float(c.complementarity):.2g}"
+    )
+
+
+def active(f: Facts) -> str:
+    """How many constraints are active."""
+    leaves = [np.asarray(leaf) for _, leaf in named_leaves("", f.result.active)]
+    return f"{sum(int(x.sum()) for x in leaves)} of {sum(x.size for x in leaves)} constraints are active"
+
+
+def worst(result: Any) -> str:
+    """The constraints that are violated most."""
+    found = []
+    for name, excess in named_leaves("constraints", result.conditions.excess):
+        excess = np.asarray(excess)
+        found += [
+            (abs(float(excess[i])), f"{name}{list(i) if i else ''} {side(float(excess[i]))}")
+            for i in np.ndindex(excess.shape)
+            if excess[i] != 0
+        ]
+    found.sort(key=lambda pair: -pair[0])
+    more = f" and {len(found) - FEW} more" if len(found) > FEW else ""
+    return ", ".join(words for _, words in found[:FEW]) + more
+
+
+def side(excess: float) -> str:
+    """By how much a value is on the wrong side of its bound."""
+    return f"is {abs(excess):.3g} {'above its upper' if excess > 0 else 'below its lower'} bound"
+
+
+def standing(f: Facts) -> str:
+    """Whether what is returned is feasible, for a descent that ended before the conditions held."""
+    feasible = float(f.result.conditions.relative) <= float(f.stop.tol)
+    word = "feasible, but not known to be optimal" if feasible else f"not feasible: {worst(f.result)}"
+    return f"The point returned is {word}. The value is {f.value:.6g}; {numbers(f)} (wanted: {float(f.stop.tol):.2g})."
+
+
+def converged(f: Facts) -> str:
+    """All conditions hold."""
+    tol = f"{float(f.stop.tol):.2g}"
+    return f"{f.after} the optimality conditions hold to {tol}: {numbers(f)}. The value is {f.value:.6g}; {active(f)}."
+
+
+def infeasible(f: Facts) -> str:
+    """A point of least violation."""
+    return (
+        f"{f.after} no point near here satisfies all constraints: their violation is stationary, and is not zero. "
+        f"In the way: {worst(f.result)}. Relax one of these, or start elsewhere, if the problem is not convex."
+    )
+
+
+def degenerate(f: Facts) -> str:
+    """No multipliers."""
+    return (
+        f"{f.after} the multipliers have grown without limit: the gradients of the active constraints may depend on "
+        f"each other, or vanish, and then there are no optimality conditions to hold. {standing(f)}"
+    )
+
+
+def floor(f: Facts) -> str:
+    """Within ten times the tolerance, and no further."""
+    more = "" if f.double else " For more digits, use float64."
+    return f"{f.after} no further progress can be measured: {numbers(f)}. The value is {f.value:.6g}.{more}"
+
+
+SENTENCES: dict[Status, Callable[[Facts], str]] = {
+    Status.RUNNING: lambda f: f"{f.after}. The value is {f.value:.6g}; {numbers(f)}.",
+    Status.CONVERGED: converged,
+    Status.PRECISION_FLOOR: floor,
+    Status.INFEASIBLE: infeasible,
+    Status.DEGENERATE: degenerate,
+    Status.STALLED: lambda f: f"{f.after} neither violation nor stationarity fell any more. {standing(f)}",
+    Status.MAX_STEPS: lambda f: f"the limit of {int(f.stop.max_steps)} steps came first, {f.after}. {standing(f)}",
+    Status.MAX_EVALS: lambda f: (
+        f"the limit of {int(f.stop.max_evals)} evaluations came first, {f.after}. {standing(f)}"
+    ),
+    Status.UNBOUNDED: lambda f: (
+        f"{f.after} the value has run from {f.start_value:.4g} to {f.value:.4g} along feasible points: the constraints "
+        "do not keep it from going on. Is the sign of one of them wrong?"
+    ),
+    Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {standing(f)}",
+    Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {standing(f)}",
+    Status.RAISED: lambda f: f"{f.raiser} {f.after}{f.time}: {f.error}. {standing(f)}",
+    Status.STOPPED_BY_CALLBACK: lambda f: f"the callback asked to stop {f.after}{f.time}. {standing(f)}",
+}

@@ -1,0 +1,161 @@
+"""General constraints, ``lower <= c(x) <= upper``: as the user gives them, and as functions of one vector."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.jaxtools.pytrees import is_concrete, is_traceable, named_leaves, pytree_dataclass, require
+from gdjax.penalties.base import Some, spread
+from gdjax.problem.problem import Problem, describe
+from gdjax.vectors import vector
+from gdjax.vectors.layout import Flat, Layout
+from gdjax.vectors.vector import Scalar, Vector
+
+
+@pytree_dataclass
+class Constraint:
+    """``lower <= c(params, *args) <= upper``, entry by entry; where both sides agree it is an equality.
+
+    The option ``constraints`` of `gdjax.minimize` takes one, or a list or dict of them. Simple bounds on parameters are
+    better given as ``penalty=gdjax.penalties.Box(...)``: they are never left, while constraints hold in the end.
+
+    Args:
+        c: function of the parameters and the data of the loss to real arrays (any pytree). JAX differentiates it.
+        lower: a number, an array that broadcasts to what c returns, or a pytree like it; None means -inf. Any of its
+            entries may be infinite. The numbers are traced.
+        upper: the same; None means inf.
+
+    Raises:
+        TypeError: if c is no function; ValueError: if there is neither bound, one is NaN, or a lower bound is above the
+            upper one.
+
+    >>> import gdjax
+    >>> disc = Constraint(lambda p: jnp.sum(p**2), upper=2.0)
+    >>> print(gdjax.minimize(lambda p: jnp.sum(p), jnp.array([0.5, 0.0]), constraints=disc).params.round(3))
+    [-1. -1.]
+    """
+
+    c: Callable[..., Any]
+    lower: Any = None
+    upper: Any = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.c):
+            raise TypeError(f"a constraint needs a function of (params, *args), got {self.c!r}")
+        if self.lower is None and self.upper is None:
+            raise ValueError("a constraint needs a bound: lower, upper, or both (the same for an equality)")
+        for name in ("lower", "upper"):
+            for leaf in jax.tree.leaves(getattr(self, name)):
+                require("must not be NaN", leaf, lambda x: ~np.isnan(x), name)
+        if is_concrete(self.lower) and is_concrete(self.upper) and not np.all(np.less_equal(self.lower, self.upper)):
+            raise ValueError(f"lower must not be above upper, got {self.lower} and {self.upper}")
+
+
+is_constraint = lambda x: isinstance(x, Constraint)
+
+
+def as_constraints(constraints: Any) -> Any:
+    """One constraint, or a pytree of them, as it is; None for none.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    parts = jax.tree.leaves(constraints, is_leaf=is_constraint)
+    wrong = [part for part in parts if not is_constraint(part)]
+    if wrong:
+        hint = ": write gdjax.Constraint(c, lower=0.0, upper=0.0)" if callable(wrong[0]) else ""
+        raise TypeError(f"constraints must be a gdjax.Constraint or a list of them, got {wrong[0]!r}{hint}")
+    return constraints if parts else None
+
+
+def call_constraint(c: Callable[..., Any], params: Any, args: Any, kwargs: Any) -> Any:
+    """What the function of a constraint returns, after checking it."""
+    out = c(params, *args, **kwargs)
+    named = named_leaves("the constraint's value", out)
+    for name, leaf in named:
+        if not is_traceable(leaf) or not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
+            what = "; write real and imaginary parts apart" if jnp.iscomplexobj(leaf) else ""
+            raise TypeError(f"{name} must be an array of real floating numbers; it is {describe(leaf)}{what}")
+    if sum(jnp.size(leaf) for _, leaf in named) == 0:
+        raise ValueError(f"a constraint returned no numbers: {out!r}")
+    return jax.tree.map(jnp.asarray, out)
+
+
+def values_of(problem: Problem, params: Any) -> Any:
+    """The values of all constraints, a pytree like what the functions return."""
+    call = lambda constraint: call_constraint(constraint.c, params, problem.args, problem.kwargs)
+    return jax.tree.map(call, problem.constraints, is_leaf=is_constraint)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constrained:
+    """Constraints ready to be used inside one trace. Build it with `constrain`."""
+
+    values: Callable[[Vector], jax.Array]  # c(x), shape (m,)
+    lower: jax.Array  # shape (m,)
+    upper: jax.Array  # shape (m,)
+    layout: Flat  # of the m numbers, a pytree like what the functions return
+
+    @property
+    def size(self) -> int:
+        """The number of constraints, m."""
+        return self.lower.size
+
+    def excess(self, c: jax.Array) -> jax.Array:
+        """How far each value is above its upper bound, or (negative) below its lower one."""
+        return c - jnp.clip(c, self.lower, self.upper)
+
+    def violation(self, c: jax.Array) -> Scalar:
+        """The largest excess."""
+        return vector.largest(jnp.abs(self.excess(c)))
+
+    def complementarity(self, c: jax.Array, multipliers: jax.Array, scales: jax.Array) -> Scalar:
+        """The largest ``min(|multiplier|, distance to the bound)``: a multiplier belongs to a bound that is reached.
+
+        Args:
+            c: the values.
+            multipliers: positive for upper bounds, of the scaled values.
+            scales: of the values.
+        """
+        room = jnp.where(multipliers > 0, self.upper - c, c - self.lower) * scales
+        return vector.largest(jnp.minimum(jnp.abs(multipliers), jnp.maximum(room, 0)))
+
+
+def constrain(problem: Problem, params: Any, layout: Layout, dtype: Any) -> Constrained | None:
+    """Set the constraints of a problem up; None for none.
+
+    Raises:
+        TypeError, ValueError: if a function returns no real arrays, or a bound does not fit what it returns.
+    """
+    if problem.constraints is None:
+        return None
+    if not isinstance(layout, Flat):
+        raise TypeError("constraints need a method that works on one flat vector")
+    trees = jax.eval_shape(lambda p: values_of(problem, p), params)
+    of = dataclasses.replace(Flat.of(trees), dtype=dtype)
+    sides = lambda name, infinite: of.ravel(
+        jax.tree.map(
+            lambda one, out: side(getattr(one, name), out, name, infinite),
+            problem.constraints,
+            trees,
+            is_leaf=is_constraint,
+        )
+    )
+    lower, upper = sides("lower", -jnp.inf), sides("upper", jnp.inf)
+    values = lambda x: of.ravel(values_of(problem, layout.unravel(x)))
+    return Constrained(values, lower, upper, of)
+
+
+def side(bound: Any, out: Any, name: str, infinite: float) -> Any:
+    """A bound of a constraint as a pytree like what its function returns, given as shapes and dtypes."""
+    full = spread(bound, out, name, "the constraint's value")
+
+    def of_leaf(x: Any, one: Some) -> jax.Array:
+        number = infinite if one.value is None else one.value
+        return jnp.broadcast_to(jnp.asarray(number).astype(x.dtype), x.shape)
+
+    return jax.tree.map(of_leaf, out, full)

@@ -1,0 +1,270 @@
+"""`minimize(constraints=...)`: closed forms, multipliers and their signs, honest words, all that `minimize` has."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gdjax
+from gdjax import Constraint, Status
+from gdjax.penalties import Box, NonNegative
+
+pytestmark = pytest.mark.float64
+
+
+def distance(p, goal):
+    return jnp.sum((p - goal) ** 2)
+
+
+def total(p, goal):
+    return jnp.sum(p)
+
+
+GOAL = np.arange(1.0, 4.0)
+
+
+def test_a_projection_onto_a_plane_has_its_closed_form_and_multiplier():
+    plane = Constraint(total, lower=1.0, upper=1.0)
+    result = gdjax.minimize(distance, np.zeros(3), np.arange(1.0, 4.0), constraints=plane)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, np.arange(1.0, 4.0) - 5 / 3, atol=1e-6)
+    # f* = (6 - b)^2 / 3, so df*/db = -2 (6 - b) / 3.
+    np.testing.assert_allclose(result.multipliers, -10 / 3, rtol=1e-5)
+    assert result.violation <= 2e-6
+    assert result.stationarity <= 1e-6
+    assert bool(result.active)
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("side", ["lower", "upper"])
+def test_a_multiplier_is_the_slope_of_the_optimal_value_by_the_bound(maximize, side):
+    sign = -1.0 if maximize else 1.0
+    solve = gdjax.maximize if maximize else gdjax.minimize
+
+    def at(bound):
+        goal = jnp.full(2, 3.0 if side == "upper" else -3.0)
+        loss = lambda p: sign * distance(p, goal)
+        return solve(loss, np.zeros(2), constraints=Constraint(lambda p: jnp.sum(p**3), **{side: bound}), tol=1e-8)
+
+    bound, h = (2.0 if side == "upper" else -2.0), 1e-3
+    result = at(bound)
+    assert result.status == Status.CONVERGED
+    slope = (at(bound + h).value - at(bound - h).value) / (2 * h)
+    np.testing.assert_allclose(result.multipliers, slope, rtol=1e-3)
+    assert sign * result.multipliers * (1 if side == "lower" else -1) > 0
+
+
+def test_trees_of_constraints_give_trees_of_multipliers():
+    def both(p, goal):
+        return {"sum": p["a"].sum(), "parts": p["a"][:2]}
+
+    constraints = [
+        Constraint(both, upper={"sum": 4.0, "parts": jnp.array([jnp.inf, 1.0])}),
+        Constraint(lambda p, goal: p["b"], lower=2.0),
+    ]
+    loss = lambda p, goal: distance(p["a"], goal) + p["b"] ** 2
+    result = gdjax.minimize(loss, {"a": jnp.zeros(3), "b": 0.0}, GOAL, constraints=constraints)
+    assert result.status == Status.CONVERGED
+    # a = (g - t/2) but a_1 = 1: the sum 1 + 3 + 1 - t = 4
+    np.testing.assert_allclose(result.params["a"], [0.5, 1.0, 2.5], atol=1e-5)
+    np.testing.assert_allclose(result.params["b"], 2.0, atol=1e-5)
+    first, second = result.multipliers
+    np.testing.assert_allclose(first["sum"], -1.0, atol=1e-4)
+    np.testing.assert_allclose(first["parts"], [0.0, -1.0], atol=1e-4)
+    np.testing.assert_allclose(second, 4.0, atol=1e-4)
+    assert [bool(x) for x in result.active[0]["parts"]] == [False, True]
+
+
+def test_bounds_stay_bounds_and_are_never_left():
+    seen = []
+
+    def loss(p):
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)), p)
+        return distance(p, GOAL)
+
+    sphere = Constraint(lambda p: jnp.sum(p**2), lower=1.0, upper=1.0)
+    result = gdjax.minimize(loss, jnp.ones(3), penalty=Box(0.3, 0.8), constraints=sphere)
+    jax.effects_barrier()
+    assert result.status == Status.CONVERGED
+    assert all((x >= 0.3).all() and (x <= 0.8).all() for x in seen)
+    # x_3 at 0.8, x_1 at 0.3 or on the way there
+    assert abs(float(jnp.sum(result.params**2)) - 1) <= 1e-5
+
+
+def equal(c, bound):
+    return Constraint(c, lower=bound, upper=bound)
+
+
+def square(p):
+    return jnp.sum(p**2)
+
+
+DISC = Constraint(square, upper=1.0)
+TRAPS = {
+    "sum": (square, np.zeros(2), [equal(jnp.sum, 1.0), Constraint(lambda p: p[0], lower=2.0)], NonNegative()),
+    "two sides": (square, 0.0, [Constraint(lambda p: p, lower=1.0), Constraint(lambda p: p, upper=0.0)], None),
+    "far line": (jnp.sum, np.array([0.5, 0.0]), [DISC, Constraint(jnp.sum, lower=5.0)], None),
+    "no root": (square, 1.0, equal(lambda p: p**2 + 1, 0.0), None),
+    "more equalities": (square, np.zeros(2), equal(lambda p: jnp.stack([p[0], p[0] + p[1], p[1]]), np.ones(3)), None),
+}
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_what_has_no_feasible_point_is_called_infeasible(name):
+    loss, start, constraints, penalty = TRAPS[name]
+    result = gdjax.minimize(loss, start, constraints=constraints, penalty=penalty)
+    assert result.status == Status.INFEASIBLE
+    assert not result.converged
+    assert result.violation > 0.1
+    assert "In the way: constraints" in str(result)
+
+
+def test_more_equalities_than_parameters_that_agree_are_solved():
+    three = Constraint(
+        lambda p: jnp.stack([p[0] + p[1], p[0] - p[1], p[0]]),
+        lower=jnp.array([2.0, 0.0, 1.0]),
+        upper=jnp.array([2.0, 0.0, 1.0]),
+    )
+    result = gdjax.minimize(lambda p: jnp.sum(p**2), jnp.array([5.0, -3.0]), constraints=three)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, 1.0, atol=1e-5)
+
+
+def test_dependent_constraints_are_solved():
+    twice = Constraint(
+        lambda p: jnp.stack([p.sum(), 2 * p.sum()]), lower=jnp.array([1.0, 2.0]), upper=jnp.array([1.0, 2.0])
+    )
+    result = gdjax.minimize(
+        distance, jnp.zeros(3), GOAL, constraints=Constraint(lambda p, goal: twice.c(p), twice.lower, twice.upper)
+    )
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, np.arange(1.0, 4.0) - 5 / 3, atol=1e-5)
+
+
+def test_a_constraint_that_is_nan_beyond_its_domain():
+    log = Constraint(lambda p: jnp.log(p[0]) + jnp.log(p[1]), lower=0.0)
+    result = gdjax.minimize(lambda p: p[0] + 4 * p[1], jnp.array([3.0, 3.0]), constraints=log)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, [2.0, 0.5], atol=1e-5)
+
+
+def test_a_start_where_a_constraint_is_not_finite_is_said():
+    result = gdjax.minimize(lambda p: jnp.sum(p), -jnp.ones(2), constraints=Constraint(lambda p: jnp.log(p), lower=0.0))
+    assert result.status == Status.NONFINITE_START
+
+
+def test_a_loss_without_a_minimum_on_the_feasible_set_is_unbounded():
+    result = gdjax.minimize(lambda p: p[0], jnp.ones(2), constraints=Constraint(lambda p: p[1], lower=0.0))
+    assert result.status == Status.UNBOUNDED
+
+
+def test_at_a_limit_the_best_point_violates_least():
+    circle = Constraint(lambda p: jnp.sum(p**2), lower=4.0, upper=4.0)
+    result = gdjax.minimize(lambda p: p[0] + 3 * p[1], jnp.array([3.0, 1.0]), constraints=circle, max_evals=8)
+    assert result.status == Status.MAX_EVALS
+    seen = []
+    gdjax.minimize(
+        lambda p: (jax.debug.callback(lambda x: seen.append(np.asarray(x)), p), p[0] + 3 * p[1])[1],
+        jnp.array([3.0, 1.0]),
+        constraints=circle,
+        max_evals=8,
+    )
+    jax.effects_barrier()
+    assert float(result.violation) <= min(abs(np.sum(x**2) - 4) for x in seen) + 1e-12
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e-3, 1e6])
+def test_units_of_loss_and_constraints_make_no_difference(scale):
+    plane = Constraint(lambda p: scale * jnp.sum(p), lower=scale, upper=scale)
+    for loss in (lambda p: distance(p, GOAL), lambda p: scale * distance(p, GOAL)):
+        result = gdjax.minimize(loss, jnp.zeros(3), constraints=plane)
+        assert result.converged
+        np.testing.assert_allclose(result.params, np.arange(1.0, 4.0) - 5 / 3, atol=1e-5)
+
+
+def test_refusals_say_what_to_do():
+    c = Constraint(lambda p: p, lower=0.0)
+    loss = lambda p: jnp.sum(p**2)
+    for error, words, options in [
+        (TypeError, "write gdjax.Constraint", dict(constraints=lambda p: p)),
+        (ValueError, "Box or NonNegative", dict(constraints=c, penalty=gdjax.penalties.L1(1.0))),
+        (ValueError, "cannot take constraints", dict(constraints=c, method=gdjax.BFGS())),
+    ]:
+        with pytest.raises(error, match=words):
+            gdjax.minimize(loss, jnp.ones(2), **options)
+    with pytest.raises(ValueError, match="a bound"):
+        Constraint(lambda p: p)
+    with pytest.raises(ValueError, match="above"):
+        Constraint(lambda p: p, lower=1.0, upper=0.0)
+    with pytest.raises(TypeError, match="floating"):
+        gdjax.minimize(loss, jnp.ones(2), constraints=Constraint(lambda p: 1, lower=0.0))
+    with pytest.raises(ValueError, match="broadcast"):
+        gdjax.minimize(loss, jnp.ones(2), constraints=Constraint(lambda p: p, lower=jnp.zeros(3)))
+
+
+def test_single_precision():
+    plane = Constraint(total, lower=1.0, upper=1.0)
+    result = gdjax.minimize(distance, np.zeros(3, np.float32), np.arange(1.0, 4.0, dtype=np.float32), constraints=plane)
+    assert result.converged
+    assert result.value.dtype == np.float32
+    np.testing.assert_allclose(result.params, np.arange(1.0, 4.0) - 5 / 3, atol=2e-3)
+
+
+def solve(goal):
+    disc = Constraint(lambda p: jnp.sum(p**2), upper=1.0)
+    return gdjax.minimize(lambda p: distance(p, goal), jnp.zeros(3), constraints=disc)
+
+
+def test_inside_jit_and_vmap():
+    goals = jnp.stack([GOAL, -GOAL, GOAL / 10, 0 * GOAL + 1])
+    many = jax.jit(jax.vmap(solve))(goals)
+    np.testing.assert_array_equal(many.code, Status.CONVERGED)
+    want = goals / np.maximum(1, np.linalg.norm(goals, axis=1, keepdims=True))
+    np.testing.assert_allclose(many.params, want, atol=1e-5)
+    assert many.multipliers.shape == (4,)
+    assert "4 CONVERGED" in str(many)
+
+
+def test_many_at_once():
+    goals = jnp.asarray(np.random.default_rng(0).normal(size=(40, 3)) * 2)
+    disc = Constraint(lambda p, goal: jnp.sum(p**2), upper=1.0)
+    many = gdjax.minimize_many(distance, jnp.zeros(3), goals, in_axes=(None, 0), constraints=disc)
+    assert many.converged.all()
+    want = goals / np.maximum(1, np.linalg.norm(goals, axis=1, keepdims=True))
+    np.testing.assert_allclose(many.params, want, atol=1e-5)
+
+
+def test_history_has_the_violation():
+    disc = Constraint(lambda p: jnp.sum(p**2), upper=1.0)
+    result = gdjax.minimize(lambda p: distance(p, GOAL), jnp.zeros(3), constraints=disc, history=True)
+    assert result.status == Status.CONVERGED
+    columns = result.history.to_dict()
+    assert columns["violation"][-1] <= 1e-6
+    assert columns["violation"].max() > 1e-3
+    np.testing.assert_allclose(columns["value"][-1], result.value)
+
+
+def test_a_checkpoint_goes_on_to_the_same_result(tmp_path):
+    call = (lambda p: distance(p, GOAL), jnp.zeros(3))
+    options = dict(constraints=Constraint(lambda p: jnp.sum(p**2), upper=1.0))
+    whole = gdjax.minimize(*call, **options)
+    path = tmp_path / "descent.npz"
+    cut = gdjax.minimize(*call, **options, max_evals=12, checkpoint=path)
+    assert cut.status == Status.MAX_EVALS
+    rest = gdjax.resume(path, *call, **options)
+    assert rest.status == whole.status
+    np.testing.assert_array_equal(rest.params, whole.params)
+
+
+def test_iterate_shows_the_steps_of_minimize():
+    disc = Constraint(lambda p: jnp.sum(p**2), upper=1.0)
+    *_, last = gdjax.iterate(lambda p: distance(p, GOAL), jnp.zeros(3), constraints=disc)
+    whole = gdjax.minimize(lambda p: distance(p, GOAL), jnp.zeros(3), constraints=disc)
+    assert last.status == whole.status == Status.CONVERGED
+    np.testing.assert_array_equal(last.params, whole.params)
+
+
+def test_the_words_have_the_three_numbers():
+    text = str(solve(GOAL))
+    for word in ("CONVERGED", "stationarity", "violation", "complementarity", "1 of 1 constraints are active"):
+        assert word in text
