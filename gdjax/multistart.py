@@ -13,7 +13,8 @@ from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status, at_rest, is_success
 from gdjax.doors import call_by
 from gdjax.insight.fit import Fit
-from gdjax.insight.minima import Minima, find_minima, in_minimisers_sign
+from gdjax.insight.minima import Minima, find_minima, in_minimisers_sign, rows_of
+from gdjax.insight.names import own_names
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.packing import with_keys, without_keys
 from gdjax.jaxtools.pytrees import pytree_dataclass
@@ -24,7 +25,6 @@ from gdjax.request import require_concrete
 from gdjax.starts import is_box, make_starts
 
 OWN = "num_starts", "key", "distinct", "batch_size", "max_seconds", "maximize"  # options, beside those of ``by``
-ROWS, NUMBERS = 10, 6  # minima that are printed, and of their parameters
 
 
 @pytree_dataclass
@@ -34,6 +34,7 @@ class MultiStart:
     best: Result  # the best of those that converged; if none did, the lowest of all that are finite; of fits a `Fit`
     minima: Minima
     results: Result  # of all starts, with a leading axis
+    reached: np.ndarray  # of each start: the number of the minimum that it reached; -1 if it did not come to rest
 
     def face(self) -> dict[str, Any]:
         """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
@@ -57,16 +58,14 @@ class MultiStart:
         kind = ("maxim" if self.best.maximized else "minim") + ("um" if found == 1 else "a")
         others = f"; {np.sum(~rest)} did not: {ended}" if ended else ""
         lines = [f"{codes.size} starts: {rest.sum()} came to rest, at {found} distinct {kind}{others}.{self.alike()}"]
-        if found:
-            lines.append(f"{'value':>14}  {'reached':>7}  params")
-        for i in range(min(found, ROWS)):
-            numbers = np.concatenate([np.ravel(leaf[i]) for leaf in jax.tree.leaves(minima.params)])
-            shown = ", ".join(f"{x:.5g}" for x in numbers[:NUMBERS]) + ", ..." * (numbers.size > NUMBERS)
-            lines.append(f"{minima.value[i]:14.8g}  {minima.count[i]:7d}  {shown}")
-        if found > ROWS:
-            lines.append(f"and {found - ROWS} more.")
+        lines += rows_of(minima, self.names) if found else []
         sentence, *table = str(self.best).splitlines()
         return "\n".join([*lines, f"The best: {sentence}{self.lower_still()}", *table])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the flat parameters, as the table shows them."""
+        return self.best.names if isinstance(self.best, Fit) else own_names(self.best.params, "params")
 
     def alike(self) -> str:
         """Which of the minima may be one and the same."""
@@ -139,7 +138,7 @@ def multistart(
 
     Returns:
         A `MultiStart`: ``best``, ``minima`` (``params``, ``value``, ``count``, ``group``, sorted by value), all
-        ``results``, and ``best_count``: how many starts led to the best.
+        ``results``, ``reached`` (which of the minima each start led to), and ``best_count``: how many to the best.
 
     Raises:
         TypeError, ValueError: as `minimize_many`; if a sampler or box comes without num_starts, or starts with it;
@@ -179,7 +178,8 @@ def multistart(
     known = jax.tree.map(np.asarray, without_keys(results))
     lane = best_lane(known)
     best = with_keys(jax.device_put(jax.tree.map(lambda x: x[lane], known)), results)
-    return MultiStart(best, find_minima(known, jax.tree.map(np.asarray, starts), distinct), results)
+    minima, reached = find_minima(known, jax.tree.map(np.asarray, starts), distinct)
+    return MultiStart(best, minima, results, reached)
 
 
 def best_lane(results: Result) -> int:

@@ -7,6 +7,9 @@ import numpy as np
 from gdjax.descent.progress import PATIENCE, gradient_threshold
 from gdjax.descent.remedies import end_of_domain, fixed, lost_squares, out_of_range
 
+# Parameters that run away are named if they are FEW, each that changes by this share of the one that changes most.
+RUNNING, FEW = 0.1, 4
+
 
 class Facts:
     """The numbers of a result as Python floats, under the names that the sentences use."""
@@ -57,6 +60,19 @@ class Facts:
         value, norm, zero = self.value, self.grad_norm, self.threshold
         numbers = f"The value is {value:.6g}, the {self.norm} {norm:.3g} (it counts as zero below {zero:.3g})."
         return f"{best}{numbers}{fixed(self.result)}"
+
+    @property
+    def running(self) -> str:
+        """The names of the parameters that change most, of their own size, where the residuals hardly change."""
+        squares, names = self.result.squares, getattr(self.result, "names", None)
+        if names is None or squares is None or squares.linear is None:
+            return ""
+        columns, x = (np.abs(np.asarray(a, np.float64)) for a in (squares.linear.columns, self.result.flat))
+        flattest = np.abs(np.linalg.svd(np.asarray(squares.linear.triangle, np.float64))[2][-1])
+        there = (columns > 0) & (x > 0)
+        share = np.where(there, flattest / np.where(there, columns * x, 1), 0)
+        chosen = [name for name, part in zip(names, share, strict=True) if part > RUNNING * share.max()]
+        return " and ".join(filter(None, [", ".join(chosen[:-1]), *chosen[-1:]])) if len(chosen) <= FEW else ""
 
     @property
     def raiser(self) -> str:

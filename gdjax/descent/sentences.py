@@ -174,6 +174,15 @@ def given_wrong(f: Facts) -> str:
     return wrong_gradient(f.result, f.after, f.falling)
 
 
+def runaway(f: Facts) -> str:
+    """Parameters run to infinity, and the value levels off."""
+    return (
+        f"{f.after} {f.running or 'parameters'} run away while the sum of squares levels off: along this path there is "
+        "no minimum. Bounds would hold them (penalty=gdjax.penalties.Box(lower, upper)), a model with fewer terms may "
+        f"need none, another start may lead to a minimum (gdjax.multistart). {f.gradient}"
+    )
+
+
 SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.RUNNING: lambda f: f"{f.after}. {f.gradient}",
     Status.CONVERGED: converged,
@@ -195,6 +204,7 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.STEP_TOO_SMALL: step_too_small,
     Status.LINE_SEARCH_FAILED: search_failed,
     Status.DIVERGED: diverged,
+    Status.RUNAWAY: runaway,
     Status.UNBOUNDED: lambda f: (
         f"{f.after} the value has run from {f.start_value:.4g} to {f.value:.4g}: the loss has no "
         f"{'maximum' if f.up else 'minimum'} along this path. Add a constraint or a penalty, or check its sign."

@@ -38,6 +38,7 @@ class Status(enum.IntEnum):
     WRONG_GRADIENT = 19
     INFEASIBLE = 20  # with constraints: a point of least violation, at least among its neighbours; it is not feasible
     DEGENERATE = 21  # with constraints: feasible, but multipliers run away, so that no optimality conditions can hold
+    RUNAWAY = 22  # of least squares: parameters run to infinity while the value levels off, so no minimum is there
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
     def __str__(self) -> str:
@@ -135,6 +136,7 @@ def status(
         Status.PRECISION_FLOOR: exhausted(p, trip) & ((flat & (p.predicted <= noise)) | settled | resting) & true,
         Status.DIVERGED: ran_away,
         Status.NONFINITE: lost,
+        Status.RUNAWAY: outcome.ran_away,
         Status.LINE_SEARCH_FAILED: outcome.failed,
         Status.SMALL_DECREASE: small_decrease(stop, trip),
         Status.SMALL_STEP: False if small is None else small,

@@ -14,6 +14,7 @@ from gdjax.jaxtools.pytrees import pytree_dataclass
 # float64, 1.7e-3 in float32, some times what the default tolerances leave.
 SAME = 0.4
 ROUNDING = 10.0  # roundings of a value, or of residuals
+ROWS, ALIKE, NUMBERS = 10, 3, 6  # minima that are printed, of a group, and of their parameters
 
 
 @pytree_dataclass
@@ -33,8 +34,11 @@ def in_minimisers_sign(results: Result) -> np.ndarray:
     return np.nan_to_num(sign * np.asarray(results.value, np.float64), nan=np.inf)
 
 
-def find_minima(results: Result, starts: Any, distinct: float) -> Minima:
-    """Starting from the best, each result that is not a neighbour of a better minimum is a new one."""
+def find_minima(results: Result, starts: Any, distinct: float) -> tuple[Minima, np.ndarray]:
+    """Starting from the best, each result that is not a neighbour of a better minimum is a new one.
+
+    Also the number of the minimum that each start reached, -1 for none.
+    """
     value = in_minimisers_sign(results)
     order = np.argsort(value, kind="stable")
     order = order[at_rest(results.code)[order]]
@@ -43,17 +47,39 @@ def find_minima(results: Result, starts: Any, distinct: float) -> Minima:
     falls = np.asarray(results.progress.start_value, np.float64)[order] - value[:1]
     scale = float(np.median(falls)) if order.size else 0.0
     scale = scale if scale > 0 else float(np.abs(value).max(initial=0))
-    counts, free = np.zeros(order.size, int), np.ones(order.size, bool)
+    counts, free, owner = np.zeros(order.size, int), np.ones(order.size, bool), np.zeros(order.size, int)
     for i in range(order.size):
         if free[i]:
             end = np.searchsorted(value, value[i] + distinct * scale, side="right")
             near = free[i:end] & (np.abs(points[i:end] - points[i]).max(axis=1) <= distinct)
             counts[i] = near.sum()
             free[i:end] &= ~near
+            owner[i:end][near] = i
     first = np.flatnonzero(counts)
     lane, value = order[first], np.asarray(results.value)[order[first]]
     params = jax.tree.map(lambda x: x[lane], results.params)
-    return Minima(params, value, counts[first], lane, groups(results, lane, scale))
+    reached = np.full(results.code.size, -1)
+    reached[order] = np.searchsorted(first, owner)
+    return Minima(params, value, counts[first], lane, groups(results, lane, scale)), reached
+
+
+def rows_of(minima: Minima, names: tuple[str, ...]) -> list[str]:
+    """A table of the minima: value, how many starts reached it, its group if there are fewer of these, parameters.
+
+    Of a group the first ALIKE are shown, so that many that are the same do not hide the others.
+    """
+    columns = names[:NUMBERS]
+    width = max(11, *map(len, columns))
+    grouped = len(set(minima.group.tolist())) < minima.group.size
+    head = f"{'value':>14}  {'reached':>7}" + f"  {'group':>5}" * grouped
+    lines = [head + "".join(f"  {name:>{width}}" for name in columns) + "  ..." * (len(names) > NUMBERS)]
+    shown = [i for i, group in enumerate(minima.group) if np.sum(minima.group[:i] == group) < ALIKE]
+    for i in shown[:ROWS]:
+        numbers = np.concatenate([reals(leaf[i : i + 1])[0] for leaf in jax.tree.leaves(minima.params)])
+        line = f"{minima.value[i]:14.8g}  {minima.count[i]:7d}" + f"  {minima.group[i]:5d}" * grouped
+        lines.append(line + "".join(f"  {x:{width}.5g}" for x in numbers[:NUMBERS]))
+    left = len(minima.group) - len(shown[:ROWS])
+    return lines + [f"and {left} more."] * (left > 0)
 
 
 def groups(results: Result, lanes: np.ndarray, scale: float) -> np.ndarray:

@@ -19,6 +19,7 @@ from gdjax.methods.parts.geodesic import accelerated
 from gdjax.methods.parts.linearised import Linear, linearise, nothing_yet
 from gdjax.methods.parts.radius import ACCEPT, Verdict, by_slopes, next_radius
 from gdjax.methods.parts.row_space import step_in_row_space
+from gdjax.methods.parts.runaway import Run, follow, no_run
 from gdjax.methods.parts.triangular import SMALL, norm
 from gdjax.problem.objective import Objective, Point
 from gdjax.problem.residuals import compared
@@ -45,6 +46,7 @@ class LevenbergMarquardtState(NamedTuple):
     change: jax.Array  # R y: what the model says of the residuals there, shape (n,), or (m,) if that is less
     radius: Scalar  # of the steps, |D p| <= radius
     damping: Scalar  # of the last step
+    run: Run  # of steps that bring little
     guessed: jax.Array  # whether the radius is the first guess still, which no step has tried
 
     @property
@@ -72,6 +74,7 @@ class Move(NamedTuple):
     failed: jax.Array
     promise: Scalar  # decrease that the model still promises
     settled: jax.Array
+    ran_away: jax.Array
     xx: Scalar  # x'x
 
 
@@ -149,7 +152,9 @@ class LevenbergMarquardt(Method):
         linear = nothing_yet(objective, r.size, self.acceleration)
         if self.acceleration and r.size < x.size:
             raise ValueError(f"acceleration=True needs no fewer residuals ({r.size}) than parameters ({x.size})")
-        return LevenbergMarquardtState(blank, linear, none, none, linear.q, zero, zero, jnp.asarray(True))
+        return LevenbergMarquardtState(
+            blank, linear, none, none, linear.q, zero, zero, no_run(blank.value), jnp.asarray(True)
+        )
 
     def step(
         self, objective: Objective, state: LevenbergMarquardtState, point: Point
@@ -174,6 +179,7 @@ class LevenbergMarquardt(Method):
             extra_evals=(move.state.damping > 0).astype(jnp.int32) if self.acceleration else 0,
             noise=verdict.noise,
             cosine=move.state.linear.cosine,
+            ran_away=move.ran_away,
             secant=Secant(zero, zero, zero, zero, zero, move.xx, zero),
         )
         iterate = move.state.iterate._replace(residuals=residuals, aux=aux)
@@ -221,18 +227,20 @@ class LevenbergMarquardt(Method):
         guessed = first | (state.guessed & ~taken)
         radius = jnp.where(guessed, jnp.minimum(radius, step.length), radius)
 
+        run, ran_away = follow(state.run, scale, iterate.value, taken)
         promise, idle = step.promise, jnp.all(iterate.x + step.p == iterate.x)
         stuck = idle | (~taken & (radius <= objective.eps * reach))
         share = SETTLED if linear.triangle.shape[0] == linear.triangle.shape[1] else ALL_SETTLED
         settled = jnp.sqrt(2 * promise) <= share * objective.eps * norm(linear.effects * iterate.x)
         settled |= stuck & (promise <= objective.noise(iterate.value))
         return Move(
-            LevenbergMarquardtState(iterate, linear, scale, step.p, step.change, radius, step.damping, guessed),
+            LevenbergMarquardtState(iterate, linear, scale, step.p, step.change, radius, step.damping, run, guessed),
             taken,
             taken & jnp.isfinite(point.value) & jnp.isfinite(grad_norm),
             (settled | stuck) & (linear.cosine > 0),
             jnp.where(settled, 0, promise),
             settled,
+            ran_away,
             jnp.sum(iterate.x * iterate.x).astype(objective.dtype),
         )
 

@@ -1,5 +1,7 @@
 """The best of many starts: minima are told apart and counted, and what did not converge is no minimum."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,8 +46,11 @@ def test_the_best_is_the_lowest_and_minima_are_sorted():
     assert (np.diff(found.minima.value) > 0.1).all()
     np.testing.assert_allclose(found.best.params, [3.58, -1.85], atol=0.1)
     text = str(found)
-    assert text.startswith("200 starts: 200 came to rest, at 4 distinct minima.\n         value  reached  params\n")
-    assert f"{found.minima.count[0]:7d}  {found.best.params[0]:.5g}, {found.best.params[1]:.5g}" in text
+    head = "         value  reached    params[0]    params[1]\n"
+    assert text.startswith(f"200 starts: 200 came to rest, at 4 distinct minima.\n{head}")
+    assert f"{found.minima.count[0]:7d}  {found.best.params[0]:11.5g}  {found.best.params[1]:11.5g}\n" in text
+    np.testing.assert_array_equal(np.bincount(found.reached), found.minima.count)
+    np.testing.assert_allclose(found.results.value, found.minima.value[found.reached], rtol=1e-3)
     assert "The best: CONVERGED: after" in text
 
 
@@ -180,6 +185,7 @@ def test_fits_whose_terms_have_changed_places_are_one_fit():
     assert (
         f", the best of them reached from {found.best_count} starts: the residuals of the others are the same" in text
     )
+    assert re.search(r"value +reached +group +rate\[0\] +rate\[1\] +size\[0\] +size\[1\]\n", text)
     assert "with parameters that have changed places, or that the data do not determine." in text
     assert "std. error" in text
 
@@ -215,3 +221,17 @@ def test_starts_in_a_box_are_one_in_each_part_of_each_range():
         assert sorted(parts) == list(range(16))
     again = make_starts({"a": gdjax.penalties.Box(0.0, 1.0)}, 16, jax.random.key(1))
     assert not np.array_equal(np.argsort(again["a"]), np.argsort(starts["b"]))
+
+
+def test_many_points_of_one_fit_do_not_hide_the_others():
+    x = np.linspace(0, 5, 30)
+    wave = lambda p, x, y: p["a"] * p["b"] * jnp.sin(p["pulse"] * x) - y
+    box = {name: gdjax.penalties.Box(0.5, high) for name, high in (("a", 2.0), ("b", 2.0), ("pulse", 5.0))}
+    found = gdjax.multistart(wave, box, x, np.sin(2 * x), by=gdjax.least_squares, num_starts=40)
+    assert (np.bincount(found.minima.group) > 3).any()
+    table = str(found).split("The best")[0]
+    groups = [line.split()[2] for line in table.splitlines()[2:] if not line.startswith("and")]
+    assert groups.count("0") == 3
+    assert len(set(groups)) > 1
+    assert re.search(r"value +reached +group +a +b +pulse\n", table)
+    np.testing.assert_array_equal(found.results.converged, found.reached >= 0)

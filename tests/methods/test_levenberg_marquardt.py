@@ -317,3 +317,46 @@ def test_held_parameters_have_no_errors_in_batches_of_any_size():
     assert set(np.asarray(fits.code)) == {Status.CONVERGED}
     assert np.isnan(fits.standard_errors["base"]).all()
     assert np.isfinite(fits.standard_errors["rate"]).all()
+
+
+WALKS = {
+    "an exponential becomes a line": (
+        lambda p, x: p["a"] * jnp.exp(-p["b"] * x) + p["c"],
+        {"a": -1.0, "b": -1.0, "c": 2.0},
+        lambda x: 2 * np.exp(-0.7 * x) + 0.3,
+        {"a", "c"},
+    ),
+    "two rates become one": (
+        lambda p, x: p["a"] * jnp.exp(-p["b"] * x) + p["c"] * jnp.exp(-p["d"] * x),
+        {"a": 1.0, "b": 0.5, "c": 2.0, "d": 3.0},
+        lambda x: x * np.exp(-x),
+        {"a", "c"},
+    ),
+}
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("case", WALKS)
+def test_parameters_that_run_to_infinity_are_named_and_end_soon(case):
+    model, start, truth, named = WALKS[case]
+    x = np.linspace(0, 5, 40)
+    y = truth(x) + 0.01 * np.cos(11 * x)
+    fit = gdjax.curve_fit(model, start, x, y)
+    assert fit.status == Status.RUNAWAY, fit.message
+    assert not fit.converged
+    assert int(fit.num_evals) < 2000  # without the test some thousands
+    said = fit.message.split(" run away while")[0].split("evaluations) ")[1]
+    assert named <= set(said.replace(" and ", ", ").split(", ")), fit.message
+    fits = gdjax.curve_fit_many(model, start, x, np.stack([y, y]))
+    assert np.asarray(fits.code).tolist() == [Status.RUNAWAY] * 2
+
+
+@pytest.mark.float64
+def test_far_and_slow_ways_to_a_minimum_are_no_runaways():
+    x = np.linspace(0, 4, 20)
+    for start in (np.array([1e-9, 1e-9]), np.array([1e-12, 3.0]), np.array([1e9, 1e-6])):
+        fit = gdjax.least_squares(lambda p: p[0] * jnp.exp(-p[1] * x) - 2e3 * np.exp(-0.5 * x), start)
+        assert fit.converged, (start, fit.message)
+        np.testing.assert_allclose(fit.params, [2e3, 0.5], rtol=1e-6)
+    flat = gdjax.least_squares(lambda p: jnp.stack([(p[0] - 1e6) ** 2, p[1] - 1.0]), np.array([1.0, 0.0]))
+    assert flat.status != Status.RUNAWAY
