@@ -21,9 +21,11 @@ from gdjax.descent.result import Result
 from gdjax.descent.stopping import UNTOUCHED, Status, squares_are_lost
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
+from gdjax.methods.parts.triangular import norm
 from gdjax.problem.objective import trace
 from gdjax.problem.scalars import NOISE
 from gdjax.vectors.layout import Flat
+from gdjax.vectors.vector import Scalar, matmul
 
 MOST = 100  # parameters up to which the Hessian is formed
 # Rounding errors of the value that a Newton step may still promise. (The gradient's own rounding promises a few.)
@@ -37,6 +39,9 @@ FAILED = (Status.LINE_SEARCH_FAILED, Status.STALLED)
 def is_minimum(key: Static, arrays: list[Any], params: Any) -> jax.Array:
     """Whether the Hessian there is positive definite, and a Newton step promises nothing but rounding.
 
+    Of a sum of squares it may be singular: some changes of the parameters then leave the residuals as they are (two
+    equal exponentials share one amplitude), and no parameter of its own size makes a difference along these.
+
     Args:
         key, arrays: of a request.
         params: the point.
@@ -45,16 +50,31 @@ def is_minimum(key: Static, arrays: list[Any], params: Any) -> jax.Array:
     x = objective.layout.ravel(params)
     point = objective.evaluate(x)
     hessian = hessian_solve.matrix(lambda v: objective.product(x, v).grad, x.size, x.dtype)
-    scales, lower, _ = hessian_solve.cholesky(hessian)
-    # Entries of the Hessian err as values do, and a pivot that is no larger tells nothing: CUTEst's DJTL has one of two
-    # roundings in float32, on the wall of a valley 5% above the minimum.
+    noise = LEFT * objective.noise(point.value)
+    # What the rounding of x takes away (of a minimum that is 0, say, whose own rounding is nothing).
+    noise += 0.5 * (ULPS * objective.eps) ** 2 * objective.dot(jnp.diagonal(hessian), x * x)
+    # Entries of the Hessian err as values do.
     rounding = (NOISE + x.size) * float(jnp.finfo(x.dtype).eps)
+    if objective.residuals is not None:  # which err by what the rounding of the parameters changes
+        noise += LEFT * objective.eps * norm(jnp.sqrt(jnp.abs(jnp.diagonal(hessian))) * x) * jnp.sqrt(2 * point.value)
+        return is_flat_minimum(hessian, point.grad, x, noise, rounding)
+    scales, lower, _ = hessian_solve.cholesky(hessian)
+    # A pivot that is no larger tells nothing: CUTEst's DJTL has one of two roundings in float32, on the wall of a
+    # valley 5% above the minimum.
     definite = jnp.all(jnp.diagonal(lower) ** 2 > rounding)  # false for NaN
     part = jax.scipy.linalg.solve_triangular(lower, scales * point.grad, lower=True)
     promised = 0.5 * objective.dot(part, part)  # g'H^-1 g / 2
-    # What the rounding of x takes away (of a minimum that is 0, say, whose own rounding is nothing).
-    grid = 0.5 * (ULPS * objective.eps) ** 2 * objective.dot(jnp.diagonal(hessian), x * x)
-    return definite & (promised <= LEFT * objective.noise(point.value) + grid)
+    return definite & (promised <= noise)
+
+
+def is_flat_minimum(hessian: jax.Array, grad: jax.Array, x: jax.Array, noise: Scalar, rounding: float) -> jax.Array:
+    """The same for a Hessian whose eigenvalues, at a unit diagonal, may be zero to within rounding."""
+    diagonal = jnp.diagonal(hessian)
+    scales = 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1))
+    values, vectors = jnp.linalg.eigh(scales[:, None] * hessian * scales[None, :])
+    slopes, flat, reach = jnp.abs(matmul(scales * grad, vectors)), values <= rounding, norm(x / scales)
+    promised = jnp.sum(jnp.where(flat, slopes * reach, 0.5 * slopes**2 / jnp.where(flat, 1, values)))
+    return jnp.all(values >= -rounding) & (promised <= noise)  # false for NaN
 
 
 def is_doubtful(request: Any, result: Result) -> np.ndarray:

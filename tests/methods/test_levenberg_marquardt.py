@@ -360,3 +360,18 @@ def test_far_and_slow_ways_to_a_minimum_are_no_runaways():
         np.testing.assert_allclose(fit.params, [2e3, 0.5], rtol=1e-6)
     flat = gdjax.least_squares(lambda p: jnp.stack([(p[0] - 1e6) ** 2, p[1] - 1.0]), np.array([1.0, 0.0]))
     assert flat.status != Status.RUNAWAY
+
+
+def test_two_equal_exponentials_are_an_answer(x64):
+    x = np.linspace(0, 5, 40)
+    rng = np.random.default_rng(1)
+    starts, clean = rng.uniform(0.1, 3, (24, 4)), 2 * np.exp(-x)
+    model = lambda p, x: p[0] * jnp.exp(-p[1] * x) + p[2] * jnp.exp(-p[3] * x)
+    y = clean + 0.01 * np.random.default_rng(4).normal(size=40)
+    single = gdjax.curve_fit(lambda p, x: p[0] * jnp.exp(-p[1] * x), np.ones(2), x, y)
+    fits = gdjax.curve_fit_many(model, starts, x, np.tile(y, (24, 1)), in_axes=(0, None))
+    same = np.abs(fits.value - single.value) < 1e-4 * single.value
+    alike = same & (np.abs(fits.params[:, 1] - fits.params[:, 3]) < 0.01)
+    assert alike.any()
+    assert fits.converged[alike].all(), fits.code[alike]
+    assert not np.isin(np.asarray(fits.code), [Status.STALLED, Status.MAX_STEPS]).any()
