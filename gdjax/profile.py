@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.descent.stopping import Status
 from gdjax.insight.fit import Fit
-from gdjax.insight.profiles import Profile, Side, Trail
+from gdjax.insight.profiles import FARTHER, Profile, Side, Trail
+from gdjax.insight.rulers import Ruler, ruler_of
 from gdjax.jaxtools.pytrees import is_concrete
 from gdjax.least_squares import least_squares_many
 from gdjax.penalties.sets import Box
@@ -37,6 +39,8 @@ def profile(
     holds the values for which it is at most the quantile of Student's distribution (of the normal one with
     ``absolute_sigma``). For a linear model that is ``estimate -+ t s.e.``; where it differs, standard errors mislead,
     and this is the one to report. An end may be open: then no value is too large for the data.
+    A parameter at a bound has one end there. One that the data do not determine, or that has run to infinity, is looked
+    at on a scale of powers of ten.
     The interval is the connected one around the estimate, as far as the values that were tried tell. An end beyond zero
     has 8 of them on the way to zero, where many models change. What lies between two neighbouring values is not known:
     if the data reject values there alone, an end is too far away, or called open although it is not.
@@ -61,8 +65,8 @@ def profile(
 
     Raises:
         TypeError: if fit is no `Fit`, or for ``jac=``; ValueError: if it is of many problems or made with ``cov_type=``
-            (the profile takes errors to be alike), if there is no such parameter or it has no standard error, if the
-            residuals are not those of the fit, or inside a trace.
+            (the profile takes errors to be alike), if there is no such parameter, if residuals of zero leave no unit,
+            if the residuals are not those of the fit, or inside a trace.
 
     >>> import gdjax, jax.numpy as jnp
     >>> x, y = jnp.array([1.0, 2.0, 3.0, 4.0, 5.0, 7.0]), jnp.array([8.3, 10.3, 19.0, 16.0, 15.6, 19.8])
@@ -78,32 +82,32 @@ def profile(
     take_services("profile", options, Options, watched=False)
     if options.get("penalty") is not None:
         raise TypeError("profile has no option 'penalty': bounds are those of the fit")
-    index, error = check_fit(fit, parameter)
+    index = check_fit(fit, parameter)
     quantile = float(fit.quantile(level))
     check_robust(robust)
     refits = Refits(residuals, fit, args, index, robust, dict(options))
     refits.check(robust)
-    origin, unit = refits.origin, quantile * error
-    trail = Trail(np.array([origin]), refits.centre[None], np.zeros(1), np.asarray(fit.code)[None])
+    ruler = ruler_of(fit, index, quantile, refits.jacobian)
+    refits.smallest = 0.0 if ruler.bend else 1e-12 * abs(refits.origin)
+    trail = Trail(np.array([refits.origin]), refits.centre[None], np.zeros(1), np.asarray(fit.code)[None])
     precise = max(1e-6, float(np.finfo(refits.centre.dtype).eps) ** 0.5)
-    sides = [
-        side_of(sign, float(end[index]), origin, unit, precise) for sign, end in zip((-1, 1), refits.ends, strict=True)
-    ]
+    sides = [side_of(sign, float(end[index]), ruler, precise) for sign, end in zip((-1, 1), refits.ends, strict=True)]
     ends, words = [np.nan, np.nan], ["", ""]
     refits.lowest = -((NEAR / quantile) ** 2) - 64 * precise**2 * float(fit.value) / refits.scale
     for _ in range(ROUNDS):
         wanted = []
         for i, side in enumerate(sides):
-            ends[i], more, words[i] = side.look(trail, origin, unit)
-            wanted += [origin + side.sign * unit * d for d in more]
+            ends[i], more, words[i] = side.look(trail, ruler.to(trail.values))
+            wanted += [ruler.at(side.sign * d) for d in more]
         if not wanted or np.nanmin(trail.rise) < refits.lowest:
             break
         trail = trail.add(refits.at(np.array(wanted), trail, quantile))
-    return told(refits, level, quantile, trail, (origin - unit * ends[0], origin + unit * ends[1]), words)
+    lower, upper = (float(ruler.at(side.sign * end)) for side, end in zip(sides, ends, strict=True))
+    return told(refits, level, quantile, trail, (lower, upper), words)
 
 
-def check_fit(fit: Any, parameter: Any) -> tuple[int, float]:
-    """The parameter's place among the flat ones and its standard error, if it can be profiled."""
+def check_fit(fit: Any, parameter: Any) -> int:
+    """The parameter's place among the flat ones, if it can be profiled."""
     if not isinstance(fit, Fit):
         raise TypeError(f"fit must be what gdjax.least_squares returned, got a {type(fit).__name__}")
     if not is_concrete(fit.code):
@@ -115,24 +119,23 @@ def check_fit(fit: Any, parameter: Any) -> tuple[int, float]:
             f"the fit was made with cov_type={fit.cov_type!r}, for errors that are not alike; a profile takes them to "
             "be alike, and its interval would not be the fit's. Fit without cov_type="
         )
-    if not fit.converged:
+    if not (fit.converged or fit.status is Status.RUNAWAY):
         raise ValueError(f"the fit has not ended in a minimum, around which there is a profile: {fit.message}")
     names = fit.names
     index = names.index(parameter) if parameter in names else parameter
     if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < len(names):
         raise ValueError(f"there is no parameter {parameter!r}; the first ones are {', '.join(names[:8])}")
-    error = float(fit.flat_errors[index])
-    if not (np.isfinite(error) and error > 0):
-        why = "is 0" if error == 0 else f"is not known ({fit.why_missing()[index]})"
-        raise ValueError(f"the standard error of {names[index]} {why}: there is no unit to profile it in")
-    return int(index), error
+    return int(index)
 
 
-def side_of(sign: int, bound: float, origin: float, unit: float, precise: float) -> Side:
+def side_of(sign: int, bound: float, ruler: Ruler, precise: float) -> Side:
     """Where to look for one end."""
-    limit = abs(bound - origin) / unit
-    zero = abs(origin) / unit if sign * origin < 0 else np.inf
-    return Side(sign, limit, zero if zero <= limit else np.inf, precise)
+    limit, zero = abs(float(ruler.to(bound))), sign * float(ruler.to(0.0))
+    far, reach = FARTHER[-1], f"{FARTHER[-1]:g} times as far as of a linear model"
+    if ruler.bend:  # there an end's share of itself is a difference, and large values are lost in each other's rounding
+        precise, far = precise / 10, far if zero > 0 else -float(np.log(precise))
+        reach = f"by {far * np.log10(np.e):.0f} powers of ten"
+    return Side(sign, limit, zero if 0 < zero <= limit else np.inf, precise, far, reach)
 
 
 class Refits:
@@ -156,6 +159,7 @@ class Refits:
                 self.options["penalty"] = Box(*(jnp.asarray(side[self.others]) for side in self.ends))
         layout, n = self.layout, self.layout.size
         self.lowest = -np.inf  # a rise below which is no rounding
+        self.smallest = 0.0  # a value up to which it is zero
 
         def held(z: jax.Array, value: jax.Array, index: jax.Array, data: Any) -> Any:
             places = jnp.arange(n - 1, dtype=jnp.int32)
@@ -177,10 +181,20 @@ class Refits:
                 "data and robust= that it was made with"
             )
 
+    def jacobian(self) -> Any:
+        """Of the residuals at the fit, by all parameters."""
+
+        def flat(x: jax.Array) -> jax.Array:
+            index = jnp.asarray(self.index, jnp.int32)
+            out = self.held(jnp.delete(x, self.index), x[self.index], index, self.data)
+            return as_residuals(out[0] if self.options.get("has_aux") else out)
+
+        return jax.jacfwd(flat)(jnp.asarray(self.centre))
+
     def at(self, values: np.ndarray, trail: Trail, quantile: float) -> Trail:
         """Refits with the parameter at these values, begun at those next to them, and t over the quantile, squared."""
         values = np.clip(np.resize(values, 16).astype(self.centre.dtype), *(side[self.index] for side in self.ends))
-        values = np.where(np.abs(values) <= 1e-12 * abs(self.origin), 0, values)
+        values = np.where(np.abs(values) <= self.smallest, 0, values)
         starts = np.stack([self.start(value, trail) for value in values])
         free = starts[:, self.others] if self.others.size else np.zeros((16, 1), starts.dtype)
         index = np.asarray(self.index, np.int32)
@@ -205,6 +219,7 @@ def told(
 ) -> Profile:
     """The profile, and what there is to say of it."""
     fit, name, better = refits.fit, refits.fit.names[refits.index], None
+    error = float(fit.flat_errors[refits.index])
     t = quantile * np.sqrt(np.maximum(trail.rise, 0)) * np.sign(trail.values - refits.origin)
     notes = [f"{side} end: {text}" for side, text in zip(("lower", "upper"), words, strict=True) if text]
     params, best = jax.vmap(fit.layout.unravel)(jnp.asarray(trail.x)), int(np.nanargmin(trail.rise))
@@ -216,7 +231,8 @@ def told(
     return Profile(
         name=name,
         estimate=refits.origin,
-        standard_error=float(fit.flat_errors[refits.index]),
+        standard_error=error,
+        no_error="" if np.isfinite(error) else fit.why_missing()[refits.index],
         level=level,
         quantile=quantile,
         lower=ends[0],

@@ -175,7 +175,51 @@ def test_what_cannot_be_profiled_is_refused():
         call(gdjax.least_squares(misfit, START, DAYS, DEMAND, max_evals=1))
     with pytest.raises(ValueError, match="profile is of one fit: take one, fits"):
         call(jax.tree.map(lambda x: jnp.stack([x, x]), fit))
-    box = gdjax.penalties.Box(0.0, 0.4)
-    held = gdjax.least_squares(misfit, START | {"rate": 0.3}, DAYS, DEMAND, penalty={"limit": None, "rate": box})
-    with pytest.raises(ValueError, match=r"the standard error of rate is not known .held: at its bound"):
-        call(held)
+    exact = gdjax.least_squares(misfit, START, DAYS, 20 * (1 - np.exp(-0.5 * DAYS)))
+    with pytest.raises(ValueError, match=r"the standard error of rate .*there is no unit to profile it in"):
+        call(exact, 20 * (1 - np.exp(-0.5 * DAYS)))
+
+
+@pytest.mark.float64
+def test_a_parameter_at_its_bound_has_one_end_there():
+    """Beyond it, where the likelihood crosses its level; also for one whose column is not independent of others."""
+    x = np.linspace(0, 4, 30)
+    y = 2 * np.exp(-0.7 * x) - 0.05 + 0.03 * np.cos(17 * x)
+    decay = lambda p, x, y: p["a"] * jnp.exp(-p["b"] * x) + p["c"] - y
+    box = {"a": gdjax.penalties.NonNegative(), "b": gdjax.penalties.NonNegative(), "c": gdjax.penalties.NonNegative()}
+    fit = gdjax.least_squares(decay, {"a": 1.0, "b": 1.0, "c": 0.1}, x, y, penalty=box)
+    assert fit.status == gdjax.Status.CONVERGED
+    assert float(fit.params["c"]) == 0
+    found = gdjax.profile(decay, fit, x, y, parameter="c")
+    of_c = lambda c: scipy.optimize.least_squares(lambda p: p[0] * np.exp(-p[1] * x) + c - y, [2.0, 0.7], xtol=1e-15)
+    level = scipy.stats.t.ppf(0.975, int(fit.freedom)) ** 2 * float(fit.reduced_chi2) + float(fit.chi2)
+    end = scipy.optimize.brentq(lambda c: 2 * of_c(c).cost - level, 0, 0.5)
+    np.testing.assert_allclose(found.interval, (0, end), rtol=1e-5)
+    assert "lower end: is at the bound of the parameter" in str(found)
+    assert "c: estimate 0, held: at its bound" in str(found)
+
+
+@pytest.mark.float64
+def test_an_estimate_that_runs_to_infinity_has_an_interval_with_an_open_end():
+    x, y = np.array([0.1, 0.2, 0.4, 0.6, 0.8, 1.0]), np.array([0.11, 0.19, 0.42, 0.63, 0.83, 1.06])
+    saturation = lambda p, x, y: p["most"] * x / (p["half"] + x) - y
+    fit = gdjax.least_squares(saturation, {"most": 2.0, "half": 2.0}, x, y)
+    assert float(fit.params["half"]) > 1e6
+    found = gdjax.profile(saturation, fit, x, y, parameter="half")
+
+    def rise(half):
+        shape = x / (half + x)
+        return np.sum((shape @ y / (shape @ shape) * shape - y) ** 2) - float(fit.chi2)
+
+    level = scipy.stats.t.ppf(0.975, int(fit.freedom)) ** 2 * float(fit.reduced_chi2)
+    assert found.lower == pytest.approx(scipy.optimize.brentq(lambda h: rise(h) - level, 1.0, 1e3), rel=1e-5)
+    assert found.upper == np.inf
+    assert "half: estimate" in str(found)
+    assert "not determined by the data" in str(found)
+    assert "upper end: is open" in str(found)
+
+
+def test_parameters_that_enter_as_a_sum_have_no_ends(x64):
+    fit = gdjax.least_squares(lambda p, x, y: (p["a"] + p["b"]) * x - y, {"a": 1.0, "b": 2.0}, DAYS, DEMAND)
+    found = gdjax.profile(lambda p, x, y: (p["a"] + p["b"]) * x - y, fit, DAYS, DEMAND, parameter="a")
+    assert found.interval == (-np.inf, np.inf)

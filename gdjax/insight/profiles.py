@@ -24,7 +24,7 @@ class Profile:
 
     name: str  # of the parameter
     estimate: float  # of the fit
-    standard_error: float  # of the fit
+    standard_error: float  # of the fit; NaN if it has none
     level: float  # of the interval
     quantile: float  # of the profile t at the ends of the interval
     lower: float  # end of the interval; -inf if it is open, NaN if it is not known
@@ -34,6 +34,7 @@ class Profile:
     params: Any  # of the refits, like params with k rows in front
     codes: np.ndarray  # their statuses as int32, shape (k,)
     notes: tuple[str, ...] = ()  # what went wrong, or is to be known of the ends
+    no_error: str = ""  # why there is no standard error
     better: Any = None  # params with a lower sum of squares than the fit's, if a refit found some
 
     @property
@@ -58,11 +59,13 @@ class Profile:
     _repr_html_ = as_table
 
     def __str__(self) -> str:
-        reach = self.quantile * self.standard_error
+        reach, known = self.quantile * self.standard_error, np.isfinite(self.standard_error)
         straight = f"{self.estimate - reach:.6g} to {self.estimate + reach:.6g}"
-        lines = [f"{self.name}: estimate {self.estimate:.6g}, standard error {self.standard_error:.6g}"]
+        error = f"standard error {self.standard_error:.6g}" if known else self.no_error
+        lines = [f"{self.name}: estimate {self.estimate:.6g}, {error}"]
         lines.append(f"{100 * self.level:g}% interval {self.lower:.6g} to {self.upper:.6g} (of the profile)")
-        lines.append(f"{'':{len(f'{100 * self.level:g}')}}  interval {straight} (of the standard error)")
+        if known:
+            lines.append(f"{'':{len(f'{100 * self.level:g}')}}  interval {straight} (of the standard error)")
         return "\n".join([*lines, *self.notes])
 
 
@@ -127,16 +130,18 @@ FARTHER = (4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)  # and where, if the end
 
 
 class Side(NamedTuple):
-    """One side of the estimate. Distances are in units of ``quantile * standard error``: 1 if all were linear."""
+    """One side of the estimate. Distances are those of a `Ruler`: with a standard error, 1 if all were linear."""
 
     sign: int
     limit: float  # the distance of the parameter's bound
     zero: float  # that of zero; inf if it is on the other side of the estimate, or not before the bound
     precise: float  # to how much of itself the end is wanted
+    far: float  # the distance beyond which nothing is looked for
+    reach: str  # how far that is, in words
 
-    def look(self, trail: Trail, origin: float, unit: float) -> tuple[float, np.ndarray, str]:
+    def look(self, trail: Trail, distance: np.ndarray) -> tuple[float, np.ndarray, str]:
         """The end (NaN if it is not known yet, inf if there is none), where to try next, and what there is to say."""
-        distance = self.sign * (trail.values - origin) / unit
+        distance = self.sign * distance
         here = np.flatnonzero(distance >= 0)[:: self.sign]
         d, good = distance[here], trail.good[here]
         at_zero = np.isclose(d, self.zero, rtol=1e-6, atol=0)
@@ -167,10 +172,10 @@ class Side(NamedTuple):
             return np.nan, self.zero * TOWARD_ZERO, "is not known"
         if d[-1] >= (1 - 1e-6) * self.limit:
             return self.limit, d[:0], "is at the bound of the parameter"
-        if d[-1] >= (1 - 1e-3) * FARTHER[-1]:
-            far = f"{FARTHER[-1]:g} times as far as of a linear model"
-            return np.inf, d[:0], f"is open: {far}, t is at most {t.max():.2g} of its quantile"
-        return np.nan, np.minimum(FARTHER if d[-1] >= (1 - 1e-3) * FIRST[-1] else FIRST, self.limit), "is not known"
+        if d[-1] >= (1 - 1e-3) * self.far:
+            return np.inf, d[:0], f"is open: {self.reach}, t is at most {t.max():.2g} of its quantile"
+        steps = FARTHER if d[-1] >= (1 - 1e-3) * FIRST[-1] else FIRST
+        return np.nan, np.minimum(steps, min(self.limit, self.far)), "is not known"
 
 
 def crossing(d: np.ndarray, t: np.ndarray, k: int) -> tuple[float, float]:
