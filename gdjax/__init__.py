@@ -3,7 +3,7 @@
     result = gdjax.minimize(loss, params, *data)    # then print(result)
 
 Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`. They take and return `Stop`,
-`Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`.
+`Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`. A loop of your own: `init`, `step` (`LoopState`).
 
 Least squares: `least_squares`, `curve_fit`, and of many data sets `least_squares_many`, `curve_fit_many` (`Fit`,
 `Estimates`), by `LevenbergMarquardt`. For outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. The likelihood of one
@@ -63,6 +63,7 @@ from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import maximize, minimize
 from gdjax.minimize_many import minimize_many
 from gdjax.multistart import MultiStart, multistart
+from gdjax.own_loop import LoopState, init, step
 from gdjax.problem.constraints import Constraint
 from gdjax.problem.robust import Cauchy, Huber, SoftL1, Tukey
 from gdjax.profile import profile
@@ -92,6 +93,7 @@ __all__ = [
     "Kind",
     "LearningRates",
     "LevenbergMarquardt",
+    "LoopState",
     "Minima",
     "MoreThuente",
     "MultiStart",
@@ -114,6 +116,7 @@ __all__ = [
     "curve_fit",
     "curve_fit_many",
     "explain",
+    "init",
     "iterate",
     "learning_rate_range",
     "least_squares",
@@ -125,6 +128,7 @@ __all__ = [
     "penalties",
     "profile",
     "resume",
+    "step",
     "uncertainty",
 ]
 

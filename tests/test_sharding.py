@@ -81,6 +81,36 @@ for place in (jax.devices()[1], NamedSharding(mesh, PartitionSpec("x"))):
     print(sorted(d.id for d in result.params.devices()), bool(result.converged.all()), float(error) < 1e-3)
 """
 
+# Prints, for steps of one's own on data and on params over four devices, and inside a shard_map, whether they are those
+# of one device, and where the params are. In a shard_map each shard fits its own data, unless the loss sums over them.
+OWN_LOOP = """
+import jax, jax.numpy as jnp, numpy as np, optax
+import gdjax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+
+mesh = jax.make_mesh((4,), ("x",), axis_types=(AxisType.Auto,))
+place = NamedSharding(mesh, P("x"))
+loss = lambda w, x: jnp.mean((x - w[:1]) ** 2) + jnp.mean((w - 1) ** 2)
+everywhere = lambda w, x: jax.lax.pmean(loss(w, x), "x")
+x, w = jnp.arange(8.0), jnp.zeros(8)
+
+def five(loss, w, x, method, new_data):
+    state = gdjax.init(loss, w, x, method=method)
+    go = lambda state, _: (gdjax.step(loss, state, x, new_data=new_data), None)
+    return jax.lax.scan(go, state, None, length=5)[0]
+
+for method, new_data in ((gdjax.LBFGS(), False), (gdjax.Optax(optax.adam, learning_rate=0.1), True)):
+    wanted = five(loss, w, x, method, new_data).params
+    near = lambda a, b=wanted: bool(np.allclose(a, b, rtol=1e-3))
+    data = five(loss, w, jax.device_put(x, place), method, new_data).params
+    both = five(loss, jax.device_put(w, place), jax.device_put(x, place), method, new_data).params
+    inside = lambda loss: jax.jit(jax.shard_map(
+        lambda x: five(loss, w, x, method, new_data).params[None], mesh=mesh, in_specs=P("x"), out_specs=P("x")))(x)
+    own = [five(loss, w, x[2 * i : 2 * i + 2], method, new_data).params for i in range(4)]
+    print(near(data), near(both), str(both.sharding.spec)[:5], near(inside(everywhere)[3]),
+          near(inside(loss), jnp.stack(own)))
+"""
+
 
 def run(arguments, devices=1):
     flags = f"--xla_force_host_platform_device_count={devices}"
@@ -148,3 +178,8 @@ def test_parameters_over_four_devices_stay_there_and_only_sums_are_exchanged():
 
 def test_many_problems_are_solved_where_they_are():
     assert output(run(["-c", MANY], devices=2)).splitlines() == ["[1] True True", "[0, 1] True True"]
+
+
+def test_steps_of_ones_own_are_the_same_over_four_devices_and_in_a_shard_map():
+    lines = output(run(["-c", OWN_LOOP], devices=4)).splitlines()
+    assert lines == ["True True P('x' True True"] * 2

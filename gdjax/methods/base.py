@@ -154,6 +154,10 @@ class Method(abc.ABC):
         """How far a point of the descent is from the optimality conditions of a problem with constraints."""
         raise NotImplementedError
 
+    def position(self, state: Any) -> Vector:
+        """Where a loop of the user's own stands: the iterate, or the next point if every point is accepted."""
+        return state.iterate.x if self.searches else state.trial
+
     def learnt(self, old: Any) -> dict[str, Any]:
         """The fields of an old state that still hold where the loss may be another: never a point or its value."""
         return {}

@@ -93,6 +93,10 @@ class Optax(Method):
         name = getattr(self.optimizer, "__name__", "optimizer")
         return f"Optax({', '.join([name, *(f'{k}={v}' for k, v in self.hyperparameters.items())])})"
 
+    def position(self, state: OptaxState) -> Vector:
+        """The next point; schedule-free: the last evaluation point, never the training parameters."""
+        return state.trial if state.training is None else vector.where(state.probing, state.trial, state.iterate.x)
+
     def learnt(self, old: Any) -> dict[str, Any]:
         """Optax's own state."""
         return dict(optimizer=old.optimizer)

@@ -17,6 +17,7 @@ import numpy as np
 
 from gdjax.descent import constrained
 from gdjax.descent.loop import Carry, Loop, Until
+from gdjax.descent.new_data import begin_at
 from gdjax.descent.progress import gradient_threshold
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status, is_stationary
@@ -216,17 +217,13 @@ def jump(loop: Loop, carry: Carry, params: Any, evals: jax.Array, steepest: jax.
 
     The way there cost ``evals`` evaluations, and the largest gradient norm on it was at least ``steepest``.
     """
-    blank, x = loop.objective.blank, loop.objective.layout.ravel(params)
-    moved = dataclasses.replace(loop.objective, start=x, blank=blank._replace(x=x))
-    fresh, old = loop._replace(objective=moved, warm=None).start(), carry.progress
-    progress = fresh.progress._replace(
-        evals=old.evals + evals,
-        steps=old.steps,
-        start_value=old.start_value,
-        start_norm=old.start_norm,
-        largest_norm=jnp.maximum(old.largest_norm, steepest.astype(old.largest_norm.dtype)),
+    fresh = begin_at(loop, loop.objective.layout.ravel(params), False, carry, 1)
+    now = fresh.progress
+    progress = now._replace(
+        evals=now.evals + evals,
+        largest_norm=jnp.maximum(now.largest_norm, steepest.astype(now.largest_norm.dtype)),
     )
-    return fresh._replace(progress=progress, record=carry.record, first=carry.first)
+    return fresh._replace(progress=progress)
 
 
 def reopen(loop: Loop, carry: Carry) -> Carry:

@@ -1,5 +1,6 @@
 """The compiled programs: a whole descent, its beginning, its next step."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -9,8 +10,11 @@ import jax.numpy as jnp
 from gdjax.derivatives.implicit import differentiable
 from gdjax.descent.limits import Stop
 from gdjax.descent.loop import NEVER, Carry, Loop, Until
+from gdjax.descent.new_data import trip as new_data_trip
 from gdjax.descent.result import Result
+from gdjax.descent.stopping import Status
 from gdjax.jaxtools.hoisted import Hoisted
+from gdjax.jaxtools.packing import Packed, pack, unpack
 from gdjax.jaxtools.pytrees import (
     Static,
     is_traceable,
@@ -22,6 +26,8 @@ from gdjax.jaxtools.pytrees import (
     static_field,
 )
 from gdjax.jaxtools.remembered import remembered
+from gdjax.jaxtools.scalar_kernels import as_written
+from gdjax.jaxtools.varying import vary
 from gdjax.methods.hyperparameters import in_dtype
 from gdjax.methods.optax import Optax
 from gdjax.problem.objective import trace
@@ -46,6 +52,12 @@ class Request:
         return key, arrays
 
 
+def layout_for(problem: Problem, method: Any) -> Any:
+    """What makes the layout of its parameters."""
+    apart = problem.spread and problem.penalty is None and method.leafwise
+    return (Apart if apart else method.layout).of
+
+
 def make_loop(request: Request) -> Loop:
     """Trace the loss and set up the loop, inside a trace."""
     problem, method = request.problem, request.method
@@ -55,8 +67,7 @@ def make_loop(request: Request) -> Loop:
     for name, leaf in named_leaves("stop", request.stop) + named_leaves("method", numbers):
         if is_traceable(leaf) and jnp.ndim(leaf) != 0:
             raise ValueError(f"{name} has shape {jnp.shape(leaf)}; it must be one number (jax.vmap tries several)")
-    apart = problem.spread and problem.penalty is None and method.leafwise
-    objective = trace(problem, (Apart if apart else method.layout).of)
+    objective = trace(problem, layout_for(problem, method))
     if not isinstance(method, Optax):
         method = in_dtype(method, objective.dtype)
     limits = request.stop.resolve(objective, method.monotone, method.settles, method.least_squares)
@@ -95,3 +106,40 @@ def next_step(key: Static, arrays: list[Any], carry: Carry) -> tuple[Carry, Resu
     one = lambda carry: loop.run_until(carry, Until(NEVER, carry.progress.steps + 1, -jnp.inf))
     carry, _ = loop.compact(one, carry)
     return carry, loop.report(carry, carry.state.iterate)
+
+
+def own_loop(key: Static, arrays: list[Any], unrolled: bool) -> Loop:
+    """A loop whose trips the user calls; ``unrolled``, they have derivatives in reverse."""
+    return make_loop(merge(arrays, key))._replace(unroll=1 if unrolled else None)
+
+
+@remembered(static=2)
+def own_begin(key: Static, unrolled: bool, arrays: list[Any]) -> Carry:
+    """The carry of such a loop before the first evaluation, for its shapes."""
+    return own_loop(key, arrays, unrolled).start()
+
+
+@remembered(static=3)
+def own_start(key: Static, unrolled: bool, most: int, arrays: list[Any]) -> Packed:
+    """The same, arrays of up to ``most`` numbers together: so a call hands over few."""
+    return pack(own_loop(key, arrays, unrolled).start(), most)
+
+
+@remembered(static=3)
+def own_trip(key: Static, unrolled: bool, new_data: bool, arrays: list[Any], packed: Packed) -> Packed:
+    """One trip, with the data of the trip before or with others."""
+    loop = own_loop(key, arrays, unrolled)
+    # As a loop that turns once: XLA then makes the same code of the trip as in the whole descent, bit for bit.
+    running = vary(jnp.asarray(Status.RUNNING, jnp.int32), loop.objective.axes)
+    again = lambda carry: loop.run_until(carry._replace(status=running), Until(1, NEVER, -jnp.inf))[0]
+    one = (lambda carry: new_data_trip(loop, carry)) if new_data else loop.trip if unrolled else again
+    with as_written() if unrolled else contextlib.nullcontext():
+        carry = unpack(packed, jax.eval_shape(loop.start))
+        return pack(one(carry) if unrolled else loop.compact(one, carry), packed.most)
+
+
+@remembered(static=2)
+def own_answer(key: Static, unrolled: bool, arrays: list[Any], packed: Packed) -> Result:
+    """The best point so far."""
+    loop = own_loop(key, arrays, unrolled)
+    return loop.answer(unpack(packed, jax.eval_shape(loop.start)))
