@@ -4,6 +4,7 @@
 
 Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`. They take and return `Stop`,
 `Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`. A loop of your own: `init`, `step` (`LoopState`).
+A loss over more data than fit at once: `sum_over`, `mean_over`.
 
 Least squares: `least_squares`, `curve_fit`, and of many data sets `least_squares_many`, `curve_fit_many` (`Fit`,
 `Estimates`), by `LevenbergMarquardt`. For outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. The likelihood of one
@@ -69,6 +70,7 @@ from gdjax.problem.robust import Cauchy, Huber, SoftL1, Tukey
 from gdjax.profile import profile
 from gdjax.resume import resume
 from gdjax.running.services import Services
+from gdjax.sum_over import mean_over, sum_over
 
 __all__ = [
     "BFGS",
@@ -122,6 +124,7 @@ __all__ = [
     "least_squares",
     "least_squares_many",
     "maximize",
+    "mean_over",
     "minimize",
     "minimize_many",
     "multistart",
@@ -129,6 +132,7 @@ __all__ = [
     "profile",
     "resume",
     "step",
+    "sum_over",
     "uncertainty",
 ]
 
