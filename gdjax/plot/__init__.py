@@ -5,7 +5,7 @@ style and marker, so they can be told apart in black and white and by colour-bli
 """
 
 from gdjax.plot.curves import compare, gradient_check, history, learning_rates
-from gdjax.plot.fits import fit
+from gdjax.plot.fits import fit, profile
 from gdjax.plot.losses import slice, surface
 
-__all__ = ["compare", "fit", "gradient_check", "history", "learning_rates", "slice", "surface"]
+__all__ = ["compare", "fit", "gradient_check", "history", "learning_rates", "profile", "slice", "surface"]

@@ -1,5 +1,6 @@
 """Pictures show what they are given: points lie on the curve, the path ends at the result, lines hold the history."""
 
+import dataclasses
 import importlib
 import math
 import sys
@@ -166,13 +167,45 @@ def test_a_fit_shows_data_model_bands_and_residuals():
     assert plot.fit(fit, model, x, y, ax=axes)[0] is axes[0]
     for wrong, message in (
         (dict(ax=axes[0]), "ax must be two axes"),
-        (dict(prediction=True, sigma=np.full(12, 0.1)), "needs a sigma that is the same for all"),
         (dict(prediction=True), "give sigma="),
     ):
         with pytest.raises(ValueError, match=message):
             plot.fit(fit, model, x, y, **wrong)
     with pytest.raises(ValueError, match="with one axis of the same length"):
         plot.fit(fit, model, x, y[:3])
+
+
+def test_a_fit_of_many_with_errors_of_each_datum_shows_one():
+    x = np.linspace(0.0, 3.0, 12, dtype=np.float32)
+    model = lambda p, x: p[0] * jnp.exp(-p[1] * x)
+    y = np.array([[1.0], [2.0]], np.float32) * np.exp(-x) + 0.05 * np.cos(7 * x)
+    sigma = np.linspace(0.02, 0.1, 12, dtype=np.float32)
+    fits = gdjax.curve_fit_many(model, jnp.ones(2), x, y, sigma=sigma)
+    assert fits.converged.all()
+    above, _ = plot.fit(fits[1], model, x[::-1], y[1, ::-1], sigma=sigma[::-1], prediction=True, points=12)
+    wide = fits[1].band(model, x, prediction=True, sigma=sigma)[1]
+    np.testing.assert_allclose(
+        lines(above)["95% of new data"][1], model(fits.params[1], x) - wide, rtol=1e-3, atol=1e-4
+    )
+    with pytest.raises(ValueError, match=r"the fit is of 2 problems: draw one, as plot\.fit\(fits\[i\]"):
+        plot.fit(fits, model, x, y)
+
+
+def test_a_profile_shows_its_interval_and_the_straight_line():
+    x, y = np.array([1.0, 2, 3, 4, 5, 7]), np.array([8.3, 10.3, 19.0, 16.0, 15.6, 19.8])
+    demand = lambda p, x, y: p["limit"] * (1 - jnp.exp(-p["rate"] * x)) - y
+    fit = gdjax.least_squares(demand, {"limit": 20.0, "rate": 0.5}, x, y)
+    assert fit.converged
+    found = gdjax.profile(demand, fit, x, y, parameter="rate")
+    ax = plot.profile(found)
+    drawn = lines(ax)
+    at, t = drawn["profile t"]
+    assert ax.get_xlabel() == "rate"
+    np.testing.assert_allclose(np.interp(found.interval, at, t), [-found.quantile, found.quantile], rtol=0.02)
+    np.testing.assert_allclose(drawn["of a linear model"][1], (at - found.estimate) / found.standard_error, rtol=1e-5)
+    assert [text.get_text() for text in ax.get_legend().get_texts()][-1] == "95% interval"
+    open_end = dataclasses.replace(found, upper=np.inf, standard_error=np.nan)
+    assert "of a linear model" not in lines(plot.profile(open_end, ax=plt.subplots()[1]))
 
 
 def test_it_draws_on_the_axes_given(two):
