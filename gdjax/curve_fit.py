@@ -16,7 +16,7 @@ from gdjax.least_squares import FitOptions, call_least_squares
 from gdjax.minimize import run
 from gdjax.minimize_many import Input, count_problems, refuse_services, solve_many, spread_axes
 from gdjax.problem.jacobian import of_misfit
-from gdjax.problem.misfit import check_sigma, goes_into, hidden, misfit_of
+from gdjax.problem.misfit import check_sigma, goes_into, hidden, hidden_too, misfit_of
 from gdjax.request import Call, take_services
 
 
@@ -53,8 +53,8 @@ def curve_fit(
         sigma: standard deviations of y, a number or an array like it; or the covariance matrix of a y with one axis,
             shape (m, m). The residuals are divided by them. Those of data that a mask leaves out may be anything.
         absolute_sigma: whether sigma is what the errors are, as for `least_squares`, or tells their proportions alone.
-        mask: of y, True where a datum counts. The others, which may be NaN, are left out. x must be finite there, too:
-            the model is evaluated at all of x, and with NaN in it derivatives are NaN. Put any number in its place.
+        mask: of y, True where a datum counts. The others, which may be NaN, are left out; so are those of x, where it
+            has the shape of y. Otherwise x must be finite: the model is evaluated at all of it.
         jac: the Jacobian of the model by the parameters, ``jac(params, x)``, as `jax.jacfwd` of the model would return
             it: a pytree like params, whose arrays have the axes of y followed by those of the parameters. It is divided
             by sigma here. In SciPy's way to call it ``jac(x, a, b, c)``, of shape (m, n).
@@ -148,11 +148,14 @@ def curve_fit_many(
         if mask is not None and mask.ndim > like(sigma).ndim:  # where any problem has a datum
             counts = jnp.any(mask, axis=0)
         sigma = check_sigma(sigma, like(sigma), counts)
+    axes = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes, in_axes)
+    if mask is not None and axes[1] in (None, 0):
+        shared = jnp.any(mask, axis=0) if axes[1] is None and mask.ndim == y.ndim else mask
+        x = hidden_too(shared, as_data("x", x))
     rest = dict(options, absolute_sigma=absolute_sigma, jac=jac)
     call = call_measured("curve_fit_many", model, params, x, y, sigma, mask, rest, watched=False)
     if mask is not None:
         call = call._replace(finish=functools.partial(call.finish, masks=int(mask.ndim == y.ndim)))
-    axes = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes, in_axes)
     axes += tuple(0 if np.ndim(given) == y.ndim else None for given in call.args[1:])
     return cast(Fit, solve_many(call, axes, batch_size, max_seconds))
 
@@ -180,6 +183,7 @@ def call_curve_fit(
     y = as_measured(y)
     mask = None if own["mask"] is None else check_mask(own["mask"], y)
     sigma = check_sigma(own["sigma"], y, mask)
+    x = x if mask is None else hidden_too(mask, as_data("x", x))
     if mask is not None and sigma is not None and sigma.ndim == 2 and y.ndim == 1:
         raise ValueError("a mask does not go with a covariance matrix: leave the data out of y, x and sigma")
     rest = {name: value for name, value in options.items() if name not in own} | dict(jac=jac)
@@ -204,7 +208,8 @@ def call_measured(
         y, sigma = hidden(mask, y, 0), None if sigma is None else hidden(mask, sigma, 1)
         known |= dict(mask=mask)
     rest = options | dict(jac=None if options["jac"] is None else of_misfit(options["jac"]))
-    call = call_least_squares(caller, misfit_of(model), params, (x, y, sigma, mask), rest, watched)
+    misfit = misfit_of(model, bool(options.get("has_aux")))
+    call = call_least_squares(caller, misfit, params, (x, y, sigma, mask), rest, watched)
     return call._replace(by="curve_fit", finish=functools.partial(call.finish, **known))
 
 

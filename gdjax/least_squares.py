@@ -54,7 +54,8 @@ def least_squares(
         *args: data for the residuals.
         robust: None for squares, or one of `gdjax.Huber`, `gdjax.SoftL1`, `gdjax.Cauchy`, `gdjax.Tukey`.
         absolute_sigma: whether the residuals are in units of their known standard deviation. Otherwise that is
-            estimated from the residuals, for the covariance.
+            estimated from the residuals, for the covariance. With a robust loss the errors are estimated in any case
+            (Huber's formula, see `gdjax.Fit`); this makes their tests and intervals normal, not Student's.
         cov_type: None for errors that are independent and alike; "HC0", "HC1", "HC2" or "HC3" (White's sandwich) for
             errors that are independent, but not alike. The formulas are at `gdjax.Fit`.
         jac: your own Jacobian, ``jac(params, *args, **kwargs)``, as `jax.jacfwd` of the residuals would return it: of

@@ -173,3 +173,52 @@ def test_the_other_methods_take_residuals_too():
 def test_what_cannot_be_meant_is_refused(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
         call()
+
+
+@pytest.mark.parametrize("method", [None, gdjax.TrustRegion()], ids=["LM", "trust region"])
+def test_what_a_mask_hides_is_hidden_in_x_of_the_same_shape(method):
+    x = np.linspace(0, 3, 12, dtype=np.float32)
+    y = 2 * np.exp(-x) + 0.1 * np.cos(9 * x)
+    use = np.arange(12) != 4
+    model = lambda p, x: p[0] * jnp.exp(-p[1] * x["t"])
+    want = gdjax.curve_fit(model, jnp.ones(2), {"t": x[use]}, y[use], method=method)
+    spoilt = {"t": np.where(use, x, np.nan)}
+    fit = gdjax.curve_fit(model, jnp.ones(2), spoilt, np.where(use, y, np.nan), mask=use, method=method)
+    assert want.status == fit.status == Status.CONVERGED
+    np.testing.assert_allclose(fit.params, want.params, rtol=1e-3)
+    rows = np.tile(y, (2, 1))
+    for given, axes in ((spoilt, None), ({"t": np.stack([spoilt["t"], x])}, (None, 0))):
+        masks = use if axes is None else np.stack([use, use | True])
+        fits = gdjax.curve_fit_many(model, jnp.ones(2), given, rows, in_axes=axes, mask=masks, method=method)
+        assert fits.code.tolist() == [Status.CONVERGED] * 2
+        np.testing.assert_allclose(fits.params[0], want.params, rtol=1e-3)
+
+
+def test_a_model_may_return_aux_and_what_is_no_array_is_named():
+    x = np.linspace(0, 3, 12, dtype=np.float32)
+    y = 2 * np.exp(-x)
+    model = lambda p, x: (p[0] * jnp.exp(-p[1] * x), {"area": p[0] / p[1]})
+    fit = gdjax.curve_fit(model, jnp.ones(2), x, y, has_aux=True)
+    assert fit.converged
+    np.testing.assert_allclose(fit.aux["area"], 2, rtol=1e-3)
+    with pytest.raises(TypeError, match="one array like y; it returned a tuple; what else it returns is aux"):
+        gdjax.curve_fit(model, jnp.ones(2), x, y)
+    with pytest.raises(TypeError, match=r"has_aux=True needs a model that returns \(array, aux\)"):
+        gdjax.curve_fit(lambda p, x: p[0] * x, jnp.ones(2), x, y, has_aux=True)
+
+
+def test_data_of_more_digits_than_float32_are_noticed(x64):
+    x = np.linspace(0, 3, 30)
+    y = 1e6 + 2 * np.exp(-x) + 0.05 * np.cos(9 * x)
+    model = lambda p, x: p["a"] * jnp.exp(-p["b"] * x) + p["c"]
+    fit = gdjax.curve_fit(model, {"a": 1.0, "b": 1.0, "c": 1e6}, x, y)
+    assert fit.converged
+    assert ("jax_enable_x64" in str(fit)) is not x64
+    assert "jax_enable_x64" not in str(gdjax.curve_fit(model, {"a": 1.0, "b": 1.0, "c": 0.0}, x, y - 1e6))
+
+
+def test_an_error_about_a_large_array_shows_one_entry():
+    with pytest.raises(ValueError, match=r"lower must not be NaN, got nan at \[7\]"):
+        gdjax.penalties.Box(np.where(np.arange(200) == 7, np.nan, 0.0), np.ones(200))
+    with pytest.raises(ValueError, match=r"got 2.0 at \[7\] and 1.0 at \[7\]"):
+        gdjax.penalties.Box(np.where(np.arange(200) == 7, 2.0, 0.0), 1.0)

@@ -161,7 +161,7 @@ def nonfinite_start(f: Facts) -> str:
     if listed(data):
         remedy = ", or hide it with mask= of gdjax.curve_fit" if found.squares is not None else " of the loss"
         if getattr(found, "by", None) == "curve_fit" and any(data[name][0] for name in data if name.startswith("x")):
-            remedy = "; mask= hides y alone, so put a finite number into x where it is not"
+            remedy = ", or hide it with mask= (in x, where that has the shape of y)"
         where += f" Among the data {listed(data)}: leave out what is NaN or infinite{remedy}."
     norm = "gradient norm" if found.progress.cosine is not None else f.norm
     return f"the descent cannot begin: at the start the value is {f.value} and the {norm} {found.grad_norm}.{where}"

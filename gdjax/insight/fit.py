@@ -231,7 +231,8 @@ class Fit(Inference, Result):
     def table(self, level: float = 0.95, names: Sequence[str] | None = None) -> str:
         """Sum of squares and degrees of freedom, then what `Inference.table` has; if it does not hold, that first."""
         table = super().table(level, names) if self.is_known else unknown(self.chosen_names(names), self.flat.tolist())
-        sum_of = "twice the robust loss" if self.robust else "chi^2" if self.absolute_sigma else "sum of squares"
+        squares = "weighted sum of squares" if self.weighted else "sum of squares"
+        sum_of = "twice the robust loss" if self.robust else "chi^2" if self.absolute_sigma else squares
         freedom, ratio = int(self.freedom), float(self.reduced_chi2)
         kind = "" if self.cov_type is None else f"; standard errors {self.cov_type}"
         sums = f"{sum_of} {float(self.chi2):.6g}, {freedom} degrees of freedom, ratio {ratio:.6g}{kind}"

@@ -13,6 +13,7 @@ MANY = (
     ("empty", "no data"),
     ("nowhere", "residuals that are not finite"),
 )
+COARSE = 10.0  # roundings that residuals are larger than, else they are made of these
 INSTEAD = dict(
     empty="there are no data",
     nowhere="the residuals are not finite",
@@ -59,6 +60,13 @@ def above_table(fit: Any) -> list[str]:
         return ["The residuals are not finite: nothing is known of the estimates."]
     if not fit.converged:
         return ["Standard errors, p-values and intervals hold at a minimum only, and the fit has not ended in one:"]
+    left, coarse = np.linalg.norm(np.asarray(fit.residuals, np.float64)), np.finfo(fit.value.dtype).eps
+    reach = np.linalg.norm(np.asarray(fit.known().linear.effects, np.float64) * np.asarray(fit.flat, np.float64))
+    if fit.value.dtype == np.float32 and 0 < left < COARSE * coarse * reach:
+        return [
+            f"The rounding of float32 is {coarse * reach / left:.0%} of the residuals: errors are not those of "
+            "the data. Use float64, jax.config.update('jax_enable_x64', True), or subtract what is constant."
+        ]
     return []
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 T = TypeVar("T")
+FEW = 8  # numbers of an array that an error shows whole
 
 
 @dataclass_transform(frozen_default=True)
@@ -158,8 +159,16 @@ def require(condition: str, value: Any, holds: Any, argument: str) -> None:
         return
     if isinstance(value, str | bytes | bool) or jnp.iscomplexobj(value if is_traceable(value) else 0):
         raise TypeError(f"{argument} must be a real number, got {value!r}")
-    if is_concrete(value) and not np.all(holds(np.asarray(value))):
-        raise ValueError(f"{argument} {condition}, got {value}")
+    if is_concrete(value) and not np.all(good := holds(np.asarray(value))):
+        raise ValueError(f"{argument} {condition}, got {one_of(value, ~np.asarray(good))}")
+
+
+def one_of(value: Any, wrong: np.ndarray) -> str:
+    """An array in an error message: whole if it is small, otherwise an entry that is ``wrong``, and its place."""
+    if np.size(value) <= FEW:
+        return str(value)
+    place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+    return f"{np.asarray(value)[place]} at [{', '.join(map(str, place))}]"
 
 
 def strong(x: Any) -> jax.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from optax import projections
 
-from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require
+from gdjax.jaxtools.pytrees import is_concrete, one_of, pytree_dataclass, require
 from gdjax.penalties.base import Some, count_zeros, spread
 from gdjax.vectors.vector import Scalar, real_dtype
 
@@ -68,8 +68,9 @@ class Box:
         sides = jax.tree.leaves(self.lower), jax.tree.leaves(self.upper)
         pairs = zip(*sides, strict=True) if len(sides[0]) == len(sides[1]) else []
         for a, b in pairs:
-            if is_concrete(a) and is_concrete(b) and not np.all(np.asarray(a) <= np.asarray(b)):
-                raise ValueError(f"lower must not be above upper, got {a} and {b}")
+            if is_concrete(a) and is_concrete(b) and not np.all(good := np.asarray(a) <= np.asarray(b)):
+                both = (one_of(np.broadcast_to(side, good.shape), ~good) for side in (a, b))
+                raise ValueError(f"lower must not be above upper, got {' and '.join(both)}")
 
     def bounds(self, x: Any) -> tuple[Any, Any]:
         """Lower and upper bound as pytrees like x, in its shapes and dtypes."""

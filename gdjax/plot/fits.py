@@ -100,16 +100,13 @@ def profile(found: Profile, *, ax: Any = None) -> Any:
     ax.plot(found.values[shown], found.t[shown], color=COLOURS[0], marker="o", markersize=3.5, label="profile t")
     if np.isfinite(found.standard_error):
         straight = (found.values[shown] - found.estimate) / found.standard_error
-        ax.plot(
-            found.values[shown], straight, color=COLOURS[1], linestyle="--", linewidth=1.2, label="of a linear model"
-        )
+        looks: Any = dict(color=COLOURS[1], linestyle="--", linewidth=1.2, label="of a linear model")
+        ax.plot(found.values[shown], straight, **looks)
     for sign in (-1, 1):
         ax.axhline(sign * found.quantile, color="0.6", linewidth=0.8, linestyle=":")
     if ends:
-        label = f"{100 * found.level:g}% interval"
-        ax.axvspan(
-            max(found.lower, low - margin), min(found.upper, high + margin), color=COLOURS[5], alpha=0.25, label=label
-        )
+        inside = max(found.lower, low - margin), min(found.upper, high + margin)
+        ax.axvspan(*inside, color=COLOURS[5], alpha=0.25, label=f"{100 * found.level:g}% interval")
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.set(xlabel=found.name, ylabel="t", ylim=(-2 * found.quantile, 2 * found.quantile))
     ax.legend(frameon=False)

@@ -8,14 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.jaxtools.pytrees import as_data, is_concrete
+from gdjax.jaxtools.pytrees import as_data, is_concrete, is_traceable
 
 
-def misfit_of(model: Callable[..., Any]) -> Callable[..., jax.Array]:
-    """The residuals of a model, as a function of params and data."""
+def misfit_of(model: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:
+    """The residuals of a model, as a function of params and data; with aux if the model has it."""
 
-    def misfit(params: Any, x: Any, y: Any, sigma: Any, mask: Any) -> jax.Array:
-        found = jnp.asarray(model(params, x))
+    def misfit(params: Any, x: Any, y: Any, sigma: Any, mask: Any) -> Any:
+        out = model(params, x)
+        if has_aux and not (isinstance(out, tuple) and len(out) == 2):
+            raise TypeError(f"has_aux=True needs a model that returns (array, aux); it returned a {type(out).__name__}")
+        found, aux = out if has_aux else (out, None)
+        r = weighted(found, y, sigma, mask)
+        return (r, aux) if has_aux else r
+
+    def weighted(found: Any, y: Any, sigma: Any, mask: Any) -> jax.Array:
+        if not is_traceable(found):
+            aux = "; what else it returns is aux, with has_aux=True" if isinstance(found, tuple) else ""
+            raise TypeError(f"the model must return one array like y; it returned a {type(found).__name__}{aux}")
+        found = jnp.asarray(found)
         if not goes_into(found.shape, y.shape):
             raise ValueError(f"the model returned an array of shape {found.shape}; y has shape {y.shape}")
         dtype = jnp.promote_types(found.dtype, y.dtype)
@@ -28,6 +39,25 @@ def misfit_of(model: Callable[..., Any]) -> Callable[..., jax.Array]:
         return r / sigma.astype(r.dtype)
 
     return misfit
+
+
+def hidden_too(mask: jax.Array, x: Any) -> Any:
+    """Data for the model, with a number in place of what is not finite where the mask, of the same shape, leaves out.
+
+    Derivatives in reverse are NaN where the model is, whatever becomes of it.
+    """
+
+    def of_leaf(leaf: Any) -> Any:
+        if np.shape(leaf) != mask.shape or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            return leaf
+        known = is_concrete((leaf, mask))
+        np_, (leaf, use) = (np, jax.device_get((leaf, mask))) if known else (jnp, (leaf, mask))
+        good = np_.isfinite(leaf)
+        if known and good.all():
+            return leaf
+        return np_.where(use | good, leaf, np_.ravel(leaf)[np_.argmax(np_.ravel(use & good))])
+
+    return jax.tree.map(of_leaf, x)
 
 
 @functools.partial(jax.jit, static_argnums=2)

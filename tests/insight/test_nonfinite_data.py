@@ -60,9 +60,10 @@ def test_of_a_fit_with_the_remedy():
     model, use = lambda p, x: p * x, np.isfinite(SPOILT)
     hidden = gdjax.curve_fit(model, 1.0, X, SPOILT, mask=use)
     assert hidden.status == Status.CONVERGED
-    newton = gdjax.curve_fit(model, 1.0, SPOILT, SPOILT, mask=use, method=gdjax.TrustRegion())
+    pair = lambda p, xs: p * xs[0] + 0 * xs[1]
+    newton = gdjax.curve_fit(pair, 1.0, np.stack([SPOILT, X]), SPOILT, mask=use, method=gdjax.TrustRegion())
     assert newton.status == Status.NONFINITE_START
-    assert "x has 2 of 12: leave out what is NaN or infinite; mask= hides y alone, so put a finite number into x" in newton.message  # fmt: skip # noqa: E501
+    assert "x has 2 of 24: leave out what is NaN or infinite, or hide it with mask= (in x, where" in newton.message  # fmt: skip # noqa: E501
     badly = gdjax.curve_fit(model, 1.0, np.where(use, X, np.nan), SPOILT, mask=use, sigma=np.where(use, 1.0, np.nan))
     assert badly.status in (Status.CONVERGED, Status.NONFINITE_START)
     assert "Among the data y" not in badly.message
