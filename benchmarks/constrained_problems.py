@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
+import scipy.sparse
 from jax.flatten_util import ravel_pytree
 
 from benchmarks.problems import ROOT, load
@@ -15,7 +17,7 @@ from benchmarks.problems import ROOT, load
 PACKAGES = ("sif2jax.cutest._constrained_minimisation", "sif2jax.cutest._quadratic_problems")
 DEVELOPMENT = Path(__file__).with_name("constrained_dev.txt")
 NEAR = 1e-5  # distance from a bound, of the length of its gradient, up to which it may have a multiplier
-LARGE = 400  # variables from which least squares are solved by products alone
+LARGE = 4_000_000  # entries of a Jacobian that is kept sparse
 
 
 class Problem(NamedTuple):
@@ -101,13 +103,11 @@ def gradients(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> tuple
     m = jax.eval_shape(function, x).size
     if m == 0:
         return np.zeros(0), np.zeros((0, x.size))
-    if x.size * m <= 4_000_000:
+    if x.size * m <= LARGE:
         rows = np.asarray(jax.jit(jax.jacrev(function) if m < x.size else jax.jacfwd(function))(x))
         return np.linalg.norm(rows, axis=1), rows
     product = jax.jit(lambda v: jax.jvp(function, (x,), (v,))[1])
-    blocks, width = [], max(1, 4_000_000 // m)
-    import scipy.sparse
-
+    blocks, width = [], max(1, LARGE // m)
     many = jax.jit(jax.vmap(product))
     for first in range(0, x.size, width):
         count = min(width, x.size - first)
@@ -119,8 +119,6 @@ def gradients(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> tuple
 
 def least(rows: Any, g: np.ndarray, size: np.ndarray, near: np.ndarray, free: np.ndarray, box: Any) -> float:
     """The least ``|g - J'y - z|`` by bounded least squares."""
-    import scipy.sparse
-
     sparse = not isinstance(rows, np.ndarray)
     if sparse:
         a = scipy.sparse.diags(1 / size[near]) @ rows[near]

@@ -5,7 +5,7 @@ import multiprocessing
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -32,11 +32,16 @@ class Task(NamedTuple):
     bounded: bool = False  # problems with bounds, and solvers for them
 
 
-def records(solver: str, names: list[str], task: Task) -> Iterator[dict[str, Any]]:
-    """One record for each problem of at most max_n variables; a worker that hangs or dies is replaced."""
+def records(
+    solver: str, names: list[str], task: Task, target: Callable[..., None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """One record for each problem of at most max_n variables; a worker that hangs or dies is replaced.
+
+    What runs in it is ``target``, which talks as `serve` does, the default.
+    """
     worker = None
     for name in names:
-        worker = worker or Worker(solver, task)
+        worker = worker or Worker(solver, task, target or serve)
         record = worker.attempt(name)
         if worker.lost:
             worker.kill()
@@ -50,10 +55,10 @@ def records(solver: str, names: list[str], task: Task) -> Iterator[dict[str, Any
 class Worker:
     """A process with one solver in it."""
 
-    def __init__(self, solver: str, task: Task) -> None:
+    def __init__(self, solver: str, task: Task, target: Callable[..., None]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, solver, task), daemon=True)
+        self.process = context.Process(target=target, args=(theirs, solver, task), daemon=True)
         self.process.start()
         theirs.close()
         self.limit, self.lost = task.time_limit, False

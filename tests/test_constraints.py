@@ -249,7 +249,7 @@ def test_a_checkpoint_goes_on_to_the_same_result(tmp_path):
     options = dict(constraints=Constraint(lambda p: jnp.sum(p**2), upper=1.0))
     whole = gdjax.minimize(*call, **options)
     path = tmp_path / "descent.npz"
-    cut = gdjax.minimize(*call, **options, max_evals=12, checkpoint=path)
+    cut = gdjax.minimize(*call, **options, max_evals=5, checkpoint=path)
     assert cut.status == Status.MAX_EVALS
     rest = gdjax.resume(path, *call, **options)
     assert rest.status == whole.status

@@ -1,7 +1,9 @@
 """An augmented Lagrangian for general constraints, whose outer update is a trip of the loop like any other.
 
 E. G. Birgin and J. M. Martinez, Practical Augmented Lagrangian Methods for Constrained Optimization, SIAM (2014). A. R.
-Conn, N. I. M. Gould and Ph. L. Toint, Trust-Region Methods, SIAM (2000), section 14.4: two tolerances.
+Conn, N. I. M. Gould and Ph. L. Toint, Trust-Region Methods, SIAM (2000), section 14.4: two tolerances. E. G. Birgin and
+J. M. Martinez, Improving ultimate convergence of an augmented Lagrangian method, Optim. Methods Softw. 23 (2008):
+Newton's method in the end.
 """
 
 import dataclasses
@@ -10,46 +12,29 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.jaxtools.pytrees import pytree_dataclass
-from gdjax.jaxtools.scalar_kernels import update_if
+from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
+from gdjax.jaxtools.scalar_kernels import branch, update_if
 from gdjax.methods.base import Kkt, Method, Outcome
+from gdjax.methods.parts import newton_kkt, outer
 from gdjax.methods.parts.merit import Terms, blank, known, measured, merit, plain, seen, value_and_multipliers
+from gdjax.methods.parts.outer import FIRST_TOLERANCE, FRUITLESS, MOST_TRIPS, PATIENCE, RUNAWAY, Schedule
 from gdjax.methods.projected_lbfgs import ProjectedLBFGS
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
 
-FIRST_TOLERANCE = 0.1  # of the first minimisation, for a gradient that is 100 at most
-FALL = 0.25  # what may be left of a violation at an update; otherwise its penalty grows
-GROW = 10.0  # by this factor
-LARGEST_MULTIPLIER = 1e9  # in float64; the square root of 1 / eps is 7e7
-LARGEST_PENALTY = 1e12
-PATIENCE = 20  # evaluations without progress after which a minimisation has ended
-MOST_TRIPS = 1000  # of one minimisation
-STUCK = 4  # updates in a row that leave the violation: then it alone is minimised
-RESTORATIONS = 3
-RUNAWAY = 1e8  # fall of the merit function, of its size at first, that only a penalty which is too small explains
-FRUITLESS = 12  # updates in a row without a smaller residual after which there is no more to be had
+FALLS = 0.7  # what may be left of the residual of the optimality conditions after one of Newton's steps
+STEPS = 10  # of Newton's in a row
 
 
-class Schedule(NamedTuple):
-    """Where the outer method stands."""
+class Finish(NamedTuple):
+    """Newton's method on the optimality conditions."""
 
-    start: Scalar  # the loss at the start
-    tolerance: Scalar  # of the minimisation under way
-    error: jax.Array  # of each constraint at the last update: violation, or distance to its bound; shape (m,)
-    trips: jax.Array  # since the last update
-    begun: Scalar  # merit at the start of it
-    mark_value: Scalar  # and at its last progress
-    mark_norm: Scalar
-    idle: jax.Array  # evaluations since then
-    least: Scalar  # violation at an update
-    stuck: jax.Array  # updates in a row that left it
-    residual: Scalar  # the smallest of the optimality conditions at an update
-    fruitless: jax.Array  # updates since then
-    restorations: jax.Array
-    impossible: jax.Array  # whether the iterate is stationary for the violation
-    again: jax.Array  # whether the trial is the iterate once more, under another merit function
+    running: jax.Array  # whether the trial is one of its steps
+    x: jax.Array  # the trial
+    multipliers: jax.Array  # with it
+    residual: Scalar  # of the conditions where it stands
+    steps: jax.Array  # that were taken
 
 
 class AugmentedState(NamedTuple):
@@ -60,11 +45,22 @@ class AugmentedState(NamedTuple):
     terms: Terms
     schedule: Schedule
     base: Vector  # where the minimisation under way began
+    finish: Finish
 
     @property
     def trial(self) -> Vector:
         """The next point to evaluate."""
-        return self.inner.trial
+        return jnp.where(self.finish.running, self.finish.x, self.inner.trial)
+
+
+class Turn(NamedTuple):
+    """What an evaluation came to."""
+
+    state: AugmentedState
+    accepted: jax.Array
+    step_size: Scalar
+    ends: jax.Array  # whether the minimisation, or Newton's method, has ended
+    lost: jax.Array  # whether the merit function has no minimum
 
 
 @pytree_dataclass
@@ -77,11 +73,17 @@ class AugmentedLagrangian(Method):
     evaluation at the same point. Where updates leave the violation as it is, the violation alone is minimised, which
     finds a feasible point, or one of least violation: then the problem is infeasible, at least near there.
 
+    With up to 300 parameters and constraints, each update is followed by Newton steps on the optimality conditions, as
+    long as these fall; the Hessian of the Lagrangian is formed, of a product for each parameter (not counted as
+    evaluations). That gives the last digits, and most often comes first.
+
     Args:
         inner: the method for bounds.
+        newton: whether to take these steps.
     """
 
     inner: ProjectedLBFGS = ProjectedLBFGS()
+    newton: bool = static_field(True)
 
     searches: ClassVar[bool] = True
     accepts_penalty: ClassVar[bool] = True
@@ -90,31 +92,18 @@ class AugmentedLagrangian(Method):
 
     def init(self, objective: Objective) -> AugmentedState:
         """At the start."""
-        terms = plain(known(objective), objective.dtype)
-        inf, count, no = jnp.full((), jnp.inf, objective.dtype), jnp.asarray(0, jnp.int32), jnp.asarray(False)
-        schedule = Schedule(
-            start=inf,
-            tolerance=inf,
-            error=jnp.full_like(terms.penalty, jnp.inf),
-            trips=count,
-            begun=inf,
-            mark_value=inf,
-            mark_norm=inf,
-            idle=count,
-            least=inf,
-            stuck=count,
-            residual=inf,
-            fruitless=count,
-            restorations=count,
-            impossible=no,
-            again=no,
-        )
+        terms, x = plain(known(objective), objective.dtype), objective.start
+        zero, count = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32)
+        finish = Finish(jnp.asarray(False), x, terms.multipliers, zero, count)
         inner = self.inner.init(merit(objective, terms))
-        return AugmentedState(inner, blank(objective), terms, schedule, objective.start)
+        schedule = outer.begin(objective.dtype, terms.penalty.size)
+        return AugmentedState(inner, blank(objective), terms, schedule, x, finish)
 
     def ask(self, objective: Objective, state: AugmentedState) -> Point:
-        """The merit function at the trial."""
-        return self.inner.ask(merit(objective, state.terms), state.inner)
+        """The merit function at the trial; or the Lagrangian, after a step of Newton's."""
+        finish, terms = state.finish, state.terms
+        multipliers = jnp.where(finish.running, finish.multipliers, terms.multipliers)
+        return merit(objective, terms._replace(multipliers=multipliers, fixed=finish.running)).evaluate(state.trial)
 
     def judged(self, objective: Objective, state: AugmentedState, point: Point) -> tuple[Objective, Point]:
         """The merit function whose gradient at the point is that of the Lagrangian with the point's multipliers."""
@@ -126,44 +115,62 @@ class AugmentedLagrangian(Method):
         return merit(objective, terms), point._replace(value=value)
 
     def step(self, objective: Objective, state: AugmentedState, point: Point) -> tuple[AugmentedState, Outcome]:
-        """A step of the inner method; or an update, and the inner method begins anew."""
+        """A step of the inner method, or of Newton's; where either ends an update, and the inner method begins anew."""
+        first, newton = state.iterate.is_blank, state.finish.running
+        descend = lambda state: self.descend(objective, state, point)
+        turn = branch(newton, lambda state: self.follow(objective, state, point), descend, state)
+        kkt = self.conditions(objective, turn.state, turn.state.iterate)
+        update = lambda state: self.update(objective, state, kkt, first, turn.lost, newton)
+        new = update_if(turn.ends, update, turn.state)
+        if self.finishes(objective):
+            ready = turn.ends & ~newton & ~first & ~turn.lost & ~state.terms.restoring & ~new.terms.restoring
+            aim = lambda state: self.aim(objective, state, newton)
+            new = update_if(ready | (newton & ~turn.ends), aim, new)
+        unknown = jnp.asarray(jnp.inf, objective.dtype)  # at first, when the scales are
+        kkt = vector.where(first, self.conditions(objective, new, new.iterate)._replace(stationarity=unknown), kkt)
+        kkt = kkt._replace(impossible=new.schedule.impossible, exhausted=new.schedule.fruitless >= FRUITLESS)
+        return new, Outcome(turn.accepted & ~state.schedule.again, turn.step_size, kkt=kkt)
+
+    def finishes(self, objective: Objective) -> bool:
+        """Whether Newton's method has a part: the problem is small, and JAX can differentiate the gradient."""
+        if not self.newton or known(objective).size + objective.start.size > newton_kkt.MOST:
+            return False
+        try:
+            jax.eval_shape(objective.product, objective.start, objective.start)
+        except ValueError:
+            return False
+        return True
+
+    def descend(self, objective: Objective, state: AugmentedState, point: Point) -> Turn:
+        """A step of the inner method."""
         function, old = merit(objective, state.terms), state.schedule
         first = state.iterate.is_blank
         inner, outcome = self.inner.step(function, state.inner, point)
         iterate = vector.where(outcome.accepted | first, inner.iterate, state.iterate)
-        schedule = self.follow(function, state, iterate, outcome)
-        kkt = self.conditions(objective, state, iterate)
+        schedule = outer.follow(function, old, old.again | first, iterate, outcome.accepted)
+        violation = self.conditions(objective, state, iterate).violation
+        feasible = violation <= outer.feasible(objective)
         length = vector.largest(jnp.abs(seen(iterate).multipliers))  # while restoring, of the violations
-        least = iterate.grad_norm <= feasible(objective) * length
-        restored = state.terms.restoring & ((kkt.violation <= feasible(objective)) | least)
-        lost = (
-            ~first & (iterate.value < -RUNAWAY * (1 + jnp.abs(schedule.begun))) & (kkt.violation > feasible(objective))
-        )
+        enough = feasible | (violation <= outer.RESTORED * old.least)
+        restored = state.terms.restoring & (enough | (iterate.grad_norm <= outer.feasible(objective) * length))
+        lost = ~first & (iterate.value < -RUNAWAY * (1 + jnp.abs(schedule.begun))) & ~feasible
         spent = lost | outcome.failed | (schedule.idle >= PATIENCE) | (schedule.trips >= MOST_TRIPS) | restored
         ends = (outcome.accepted & first) | (~first & ((iterate.grad_norm <= old.tolerance) | spent))
-        state = AugmentedState(inner, iterate, state.terms, schedule, state.base)
-        new = update_if(ends, lambda state: self.update(objective, state, kkt, first, lost), state)
-        unknown = jnp.asarray(jnp.inf, objective.dtype)  # at first, when the scales are
-        kkt = vector.where(first, self.conditions(objective, new, iterate)._replace(stationarity=unknown), kkt)
-        kkt = kkt._replace(impossible=new.schedule.impossible, exhausted=new.schedule.fruitless >= FRUITLESS)
-        return new, Outcome(outcome.accepted & ~old.again, outcome.step_size, kkt=kkt)
+        state = state._replace(inner=inner, iterate=iterate, schedule=schedule)
+        return Turn(state, outcome.accepted, outcome.step_size, ends, lost)
 
-    def follow(self, function: Objective, state: AugmentedState, iterate: Point, outcome: Outcome) -> Schedule:
-        """Whether the inner method makes progress."""
-        old = state.schedule
-        begins = old.again | state.iterate.is_blank
-        fell = iterate.value < old.mark_value - function.noise(iterate.value)
-        flatter = iterate.grad_norm < 0.9 * old.mark_norm
-        moved = begins | (outcome.accepted & (fell | flatter))
-        return old._replace(
-            trips=jnp.where(begins, 0, old.trips + 1),
-            begun=jnp.where(begins, iterate.value, old.begun),
-            mark_value=jnp.where(begins | fell, iterate.value, old.mark_value),
-            mark_norm=jnp.where(begins | flatter, iterate.grad_norm, old.mark_norm),
-            idle=jnp.where(moved, 0, old.idle + 1),
-            again=jnp.asarray(False),
-            impossible=jnp.asarray(False),
-        )
+    def follow(self, objective: Objective, state: AugmentedState, point: Point) -> Turn:
+        """Take a step of Newton's if it leads nearer to the optimality conditions; otherwise that is its end."""
+        finish = state.finish
+        left = newton_kkt.residual(objective, state.terms, point)
+        good = jnp.isfinite(point.value) & jnp.isfinite(left) & (left <= FALLS * finish.residual)
+        point = point._replace(grad_norm=newton_kkt.projected(objective, point))
+        steps = finish.steps + good.astype(jnp.int32)
+        ends = ~good | (steps >= STEPS)
+        finish = finish._replace(running=~ends, residual=jnp.where(good, left, finish.residual), steps=steps)
+        schedule = state.schedule._replace(impossible=jnp.asarray(False))
+        state = state._replace(iterate=vector.where(good, point, state.iterate), finish=finish, schedule=schedule)
+        return Turn(state, good, jnp.ones_like(left), ends, jnp.asarray(False))
 
     def conditions(self, objective: Objective, state: AugmentedState, point: Point) -> Kkt:
         """How far a point is from the optimality conditions."""
@@ -180,66 +187,49 @@ class AugmentedLagrangian(Method):
             complementarity=constrained.complementarity(shown.c, shown.multipliers, terms.scales) / size,
             weight=terms.weight,
             impossible=no,
-            degenerate=jnp.any(jnp.abs(terms.multipliers) >= LARGEST_MULTIPLIER),
+            degenerate=jnp.any(jnp.abs(terms.multipliers) >= outer.LARGEST_MULTIPLIER),
             exhausted=no,
         )
 
     def update(
-        self, objective: Objective, state: AugmentedState, kkt: Kkt, first: jax.Array, lost: jax.Array
+        self,
+        objective: Objective,
+        state: AugmentedState,
+        kkt: Kkt,
+        first: jax.Array,
+        lost: jax.Array,
+        newton: jax.Array,
     ) -> AugmentedState:
         """The next merit function, and the inner method at the start of its descent.
 
-        At ``first`` is where the start has been seen; where the descent is ``lost`` it goes back to where it began.
+        At ``first`` is where the start has been seen; where the descent is ``lost`` it goes back to where it began;
+        after ``newton``'s steps it goes on from where they have led.
         """
-        old = state.schedule._replace(again=jnp.asarray(True))
-        terms, schedule = self.next_terms(objective, state, kkt)
-        higher = state.terms._replace(penalty=jnp.minimum(GROW**2 * state.terms.penalty, LARGEST_PENALTY))
-        terms, schedule = vector.where(lost, (higher, old), (terms, schedule))
-        tolerance = jnp.full_like(kkt.violation, FIRST_TOLERANCE)
-        start = old._replace(start=state.iterate.loss, tolerance=tolerance)
-        terms, schedule = vector.where(first, (measured(objective, state.iterate), start), (terms, schedule))
+        old, before = state.schedule._replace(again=jnp.asarray(True)), state.terms
+        terms, schedule = outer.next_terms(objective, before, old, state.iterate, kkt)
+        terms, schedule = vector.where(lost, (outer.raised(before), old), (terms, schedule))
+        terms, schedule = vector.where(newton, self.after(state, old), (terms, schedule))
+        begun = old._replace(start=state.iterate.loss, tolerance=jnp.full_like(kkt.violation, FIRST_TOLERANCE))
+        terms, schedule = vector.where(first, (measured(objective, state.iterate), begun), (terms, schedule))
         x, function = vector.where(lost, state.base, state.iterate.x), merit(objective, terms)
         inner = self.inner.init(dataclasses.replace(function, start=x, blank=function.blank._replace(x=x)))
-        same = jnp.all(terms.penalty == state.terms.penalty) & (terms.restoring == state.terms.restoring) & ~first
-        kept = inner._replace(**self.inner.learnt(state.inner))
-        return AugmentedState(vector.where(same, kept, inner), state.iterate, terms, schedule, x)
+        same = jnp.all(terms.penalty == before.penalty) & (terms.restoring == before.restoring) & ~first
+        inner = vector.where(same, inner._replace(**self.inner.learnt(state.inner)), inner)
+        finish = state.finish._replace(running=jnp.asarray(False))
+        return AugmentedState(inner, state.iterate, terms, schedule, x, finish)
 
-    def next_terms(self, objective: Objective, state: AugmentedState, kkt: Kkt) -> tuple[Terms, Schedule]:
-        """Multipliers, penalties and tolerance after a minimisation."""
-        terms, old, shown = state.terms, state.schedule, seen(state.iterate)
-        restoring = terms.restoring
-        error = jnp.abs(shown.multipliers - terms.multipliers) / terms.penalty
-        largest = vector.largest(error)
-        # A constraint that is violated far less than others can wait (as in alpaqa).
-        slow = (error > FALL * old.error) & (error > 0.1 * largest) & (kkt.violation > 0)
-        penalty = jnp.minimum(jnp.where(slow & ~restoring, GROW * terms.penalty, terms.penalty), LARGEST_PENALTY)
-        most = jnp.asarray(LARGEST_MULTIPLIER, penalty.dtype)
-        multipliers = jnp.where(restoring, 0, jnp.clip(shown.multipliers, -most, most))
+    def after(self, state: AugmentedState, schedule: Schedule) -> tuple[Terms, Schedule]:
+        """After Newton's steps, if any was taken: with the multipliers that they have found."""
+        moved = state.finish.steps > 0
+        multipliers = jnp.where(moved, outer.safe(seen(state.iterate).multipliers), state.terms.multipliers)
+        tolerance = jnp.minimum(schedule.tolerance, jnp.where(moved, state.finish.residual, jnp.inf))
+        return state.terms._replace(multipliers=multipliers), schedule._replace(tolerance=tolerance)
 
-        fell = (kkt.violation <= 0.5 * old.least) | (kkt.violation <= feasible(objective))
-        stuck = jnp.where(fell, 0, old.stuck + 1)
-        begin = ~restoring & (stuck >= STUCK) & (old.restorations < RESTORATIONS)
-        slope, length = state.iterate.grad_norm, vector.largest(jnp.abs(shown.multipliers))
-        impossible = restoring & (slope <= 100 * feasible(objective) * length) & (kkt.violation > feasible(objective))
-
-        residual = jnp.maximum(jnp.maximum(kkt.stationarity, kkt.violation), kkt.complementarity)
-        better = restoring | (residual < 0.9 * old.residual)
-        tolerance = jnp.clip(0.1 * largest, 0.01 * old.tolerance, 0.3 * old.tolerance)
-        tolerance = jnp.where(restoring, FIRST_TOLERANCE, tolerance)
-        schedule = old._replace(
-            tolerance=jnp.where(begin, 0, tolerance).astype(tolerance.dtype),
-            error=jnp.where(restoring, jnp.inf, error),
-            least=jnp.minimum(old.least, kkt.violation),
-            stuck=jnp.where(begin | restoring, 0, stuck),
-            residual=jnp.minimum(old.residual, residual),
-            fruitless=jnp.where(better, 0, old.fruitless + 1),
-            restorations=old.restorations + begin.astype(jnp.int32),
-            impossible=impossible,
-            again=jnp.asarray(True),
-        )
-        return terms._replace(multipliers=multipliers, penalty=penalty, restoring=begin), schedule
-
-
-def feasible(objective: Objective) -> float:
-    """The violation, of the size of a constraint, that counts as none while the method chooses what to do."""
-    return max(1e-7, 0.1 * objective.eps**0.5)
+    def aim(self, objective: Objective, state: AugmentedState, newton: jax.Array) -> AugmentedState:
+        """Let a step of Newton's be the trial: the first one, or with ``newton`` the next."""
+        step, old = newton_kkt.propose(objective, state.terms, state.iterate), state.finish
+        left = newton_kkt.residual(objective, state.terms, state.iterate)
+        running = jnp.all(jnp.isfinite(step.x)) & jnp.all(jnp.isfinite(step.multipliers))
+        steps, left = jnp.where(newton, old.steps, 0), jnp.where(newton, old.residual, left)
+        finish = Finish(running, step.x, step.multipliers, left, steps)
+        return state._replace(finish=finish, schedule=state.schedule._replace(again=state.schedule.again & ~running))

@@ -28,6 +28,7 @@ class Terms(NamedTuple):
 
     weight: Scalar  # w, of the loss
     restoring: jax.Array  # whether the violation alone is minimised: w = 0, y = 0, rho = 1
+    fixed: jax.Array  # whether it is the Lagrangian with these multipliers instead, without penalties
     multipliers: jax.Array  # y, of the scaled constraints, shape (m,)
     penalty: jax.Array  # rho, shape (m,)
     scales: jax.Array  # s, shape (m,)
@@ -37,7 +38,7 @@ class Terms(NamedTuple):
 def plain(constrained: Constrained, dtype: jnp.dtype) -> Terms:
     """The loss, and penalties of 1."""
     one = jnp.ones(constrained.size, dtype)
-    return Terms(jnp.ones((), dtype), jnp.asarray(False), 0 * one, one, one, one)
+    return Terms(jnp.ones((), dtype), jnp.asarray(False), jnp.asarray(False), 0 * one, one, one, one)
 
 
 def measured(objective: Objective, point: Point) -> Terms:
@@ -56,7 +57,15 @@ def measured(objective: Objective, point: Point) -> Terms:
     half = 0.5 * jnp.sum((scales * off) ** 2)
     # The first penalty of Algencan (E. G. Birgin and J. M. Martinez, 2014, chapter 12), in narrower limits.
     penalty = jnp.clip(10 * jnp.maximum(1, weight * jnp.abs(point.loss)) / jnp.maximum(1, half), 0.1, 1e3)
-    return Terms(weight, jnp.asarray(False), 0 * c, penalty * jnp.ones_like(c), scales, jnp.abs(bound) + usual)
+    return Terms(
+        weight,
+        jnp.asarray(False),
+        jnp.asarray(False),
+        0 * c,
+        penalty * jnp.ones_like(c),
+        scales,
+        jnp.abs(bound) + usual,
+    )
 
 
 def row_norms(objective: Objective, constrained: Constrained, x: Vector) -> jax.Array:
@@ -93,7 +102,9 @@ def value_and_multipliers(constrained: Constrained, terms: Terms, f: Scalar, c: 
     # y^2 / rho is taken out of the square, of which it may be most.
     off = s * c - place
     parts = jnp.where(d == 0, -0.5 * y * y / rho, off * (y + 0.5 * rho * off))
-    return weight_of(terms) * f + jnp.sum(parts), rho * d
+    beyond = s * c - s * jnp.where(y > 0, constrained.upper, constrained.lower)
+    parts = jnp.where(terms.fixed, jnp.where(y == 0, 0, y * beyond), parts)
+    return weight_of(terms) * f + jnp.sum(parts), jnp.where(terms.fixed, y, rho * d)
 
 
 def weight_of(terms: Terms) -> Scalar:

@@ -1,0 +1,121 @@
+"""Newton's step on the optimality conditions of a problem with constraints, for an active set that is guessed.
+
+The guess is that of the primal-dual active set method (M. Hintermueller, K. Ito and K. Kunisch, SIAM J. Optim. 13,
+2002): a constraint is active if ``s c + y / rho`` is beyond its bound. With H the Hessian of the Lagrangian and J the
+gradients of the active constraints the step is ``(H + J' S J + t I) dx = -g - J' S r``, ``dy = S (J dx + r)`` for a
+diagonal S so large that this is the KKT system but for rounding (D. P. Bertsekas, Constrained Optimization and Lagrange
+Multiplier Methods, 1982, section 4.4.2). Its matrix is positive definite just where H is along the constraints; t is
+raised until it is, so that the step leads to a minimum. Constraints that depend on each other do no harm.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.jaxtools.scalar_kernels import bounded_loop
+from gdjax.methods.parts.merit import Terms, known, seen
+from gdjax.methods.parts.pairs import of_rows
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar, matmul
+
+MOST = 300  # parameters and constraints up to which the matrix is formed
+SHIFTS, FIRST_SHIFT, GROW = 12, 1e-4, 10.0  # values of t that are tried, the first in units of H
+
+
+class Proposal(NamedTuple):
+    """Where the step leads."""
+
+    x: jax.Array  # shape (n,)
+    multipliers: jax.Array  # of the scaled constraints, shape (m,)
+
+
+def residual(objective: Objective, terms: Terms, point: Point) -> Scalar:
+    """How far a point with its multipliers is from the optimality conditions: their natural residual, scaled."""
+    constrained, shown, s = known(objective), seen(point), terms.scales
+    c = s * shown.c
+    off = vector.max_abs(c - jnp.clip(c + shown.multipliers, s * constrained.lower, s * constrained.upper))
+    return jnp.maximum(off, projected(objective, point))
+
+
+def projected(objective: Objective, point: Point) -> Scalar:
+    """The norm of ``x - clip(x - g)``."""
+    return vector.max_abs(point.x - jnp.clip(point.x - point.grad, *ends(objective))).astype(objective.dtype)
+
+
+def ends(objective: Objective) -> tuple[jax.Array, jax.Array]:
+    """The bounds of x."""
+    infinite = jnp.full_like(objective.start, jnp.inf)
+    return (-infinite, infinite) if objective.composite is None else objective.composite.ends
+
+
+def propose(objective: Objective, terms: Terms, point: Point) -> Proposal:
+    """The step from a point, whose gradient is that of the Lagrangian with its multipliers.
+
+    One derivative of gradient and constraints for each parameter.
+    """
+    constrained, shown, s, x = known(objective), seen(point), terms.scales, point.x
+    dtype, y = x.dtype, seen(point).multipliers
+    z, lower, upper = s * shown.c + y / terms.penalty, s * constrained.lower, s * constrained.upper
+    active = (z > upper) | (z < lower) | (lower == upper)
+    bound = jnp.where(z > upper, upper, lower)
+    r = jnp.where(active, s * shown.c - bound, 0).astype(dtype)
+    y = jnp.where(active, y, 0)
+
+    def first_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        c, pull = jax.vjp(constrained.values, x)
+        return terms.weight.astype(dtype) * objective.evaluate(x).grad + pull(s * y)[0], (s * c).astype(dtype)
+
+    along = jax.lax.map(lambda v: jax.jvp(first_order, (x,), (v,)), jnp.eye(x.size, dtype=dtype))
+    gradient, (hessian, rows) = along[0][0][0], along[1]
+    low, high = ends(objective)
+    free = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)) | (low == high))
+    hessian = jnp.where(free[:, None] & free[None, :], (hessian + hessian.T) / 2, 0)
+    rows = jnp.where(active[:, None] & free[None, :], rows.T, 0)  # J, shape (m, n)
+    squares = jnp.sum(rows * rows, axis=1)
+    size = vector.largest(jnp.abs(hessian).reshape(-1))
+    size = jnp.where(size > 0, size, 1)
+    weights = jnp.where(squares > 0, size / jnp.where(squares > 0, squares, 1), 0) / float(jnp.finfo(dtype).eps) ** 0.5
+    matrix = (
+        hessian
+        + of_rows(rows.T * weights[None, :], rows.T)
+        + jnp.where(jnp.eye(x.size, dtype=bool), jnp.where(free, 0, size)[None, :], 0)
+    )
+    dx = solve_shifted(matrix, -jnp.where(free, gradient + matmul(rows.T, weights * r), 0), size)
+    dy = weights * (matmul(rows, dx) + r)
+    return Proposal(jnp.clip(x + dx, low, high), jnp.where(active, y + dy.astype(y.dtype), 0))
+
+
+def solve_shifted(matrix: jax.Array, b: jax.Array, size: Scalar) -> jax.Array:
+    """``(A + t I)^-1 b`` for the least t that was tried with which the matrix is positive definite; NaN if none was."""
+
+    def attempt(state: tuple[Scalar, jax.Array, jax.Array, jax.Array]) -> Any:
+        shift, _, _, count = state
+        x, definite = eliminate(matrix + shift * jnp.eye(b.size, dtype=b.dtype), b)
+        return jnp.where(shift == 0, FIRST_SHIFT * size, GROW * shift), x, definite, count + 1
+
+    begun = jnp.zeros_like(size), jnp.full_like(b, jnp.nan), jnp.asarray(False), jnp.asarray(0, jnp.int32)
+    _, x, definite, _ = bounded_loop(lambda s: ~s[2] & (s[3] < SHIFTS), attempt, begun, SHIFTS)
+    return jnp.where(definite, x, jnp.nan)
+
+
+def eliminate(matrix: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The solution by Gauss and Jordan's elimination, and whether the matrix is positive definite beyond rounding.
+
+    Such a matrix needs no pivoting. LAPACK is not asked, see `gdjax.methods.parts.pairs.solve_definite`.
+    """
+    n, eps = b.size, float(jnp.finfo(b.dtype).eps)
+    diagonal = jnp.sum(jnp.where(jnp.eye(n, dtype=bool), matrix, 0), axis=0)
+    scale = 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1))
+    full = jnp.concatenate([matrix * scale[:, None] * scale[None, :], (b * scale)[:, None]], axis=1)
+
+    def turn(ab: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
+        row, column = jax.lax.dynamic_index_in_dim(ab, i, 0, False), jax.lax.dynamic_index_in_dim(ab, i, 1)
+        pivot = jax.lax.dynamic_index_in_dim(row, i, 0, False)
+        row = row / jnp.where(pivot == 0, 1, pivot)
+        here = (jnp.arange(n, dtype=jnp.int32) == i)[:, None]
+        return jnp.where(here, row[None, :], ab - column * row[None, :]), pivot
+
+    full, pivots = jax.lax.scan(turn, full, jnp.arange(n, dtype=jnp.int32))
+    return scale * full[:, n], jnp.all(diagonal > 0) & jnp.all(pivots > 10 * n * eps)

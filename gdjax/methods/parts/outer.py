@@ -1,0 +1,137 @@
+"""When an augmented Lagrangian is updated, and how: multipliers, penalties, tolerance; and what it has come to.
+
+E. G. Birgin and J. M. Martinez, Practical Augmented Lagrangian Methods for Constrained Optimization, SIAM (2014).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.methods.base import Kkt
+from gdjax.methods.parts.merit import Terms, seen
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar
+
+FIRST_TOLERANCE = 0.1  # of the first minimisation, for a gradient that is 100 at most
+FALL = 0.25  # what may be left of a violation at an update; otherwise its penalty grows
+GROW = 10.0  # by this factor
+LARGEST_MULTIPLIER = 1e9  # in float64; the square root of 1 / eps is 7e7
+LARGEST_PENALTY = 1e12
+PATIENCE = 20  # evaluations without progress after which a minimisation has ended
+MOST_TRIPS = 1000  # of one minimisation
+STUCK = 4  # updates in a row that leave the violation: then it alone is minimised
+RESTORATIONS = 5
+RESTORED = 0.1  # what may be left of the violation when the loss is taken in again
+RUNAWAY = 1e8  # fall of the merit function, of its size at first, that only a penalty which is too small explains
+FRUITLESS = 12  # updates in a row without a smaller residual after which there is no more to be had
+
+
+class Schedule(NamedTuple):
+    """Where the outer method stands."""
+
+    start: Scalar  # the loss at the start
+    tolerance: Scalar  # of the minimisation under way
+    error: jax.Array  # of each constraint at the last update: violation, or distance to its bound; shape (m,)
+    trips: jax.Array  # since the last update
+    begun: Scalar  # merit at the start of it
+    mark_value: Scalar  # and at its last progress
+    mark_norm: Scalar
+    idle: jax.Array  # evaluations since then
+    least: Scalar  # violation at an update
+    stuck: jax.Array  # updates in a row that left it
+    residual: Scalar  # the smallest of the optimality conditions at an update
+    fruitless: jax.Array  # updates since then
+    restorations: jax.Array
+    impossible: jax.Array  # whether the iterate is stationary for the violation
+    again: jax.Array  # whether the trial is the iterate once more, under another merit function
+
+
+def begin(dtype: jnp.dtype, size: int) -> Schedule:
+    """Before the first evaluation, of so many constraints."""
+    inf, count, no = jnp.full((), jnp.inf, dtype), jnp.asarray(0, jnp.int32), jnp.asarray(False)
+    return Schedule(
+        start=inf,
+        tolerance=inf,
+        error=jnp.full(size, jnp.inf, dtype),
+        trips=count,
+        begun=inf,
+        mark_value=inf,
+        mark_norm=inf,
+        idle=count,
+        least=inf,
+        stuck=count,
+        residual=inf,
+        fruitless=count,
+        restorations=count,
+        impossible=no,
+        again=no,
+    )
+
+
+def follow(function: Objective, old: Schedule, begins: jax.Array, iterate: Point, accepted: jax.Array) -> Schedule:
+    """Whether the inner method makes progress."""
+    fell = iterate.value < old.mark_value - function.noise(iterate.value)
+    flatter = iterate.grad_norm < 0.9 * old.mark_norm
+    moved = begins | (accepted & (fell | flatter))
+    return old._replace(
+        trips=jnp.where(begins, 0, old.trips + 1),
+        begun=jnp.where(begins, iterate.value, old.begun),
+        mark_value=jnp.where(begins | fell, iterate.value, old.mark_value),
+        mark_norm=jnp.where(begins | flatter, iterate.grad_norm, old.mark_norm),
+        idle=jnp.where(moved, 0, old.idle + 1),
+        again=jnp.asarray(False),
+        impossible=jnp.asarray(False),
+    )
+
+
+def next_terms(objective: Objective, terms: Terms, old: Schedule, iterate: Point, kkt: Kkt) -> tuple[Terms, Schedule]:
+    """Multipliers, penalties and tolerance after a minimisation."""
+    shown = seen(iterate)
+    restoring = terms.restoring
+    error = jnp.abs(shown.multipliers - terms.multipliers) / terms.penalty
+    largest = vector.largest(error)
+    # A constraint that is violated far less than others can wait (as in alpaqa).
+    slow = (error > FALL * old.error) & (error > 0.1 * largest) & (kkt.violation > 0)
+    penalty = jnp.minimum(jnp.where(slow & ~restoring, GROW * terms.penalty, terms.penalty), LARGEST_PENALTY)
+    multipliers = jnp.where(restoring, 0, safe(shown.multipliers))
+
+    fell = (kkt.violation <= 0.5 * old.least) | (kkt.violation <= feasible(objective))
+    stuck = jnp.where(fell, 0, old.stuck + 1)
+    restore = ~restoring & (stuck >= STUCK) & (old.restorations < RESTORATIONS)
+    slope, length = iterate.grad_norm, vector.largest(jnp.abs(shown.multipliers))
+    impossible = restoring & (slope <= 100 * feasible(objective) * length) & (kkt.violation > feasible(objective))
+
+    residual = jnp.maximum(jnp.maximum(kkt.stationarity, kkt.violation), kkt.complementarity)
+    better = restoring | (residual < 0.9 * old.residual)
+    tolerance = jnp.clip(0.1 * largest, 0.01 * old.tolerance, 0.3 * old.tolerance)
+    tolerance = jnp.where(restoring, FIRST_TOLERANCE, tolerance)
+    schedule = old._replace(
+        tolerance=jnp.where(restore, 0, tolerance).astype(tolerance.dtype),
+        error=jnp.where(restoring, jnp.inf, error),
+        least=jnp.minimum(old.least, kkt.violation),
+        stuck=jnp.where(restore | restoring, 0, stuck),
+        residual=jnp.minimum(old.residual, residual),
+        fruitless=jnp.where(better, 0, old.fruitless + 1),
+        restorations=old.restorations + restore.astype(jnp.int32),
+        impossible=impossible,
+        again=jnp.asarray(True),
+    )
+    return terms._replace(multipliers=multipliers, penalty=penalty, restoring=restore), schedule
+
+
+def feasible(objective: Objective) -> float:
+    """The violation, of the size of a constraint, that counts as none while the method chooses what to do."""
+    return max(1e-7, 0.1 * objective.eps**0.5)
+
+
+def safe(multipliers: jax.Array) -> jax.Array:
+    """The multipliers in a box, which keeps the method from following those that run away."""
+    most = jnp.asarray(LARGEST_MULTIPLIER, multipliers.dtype)
+    return jnp.clip(multipliers, -most, most)
+
+
+def raised(terms: Terms) -> Terms:
+    """The same with larger penalties, where those that there were could not hold the loss."""
+    return terms._replace(penalty=jnp.minimum(GROW**2 * terms.penalty, LARGEST_PENALTY))

@@ -1,0 +1,79 @@
+"""`AugmentedLagrangian`: Newton's steps give the last digits, and lead to minima."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gdjax
+from gdjax import AugmentedLagrangian, Constraint, Status
+from gdjax.methods.parts.newton_kkt import eliminate, solve_shifted
+
+pytestmark = pytest.mark.float64
+
+
+def equal(c, bound):
+    return Constraint(c, lower=bound, upper=bound)
+
+
+def solve(newton, **options):
+    """Hock and Schittkowski's problem 39; its minimum is (1, 1, 0, 0)."""
+    c = equal(lambda x: jnp.stack([x[1] - x[0] ** 3 - x[2] ** 2, x[0] ** 2 - x[1] - x[3] ** 2]), np.zeros(2))
+    method = AugmentedLagrangian(newton=newton)
+    return gdjax.minimize(lambda x: -x[0], jnp.full(4, 2.0), constraints=c, method=method, **options)
+
+
+def test_newtons_steps_give_more_digits_for_fewer_evaluations():
+    plain, finished = solve(False), solve(True)
+    assert plain.status == finished.status == Status.CONVERGED
+    assert 2 * int(finished.num_evals) < int(plain.num_evals)
+    np.testing.assert_allclose(finished.params, [1, 1, 0, 0], atol=1e-7)
+    np.testing.assert_allclose(plain.params, [1, 1, 0, 0], atol=1e-4)
+    # x_1^2 - x_1^3 = b_1 + b_2 near 1, so dx_1 = -db, and the loss is -x_1
+    np.testing.assert_allclose(finished.multipliers, [1, 1], atol=1e-6)
+
+
+def test_a_tolerance_near_rounding_is_reached():
+    result = solve(True, tol=1e-12)
+    assert result.status == Status.CONVERGED
+    assert float(result.violation) < 1e-11
+
+
+def test_a_saddle_of_the_lagrangian_is_left():
+    """On the circle the loss has its maximum at (0, 1), where the conditions hold as well, near the start."""
+    circle = equal(lambda x: jnp.sum(x**2), 1.0)
+    result = gdjax.minimize(lambda x: x[1], jnp.array([0.05, 1.0]), constraints=circle)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, [0, -1], atol=1e-4)
+
+
+def test_a_matrix_that_is_not_positive_definite_is_seen_and_shifted():
+    indefinite = jnp.array([[1.0, 2.0], [2.0, 1.0]])
+    b = jnp.array([1.0, -1.0])
+    x, definite = eliminate(indefinite, b)
+    assert not definite
+    x, definite = eliminate(indefinite + 2 * jnp.eye(2), b)
+    assert definite
+    np.testing.assert_allclose((indefinite + 2 * jnp.eye(2)) @ x, b, atol=1e-12)
+    shifted = solve_shifted(indefinite, b, jnp.asarray(2.0))
+    assert jnp.isfinite(shifted).all()
+    assert b @ shifted > 0
+
+
+def test_large_problems_take_no_newton_steps():
+    x = np.zeros(400)
+    result = gdjax.minimize(lambda x: jnp.sum((x - 1) ** 2), x, constraints=equal(jnp.sum, 100.0))
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, 0.25, atol=1e-5)
+
+
+def test_bounds_and_inequalities_together_are_guessed_right():
+    goal = np.array([2.0, -1.0, 0.5, 3.0])
+    constraints = [Constraint(jnp.sum, upper=2.0), Constraint(lambda x: x[0] - x[3], lower=-0.5)]
+    loss = lambda x: jnp.sum((x - goal) ** 2)
+    result = gdjax.minimize(loss, np.ones(4), constraints=constraints, penalty=gdjax.penalties.Box(0.0, 1.5))
+    assert result.status == Status.CONVERGED
+    assert int(result.num_evals) <= 30
+    x = np.asarray(result.params)
+    assert (x >= 0).all()
+    np.testing.assert_allclose(x[1], 0)
+    np.testing.assert_allclose(x.sum(), 2.0, atol=1e-7)
