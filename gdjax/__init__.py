@@ -14,6 +14,8 @@ Methods: `LBFGS` (the default), `BFGS`, `ConjugateGradient`, `TrustRegion`, `Gra
 `Optax`. For penalties and simple sets (`gdjax.penalties`): `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
 For general constraints (`Constraint`): `AugmentedLagrangian`.
 
+Where parameters live (fixed, scaled, positive, on a simplex ...): `gdjax.spaces`.
+
 Line searches: `MoreThuente`, `HagerZhang`, `Backtracking`, `WeakWolfe`. Step sizes: `BarzilaiBorwein`, `AdaptiveStep`,
 `PolyakStep`. To choose a rate: `learning_rate_range` (`LearningRates`).
 
@@ -24,7 +26,7 @@ Check and understand: `check_gradient`, `check_penalty`, `classify_critical_poin
 from importlib.metadata import version
 from typing import Any
 
-from gdjax import penalties
+from gdjax import penalties, spaces
 from gdjax.curve_fit import curve_fit, curve_fit_many
 from gdjax.descent.certificate import CriticalPoint, Kind
 from gdjax.descent.history import History
@@ -131,6 +133,7 @@ __all__ = [
     "penalties",
     "profile",
     "resume",
+    "spaces",
     "step",
     "sum_over",
     "uncertainty",

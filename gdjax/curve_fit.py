@@ -13,8 +13,9 @@ from gdjax.descent.result import Result
 from gdjax.insight.fit import Fit
 from gdjax.jaxtools.pytrees import as_data
 from gdjax.least_squares import FitOptions, call_least_squares
+from gdjax.many.axes import Input, count_problems, spread_axes
 from gdjax.minimize import run
-from gdjax.minimize_many import Input, count_problems, refuse_services, solve_many, spread_axes
+from gdjax.minimize_many import refuse_services, solve_many
 from gdjax.problem.jacobian import of_misfit
 from gdjax.problem.misfit import check_sigma, goes_into, hidden, hidden_too, misfit_of
 from gdjax.request import Call, take_services

@@ -8,6 +8,7 @@ from gdjax.descent.stopping import Status
 from gdjax.doors import call_by
 from gdjax.insight.nonfinite_data import named_data, with_nonfinite_data
 from gdjax.minimize import minimize
+from gdjax.opening import open_call
 from gdjax.request import require_concrete, shows_options
 from gdjax.running.programs import begin, next_step
 
@@ -45,7 +46,7 @@ def iterate(
     >>> print(f"{last.params:.3f} +- {last.standard_errors:.3f} after {last.num_steps} step")
     2.000 +- 1.000 after 1 step
     """
-    call = call_by(by)("iterate", loss, params, args, options, watched=False).toward(maximize)
+    call = open_call(call_by(by)("iterate", loss, params, args, options, watched=False).toward(maximize))
     key, arrays = call.prepare().split()
     require_concrete(arrays, "iterate steps in Python")
     data = named_data(call.function, call.args, call.options.get("kwargs"))

@@ -9,6 +9,7 @@ from gdjax.descent.result import Result
 from gdjax.insight.doubt import reviewed
 from gdjax.insight.nonfinite_data import named_data, with_nonfinite_data
 from gdjax.jaxtools.packing import Packed
+from gdjax.opening import open_call
 from gdjax.request import (
     AllOptions,
     Call,
@@ -155,6 +156,7 @@ def run(call: Call, request: Request | None = None, carry: Packed | None = None)
         request: the same, prepared, if that has been done.
         carry: of a descent that was stopped.
     """
+    call = open_call(call)
     request, services = request or call.prepare(), call.services
     check_services(services)
     key, arrays = request.split()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,14 @@ from gdjax.descent.stopping import Status
 from gdjax.insight.doubt import reviewed_many
 from gdjax.insight.nonfinite_data import data_of_many, with_nonfinite_data
 from gdjax.jaxtools.packing import is_key, kind_of_key
-from gdjax.jaxtools.pytrees import Static, as_data, is_concrete, is_traceable, named_leaves, places
+from gdjax.jaxtools.pytrees import Static, as_data, is_concrete, is_traceable, places
 from gdjax.jaxtools.scalar_kernels import for_cpu
 from gdjax.many import chunks, one_by_one
+from gdjax.many.axes import Input, count_problems, problems_first, spread_axes
 from gdjax.many.lanes import LaneProgram
 from gdjax.many.workers import Crew, plan
 from gdjax.methods.bfgs import BFGS
+from gdjax.opening import open_many
 from gdjax.request import Call, Options, call_minimize, is_traced, prepare, require_concrete
 from gdjax.running.observers import Interrupt
 from gdjax.running.programs import descend
@@ -103,8 +105,10 @@ def refuse_services(caller: str, options: Any) -> None:
 
 def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: float | None) -> Result:
     """Many problems, called like one, but for their axes."""
-    began, params, options = time.perf_counter(), call.params, dict(call.options)
+    began = time.perf_counter()
     check_limits(batch_size, max_seconds)
+    call, in_axes = open_many(call, in_axes)
+    params, options = call.params, dict(call.options)
     trees = (params.params if isinstance(params, Result) else params, *as_data("args", call.args))
     inputs = spread_axes(in_axes, trees)
     problems = count_problems(inputs)
@@ -145,78 +149,6 @@ def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: fl
         data = data_of_many(call.function, call.args, call.options.get("kwargs"), inputs)
         result = with_nonfinite_data(reviewed_many(program, own, shared, result), data)
     return call.finish(jax.device_put(result, None if device == default else device))
-
-
-class Axis(NamedTuple):
-    """An axis of problems in the place of a leaf; no pytree of the user's is one."""
-
-    number: Any
-
-
-class Input(NamedTuple):
-    """A leaf of params or args."""
-
-    name: str
-    leaf: Any
-    axis: int | None  # of problems; None: shared
-
-
-def spread_axes(in_axes: Any, trees: tuple[Any, ...]) -> list[Input]:
-    """The leaves of (params, *args) with their axes."""
-    given = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes,) * len(trees)
-    if len(given) != len(trees):
-        raise ValueError(f"in_axes must be an axis or a tuple (params, *args) of {len(trees)}, got {in_axes!r}")
-    inputs = []
-    for i, (axes, tree) in enumerate(zip(given, trees, strict=True)):
-        name = f"args[{i - 1}]" if i else "params"
-        spread = lambda axis, below: jax.tree.map(lambda _: Axis(axis), below)
-        try:
-            spread_out = jax.tree.map(spread, axes, tree, is_leaf=lambda axis: axis is None)
-        except ValueError as error:
-            raise ValueError(f"in_axes does not fit {name}: {error}") from None
-        found = jax.tree.leaves(spread_out, is_leaf=lambda x: isinstance(x, Axis))
-        for (leaf_name, leaf), (axis,) in zip(named_leaves(name, tree), found, strict=True):
-            if not (axis is None or (isinstance(axis, int) and not isinstance(axis, bool))):
-                raise TypeError(f"in_axes must hold axes (whole numbers) or None, got {axis!r} for {leaf_name}")
-            inputs.append(Input(leaf_name, leaf, axis if is_traceable(leaf) else None))
-    return inputs
-
-
-def count_problems(inputs: list[Input]) -> int:
-    """Length of the axes of problems.
-
-    Raises:
-        ValueError: naming the leaf, if there is no such axis, if it is empty, or if it is not as long as the first.
-    """
-    first, problems = None, 0
-    for x in inputs:
-        shape = jnp.shape(x.leaf)
-        if x.axis is None:
-            continue
-        if not -len(shape) <= x.axis < len(shape):
-            raise ValueError(
-                f"{x.name} has shape {shape} and no axis {x.axis} of problems; with None in its place in in_axes, "
-                "all problems share it"
-            )
-        if first is None:
-            first, problems = x, shape[x.axis]
-        if shape[x.axis] != problems:
-            raise ValueError(
-                f"{x.name} holds {shape[x.axis]} problems (axis {x.axis} of shape {shape}), {first.name} {problems}"
-            )
-    if first is None:
-        raise ValueError("nothing has an axis of problems: all of in_axes is None; gdjax.minimize solves one problem")
-    if problems == 0:
-        raise ValueError(f"there are no problems: {first.name} has shape {jnp.shape(first.leaf)}")
-    return problems
-
-
-def problems_first(leaf: Any, axis: int) -> Any:
-    """The leaf with the axis of problems in front: on a CPU a NumPy array if its numbers are known."""
-    stays = lambda x: not for_cpu() or is_key(x) or len(x.devices()) > 1
-    if not is_concrete(leaf) or (isinstance(leaf, jax.Array) and stays(leaf)):
-        return jnp.moveaxis(leaf, axis, 0)
-    return np.moveaxis(np.asarray(leaf), axis, 0)
 
 
 def which_are_own(key: Static, count: int, inputs: list[Input]) -> tuple[bool, ...]:

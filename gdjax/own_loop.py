@@ -184,6 +184,8 @@ def init(
     """
     if options.get("p0") is not None:
         raise TypeError("init takes the start after the model: gdjax.init(model, params, x, y, by=gdjax.curve_fit)")
+    if options.get("space") is not None:
+        raise ValueError("init takes no space=: a loop of your own works on the parameters as they are")
     unrolled = not options.pop("implicit", True)
     call = call_by(by)("init", loss, params, args, options, watched=False).toward(maximize)
     request = call.prepare()

@@ -53,6 +53,7 @@ class Options(TypedDict, total=False):
     check_grad: bool
     implicit: bool
     kwargs: dict[str, Any] | None
+    space: Any
 
 
 class AllOptions(Options, Services, total=False):
@@ -112,6 +113,7 @@ def prepare(
     check_grad: bool = False,
     implicit: bool = True,
     kwargs: dict[str, Any] | None = None,
+    space: Any = None,  # `gdjax.opening.open_call` has taken it
     squares: bool = False,
     robust: Any = None,
     jac: Callable[..., Any] | None = None,

@@ -15,6 +15,7 @@ from gdjax.descent.warm_start import signature
 from gdjax.doors import DOORS
 from gdjax.jaxtools.scalar_kernels import for_cpu
 from gdjax.minimize import run
+from gdjax.opening import open_call
 from gdjax.request import require_concrete
 from gdjax.running import checkpoint
 from gdjax.running.pieces import Descent
@@ -74,7 +75,7 @@ def resume(
         header = {"by": "minimize", **header}  # which files of before this was written do not say
         checkpoint.check_header(name, header)
         options.setdefault("checkpoint", source)
-    call = DOORS[header["by"]][1]("resume", loss, params, args, options).toward(header["maximize"])
+    call = open_call(DOORS[header["by"]][1]("resume", loss, params, args, options).toward(header["maximize"]))
     request = dataclasses.replace(call.prepare(), history=header["history"])
     key, arrays = request.split()
     require_concrete(arrays + saved, "resume works in Python")

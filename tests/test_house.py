@@ -15,6 +15,7 @@ ORDER = [
     ["many"],
     ["running"],
     ["insight"],
+    ["spaces"],
     ["derivatives"],
     ["descent"],
     ["methods"],

@@ -33,7 +33,7 @@ def wrong_jacobian(result: Any, after: str) -> str:
     entry = result.entry
     where = "differences of the residuals show other slopes along some directions"
     if int(entry.column) >= 0:
-        name, row = entry_name(named_leaves("params", result.params), int(entry.column)), int(entry.row)
+        name, row = entry_name(named_leaves("params", result.variables), int(entry.column)), int(entry.row)
         by = "jax's" if result.compared_with == "jax.grad" else "that of differences"
         ours, theirs = float(entry.given), float(entry.other)
         digits = 6 if not abs(ours - theirs) <= 1e-5 * abs(theirs) else 12

@@ -17,7 +17,7 @@ def fixed(result: Any) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
         f" The method never moved {', '.join(names[:3])}{more}, whose gradient is not zero, so the test cannot hold. "
-        "What is to stay fixed belongs to the data (an argument of the loss)."
+        "What is to stay fixed is given space=gdjax.spaces.Fixed(), by name in a dict, or made an argument of the loss."
     )
 
 

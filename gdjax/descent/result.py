@@ -14,7 +14,7 @@ from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress
 from gdjax.descent.stopping import Status, is_success
 from gdjax.jaxtools.faces import as_table, one_line
-from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, static_field
+from gdjax.jaxtools.pytrees import is_concrete, is_traceable, pytree_dataclass, static_field
 
 
 class Timing(NamedTuple):
@@ -62,6 +62,7 @@ class Result:
     conditions: Conditions | None = None  # with constraints=: multipliers, and how well the optimality conditions hold
     nonfinite_data: Any = None  # with NONFINITE_START, by name of what is not: entries not finite, of how many; (2,)
     exception: Exception | None = static_field(None)  # with status RAISED: what the loss raised, as it reached Python
+    space: Any = None  # with space=, or a model: params and gradient as the descent saw them, `gdjax.spaces.Origin`
 
     @property
     def status(self) -> Any:
@@ -105,10 +106,15 @@ class Result:
         return None if self.conditions is None else self.conditions.active
 
     @property
+    def variables(self) -> Any:
+        """What the descent moved, like params: these, or with ``space=`` the free numbers behind them."""
+        return self.params if self.space is None else self.space.params
+
+    @property
     def message(self) -> str:
         """How it ended, in one or two sentences; for a batch, the counts and the worst. Not inside a trace."""
         # Inside `jax.grad` the numbers carry derivatives, which a sentence does not need.
-        plain = jax.lax.stop_gradient(self)
+        plain = jax.tree.map(lambda x: jax.lax.stop_gradient(x) if is_traceable(x) else x, self)
         return sentences.of_one(plain) if np.ndim(self.code) == 0 else sentences.of_many(plain)
 
     def explain(self, loss: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -119,7 +125,9 @@ class Result:
 
     def __getitem__(self, lane: Any) -> "Result":
         """One problem of a batch (or several, by a slice or mask)."""
-        return jax.tree.map(lambda x: x[lane], self)
+        take = lambda x: x[lane] if isinstance(x, jax.Array | np.ndarray) else x
+        chosen = jax.tree.map(take, self)
+        return chosen if self.space is None else self.space.each(take, chosen, self)
 
     def __iter__(self) -> Iterator["Result"]:
         """The problems of a batch, one after the other; TypeError for one problem."""

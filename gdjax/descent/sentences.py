@@ -42,6 +42,8 @@ def of_one(result: Any) -> str:
     given = unchecked(result) * bool(result.converged) + blunt(result)
     words = SENTENCES if result.conditions is None else SENTENCES | constrained_words.SENTENCES
     sentence = f"{status.name}: {words[status](Facts(result))}{given}"
+    if result.space is not None:
+        sentence += result.space.words(result)
     return sentence if result.penalty_value is None else f"{sentence} {of_penalty(result)}"
 
 
@@ -51,7 +53,7 @@ def of_penalty(result: Any) -> str:
     known = f"the penalty {penalty:.6g}" if penalty == penalty else "the value of the penalty is not known"
     parts = f"The loss is {float(result.loss_value):.6g}, {known}"
     describe = getattr(result.penalty, "describe", None)
-    words = describe(result.params) if describe else ""
+    words = describe(result.variables) if describe else ""
     return f"{parts}{'; ' * bool(words)}{words} (method: {result.method})."
 
 
@@ -151,7 +153,7 @@ def search_failed(f: Facts) -> str:
 def nonfinite_start(f: Facts) -> str:
     """Value or gradient is not finite at the start; which of the numbers are not."""
     found = f.result
-    trees = [(found.params, "params"), (found.grad, "grad")]
+    trees = [(found.variables, "params"), (found.grad, "grad")]
     trees += [(found.squares.residuals, "residuals")] if found.squares is not None else []
     named = [(name, leaf) for tree, argument in trees for name, leaf in named_leaves(argument, tree)]
     bad = {name: (np.size(leaf) - np.isfinite(leaf).sum(), np.size(leaf)) for name, leaf in named}
@@ -215,6 +217,11 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     ),
     Status.NONFINITE_START: nonfinite_start,
     Status.WRONG_GRADIENT: given_wrong,
+    Status.AT_EDGE: lambda f: (
+        f"{f.after} the gradient by the free numbers vanishes only because a step led to an end of a space, where the "
+        f"map from them is flat; the loss is lower on the way back inside. Start elsewhere, or take shorter steps (a "
+        f"smaller learning rate, another method). The value is {f.value:.6g}."
+    ),
     Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.RAISED: lambda f: f"{f.raiser} {f.after}{f.time}: {f.error}. {f.gradient}",

@@ -39,6 +39,7 @@ class Status(enum.IntEnum):
     INFEASIBLE = 20  # with constraints: a point of least violation, at least among its neighbours; it is not feasible
     DEGENERATE = 21  # with constraints: feasible, but multipliers run away, so that no optimality conditions can hold
     RUNAWAY = 22  # of least squares: parameters run to infinity while the value levels off, so no minimum is there
+    AT_EDGE = 23  # with space=: the gradient vanishes at an end of a parameter's space, but the loss falls back inside
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ heteroskedasticity-consistent covariance matrix estimators with improved finite 
 (1985).
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,8 +21,9 @@ from gdjax.insight.inference import Inference
 from gdjax.insight.spread import Spread, is_flat, spread_of
 from gdjax.insight.table import unknown
 from gdjax.jaxtools.faces import as_table, one_line
-from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, static_field
+from gdjax.jaxtools.pytrees import is_concrete, merge, pytree_dataclass, split, static_field
 from gdjax.methods.parts.linearised import MOST
+from gdjax.spaces.results import is_fixed, numbers
 
 NO_COVARIANCE = (
     f"no covariance is known: there are more than {MOST} parameters, or the Jacobian was too large to be formed, or a "
@@ -93,8 +95,8 @@ class Fit(Inference, Result):
 
     @property
     def held(self) -> jax.Array:
-        """Which entries of the flat parameters are at a bound that holds them, or do not touch the residuals."""
-        return self.known().linear.columns == 0
+        """Which entries of the flat parameters are at a bound that holds them, fixed, or do not touch the residuals."""
+        return self.known().linear.columns == 0 if self.space is None else self.spread.held
 
     @property
     def freedom(self) -> jax.Array:
@@ -108,7 +110,7 @@ class Fit(Inference, Result):
         All parameters where the Jacobian is not known.
         """
         if not self.is_known:
-            return jnp.full(self.value.shape, self.layout.size, jnp.int32)
+            return jnp.full(self.value.shape, self.by_free.layout.size, jnp.int32)
         sizes = jnp.linalg.svd(self.known().linear.triangle, compute_uv=False)
         return jnp.sum(~is_flat(sizes), axis=-1, dtype=jnp.int32)
 
@@ -147,7 +149,22 @@ class Fit(Inference, Result):
     @property
     def centre(self) -> Any:
         """See `Inference`."""
-        return self.params
+        return self.params if self.space is None else numbers(self.params)
+
+    @property
+    def source(self) -> tuple[Any, Any, Spread, Callable[[Any, Any], Any]]:
+        """See `Inference`: with ``space=`` the free numbers behind the params."""
+        if self.space is None:
+            return super().source
+        own, static = split(self.space.chart)
+        return self.space.params, own, self.by_free.spread, lambda free, own: merge(own, static).to_user(free)
+
+    @property
+    def by_free(self) -> "Fit":
+        """The fit as the descent saw it, by free numbers if there is a space."""
+        if self.space is None:
+            return self
+        return dataclasses.replace(self, params=self.space.params, grad=self.space.grad, space=None, labels=None)
 
     @property
     def student(self) -> jax.Array | None:
@@ -166,7 +183,10 @@ class Fit(Inference, Result):
 
     @property
     def spread(self) -> Spread:
-        """See `Inference`."""
+        """See `Inference`. With ``space=`` carried through the maps (delta method), and without what is fixed."""
+        if self.space is not None:
+            found = self.derived(numbers)
+            return dataclasses.replace(found, held=found.held | is_fixed(self)).spread
         linear, sandwich = self.known().linear, self.squares.sandwich
         if sandwich is None or sandwich.triangle is None:
             triangle, columns = linear.triangle, linear.columns

@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from gdjax.spaces.results import is_fixed
+
 MANY = (
     ("held", "a parameter held at a bound"),
     ("idle", "a parameter of no effect on the residuals"),
@@ -17,6 +19,7 @@ COARSE = 10.0  # roundings that residuals are larger than, else they are made of
 INSTEAD = dict(
     empty="there are no data",
     nowhere="the residuals are not finite",
+    fixed="fixed",
     held="held: at its bound",
     idle="held: of no effect on the residuals",
     full="no degree of freedom is left",
@@ -30,7 +33,8 @@ def missing(fit: Any) -> dict[str, Any]:
     full = (np.asarray(fit.freedom) <= 0) & ~empty & (not (fit.absolute_sigma or fit.cov_type))
     told = (nowhere | empty)[..., None]
     lost = np.isnan(np.asarray(fit.flat_errors)) & ~held & ~told & ~full[..., None]
-    found = dict(held=held & bound & ~told, idle=held & ~bound & ~told, lost=lost)
+    fixed = np.zeros_like(held) if fit.space is None else np.broadcast_to(is_fixed(fit), held.shape)
+    found = dict(fixed=fixed, held=held & bound & ~told, idle=held & ~bound & ~fixed & ~told, lost=lost)
     return found | dict(full=full & ~nowhere, empty=empty, nowhere=nowhere & ~empty)
 
 
@@ -38,6 +42,9 @@ def at_bound(fit: Any) -> np.ndarray:
     """Which flat parameters are at a bound, shape (..., n)."""
     if fit.penalty_value is None or not getattr(fit.penalty, "is_box", False):
         return np.zeros(fit.flat.shape, bool)
+    if fit.space is not None:  # what is held there is fixed, or at a bound of the free numbers
+        some = np.any(at_bound(fit.by_free), axis=-1, keepdims=True)
+        return np.asarray(fit.held) & ~is_fixed(fit) & some
     layout = fit.layout
     flat = lambda penalty, params: tuple(map(layout.ravel, penalty.bounds(params)))
     lower, upper = jax.device_get(fit.for_each(flat)(fit.penalty, fit.params))

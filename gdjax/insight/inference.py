@@ -17,6 +17,7 @@ from gdjax.insight.student import beyond, two_sided
 from gdjax.insight.table import Tabled
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, named_leaves, pytree_dataclass, static_field
+from gdjax.spaces.models import closed
 from gdjax.vectors.layout import Flat
 
 
@@ -37,6 +38,14 @@ class Inference(Tabled):
     @abc.abstractmethod
     def student(self) -> jax.Array | None:
         """Degrees of freedom of the scale that was estimated; None if none was: then all is normal."""
+
+    @property
+    def source(self) -> tuple[Any, Any, Spread, Callable[[Any, Any], Any]]:
+        """What the spread is of (a pytree), more arrays, and ``seen(what, arrays)``, the estimates that follow from it.
+
+        By default the estimates themselves.
+        """
+        return self.centre, (), self.spread, lambda centre, _: centre
 
     @property
     def is_held(self) -> jax.Array:
@@ -75,7 +84,7 @@ class Inference(Tabled):
 
     def like_estimates(self, flat: jax.Array) -> Any:
         """A flat array as a pytree like the estimates."""
-        return self.for_each(self.layout.unravel)(flat)
+        return closed(self.for_each(self.layout.unravel)(flat))
 
     @property
     def flat(self) -> jax.Array:
@@ -164,19 +173,21 @@ class Inference(Tabled):
             TypeError: naming what is no floating or complex array.
         """
 
-        def of_one(params: Any, spread: Spread) -> tuple[Any, jax.Array, jax.Array]:
-            layout = Flat.of(params)
+        variables, own, spread, seen = self.source
+
+        def of_one(variables: Any, own: Any, spread: Spread) -> tuple[Any, jax.Array, jax.Array]:
+            layout = Flat.of(variables)
 
             def flat(x: jax.Array) -> tuple[jax.Array, Any]:
-                values = as_values(function(layout.unravel(x), *args))
+                values = as_values(function(seen(layout.unravel(x), own), *args))
                 return Flat.of(values).ravel(values), values
 
-            slopes, values = jax.jacfwd(flat, has_aux=True)(layout.ravel(params))
+            slopes, values = jax.jacfwd(flat, has_aux=True)(layout.ravel(variables))
             free = jnp.any(~spread.held[None, :] & (slopes != 0), axis=1)
             held = jnp.any(slopes != 0, axis=1) & ~free
             return values, root_of(spread._replace(held=jnp.zeros_like(spread.held)), slopes), held
 
-        values, root, held = self.for_each(of_one)(self.centre, self.spread)
+        values, root, held = self.for_each(of_one)(variables, own, spread)
         return Estimates(values, root, held, self.student)
 
 

@@ -11,25 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.derivatives import hessian_solve
-from gdjax.derivatives.hessian import products_at
 from gdjax.derivatives.implicit import is_stationary
 from gdjax.descent.result import Result
+from gdjax.insight.covariance import FAR, root_at, slopes_at
 from gdjax.insight.inference import Estimates
 from gdjax.insight.names import own_names
-from gdjax.insight.spread import lengths_of
 from gdjax.jaxtools.faces import as_table, one_line
-from gdjax.jaxtools.pytrees import Static, is_concrete, merge, pytree_dataclass, require, split, widened
-from gdjax.jaxtools.remembered import remembered
+from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require, split, widened
 from gdjax.problem.hoist import hoist
-from gdjax.problem.objective import trace
 from gdjax.problem.problem import make_problem
+from gdjax.spaces.results import by_free, is_fixed, numbers
 from gdjax.vectors.layout import Flat
-from gdjax.vectors.vector import largest, matmul
 
 MOST_DENSE = 2000  # unknowns up to which the whole covariance is formed: 2000^2 doubles are 32 MB
-# Standard errors between the point and the minimum: so few do not matter, and so many make it another estimate.
-NEAR, FAR = 0.1, 1.0
+# Standard errors between the point and the minimum: so few do not matter.
+NEAR = 0.1
 KINDS = {
     "likelihood": "a negative log-likelihood, summed over the data, or their mean with num_data=",
     "least_squares": "a sum or mean of squared residuals times any constant, num_data= of them",
@@ -44,10 +40,20 @@ class Uncertainty(Estimates):
     the order of the ravelled parameters.
     """
 
+    fixed: Any = None  # with ``space=``, which of the held are fixed there, shape (k,)
     distance: Any = None  # to the minimum as gradient and Hessian tell it, in standard errors, the largest of an entry
 
     __repr__ = one_line
     _repr_html_ = as_table
+
+    @property
+    def is_fixed(self) -> np.ndarray:
+        """Which are fixed."""
+        return np.zeros(self.held.shape, bool) if self.fixed is None else np.asarray(self.fixed)
+
+    def why_missing(self) -> list[str]:
+        """See `Estimates`."""
+        return ["fixed" if f else word for f, word in zip(self.is_fixed, super().why_missing(), strict=True)]
 
     def __str__(self) -> str:
         """The table, and how far away the minimum is."""
@@ -65,7 +71,7 @@ class Uncertainty(Estimates):
                 "the Hessian there is not positive definite, as when the data do not determine every parameter."
             )
         lines = [self.table()]
-        if held.any():
+        if (held & ~self.is_fixed).any():
             lines.append("What is at its bound has no standard error; those of the others take it as known.")
         if distance > NEAR:
             remedy = "minimise with a smaller tol, or by TrustRegion()"
@@ -144,25 +150,28 @@ def uncertainty(
             "jax.vmap(lambda result, x: gdjax.uncertainty(loss, result, x, kind=...))(result, x)"
         )
     check_kind(kind, num_data, result)
-    layout = Flat.of(result.params)
-    size = layout.size
+    given: dict[str, Any] = dict(grad=grad, value_and_grad=value_and_grad)
+    seen, (loss, result, args) = result, by_free(loss, result, args, given)
+    layout, estimates = Flat.of(result.params), numbers(seen.params)
+    size = Flat.of(estimates).size
     if entries is None and size > MOST_DENSE:
         raise ValueError(f"there are {size} parameters: name the entries that you want, entries=[...]")
     if entries is not None and not all(0 <= int(i) < size for i in entries):
         raise ValueError(f"entries must lie between 0 and {size - 1}, got {list(entries)}")
     held, free_of_penalty = constrained(result, layout)
-    least = size - (int(np.sum(held)) if is_concrete(held) else size) if kind == "least_squares" else 0
+    free = layout.size - (int(np.sum(held)) if is_concrete(held) else layout.size)
+    least = free if kind == "least_squares" else 0
     require(f"must be above {least}", num_data, lambda n: n > least, "num_data")
-    chosen = None if entries is None else tuple(int(i) for i in entries)
-    given: dict[str, Any] = dict(params=result.params, args=args, kwargs=kwargs or {}, grad=grad)
-    problem = hoist(make_problem(loss, value_and_grad, bool(has_aux), maximize=result.maximized, **given))
-    arrays, static = split((problem, is_stationary(result) & free_of_penalty, num_data, held))
-    root, distance, freedom = _root(static, kind, chosen, arrays)
-    names, values = own_names(result.params, "params"), result.params
+    given |= dict(params=result.params, args=args, kwargs=kwargs or {})
+    problem = hoist(make_problem(loss, has_aux=bool(has_aux), maximize=result.maximized, **given))
+    chosen = None if entries is None else [int(i) for i in entries]
+    names, values, slopes = own_names(estimates, "params"), estimates, slopes_at(seen, chosen)
     if chosen is not None:
-        index = jnp.asarray(chosen)
-        held, values, names = held[index], layout.ravel(values)[index], tuple(names[i] for i in chosen)
-    return Uncertainty(values, root, held, freedom, names, distance)
+        values, names = Flat.of(values).ravel(values)[jnp.asarray(chosen)], tuple(names[i] for i in chosen)
+    arrays, static = split((problem, is_stationary(result) & free_of_penalty, num_data, held, slopes))
+    root, distance, freedom = root_at(static, kind, entries is not None, arrays)
+    fixed = None if seen.space is None else is_fixed(seen)[slice(None) if chosen is None else chosen]
+    return Uncertainty(values, root, ~jnp.any((slopes != 0) & ~held, axis=1), freedom, names, fixed, distance)
 
 
 def check_kind(kind: Any, num_data: Any, result: Result) -> None:
@@ -209,48 +218,3 @@ def constrained(result: Result, layout: Flat) -> tuple[jax.Array, jax.Array]:
             "or use the bootstrap: gdjax.minimize_many on resampled data"
         )
     return nothing, inside
-
-
-@remembered(static=3)
-def _root(
-    static: Static, kind: str, chosen: tuple[int, ...] | None, arrays: list[Any]
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """A root of the covariance of the chosen entries, their distance from the minimum, and degrees of freedom."""
-    problem, stationary, num_data, held = merge(arrays, static)
-    objective = trace(problem, Flat.of)
-    x = objective.start
-    grad, whole = products_at(objective, x)
-    grad = jnp.where(held, 0, grad)
-    product = lambda v: jnp.where(held, v, whole(jnp.where(held, 0, v)))  # as if what is held were apart
-    freedom, free = None, jnp.sum(~held)
-    if chosen is None:
-        s, lower, definite = hessian_solve.cholesky(hessian_solve.matrix(product, x.size, x.dtype))
-        one = jnp.eye(x.size, dtype=x.dtype)
-        root = s[:, None] * jax.scipy.linalg.solve_triangular(lower, one, lower=True, trans=1)  # H^-1 = root root'
-        root = jnp.where(definite & stationary, root, jnp.nan)
-        step = matmul(root, matmul(grad, root))
-    else:
-        index = jnp.asarray(chosen)
-        unit = lambda i: (jnp.arange(x.size) == i).astype(x.dtype)
-        inverse = jax.lax.map(lambda i: hessian_solve.solve(product, unit(i), stationary)[index], index)
-        step = hessian_solve.solve(product, grad, stationary)[index]
-        root, held = square_root((inverse + inverse.T) / 2), held[index]
-    if kind == "least_squares":
-        value = objective.evaluate(objective.start).value  # of what is minimised: a sum of squares, not its negative
-        freedom = jnp.asarray(num_data) - free
-        scale = 2 * value.astype(x.dtype) / freedom.astype(x.dtype)
-    else:
-        scale = 1 / jnp.asarray(1 if num_data is None else num_data).astype(x.dtype)
-    root = jnp.sqrt(scale) * root
-    errors = lengths_of(root)
-    shares = jnp.where(held | (step == 0), 0, jnp.abs(step) / errors)
-    distance = jnp.where(jnp.any(jnp.isnan(shares)), jnp.nan, largest(shares))
-    return jnp.where(distance > FAR, jnp.nan, root), distance, freedom
-
-
-def square_root(c: jax.Array) -> jax.Array:
-    """A root of a covariance, ``c = root root'``."""
-    s, known = jnp.sqrt(jnp.diagonal(c)), jnp.all(jnp.isfinite(c))
-    unit = jnp.where(known, c / s[:, None] / s[None, :], jnp.eye(s.size, dtype=c.dtype))
-    values, vectors = jnp.linalg.eigh(unit)
-    return jnp.where(known, s[:, None] * vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :], jnp.nan)

@@ -176,19 +176,24 @@ def check_params(params: Any) -> Any:
     """
     named = named_leaves("params", params)
     for name, leaf in named:
-        if not is_traceable(leaf):
-            raise TypeError(
-                f"{name} is {describe(leaf)}, not an array; keep everything that is not a parameter out of params "
-                "(a closure, a positional argument, or equinox.partition for modules)"
-            )
-        if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact):
-            raise TypeError(
-                f"{name} has dtype {jnp.asarray(leaf).dtype}; parameters must be floating or complex: "
-                "write 1.0 instead of 1, or convert with .astype(float)"
-            )
+        check_number(name, leaf)
     if sum(jnp.size(leaf) for _, leaf in named) == 0:
         raise ValueError(f"params holds no numbers to minimise over: {params!r}")
     return jax.tree.map(strong, params)
+
+
+def check_number(name: str, leaf: Any) -> None:
+    """Raise TypeError, naming the leaf of the parameters, unless it is an array or number of float or complex dtype."""
+    if not is_traceable(leaf):
+        raise TypeError(
+            f"{name} is {describe(leaf)}, not an array; keep everything that is not a parameter out of params "
+            "(a closure, a positional argument), or hold it with space=, as gdjax.spaces.Fixed()"
+        )
+    if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact):
+        raise TypeError(
+            f"{name} has dtype {jnp.asarray(leaf).dtype}; parameters must be floating or complex: "
+            "write 1.0 instead of 1, or convert with .astype(float)"
+        )
 
 
 def check_grad(grad: Any, params: Any) -> Any:

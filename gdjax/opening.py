@@ -1,0 +1,107 @@
+"""A call with parameters in spaces, or with a whole model, as one of free numbers: what every front door does first."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.descent.result import Result
+from gdjax.jaxtools.pytrees import as_data, is_traceable, merge, split
+from gdjax.many.axes import count_problems, problems_first, spread_axes
+from gdjax.problem.constraints import is_constraint
+from gdjax.problem.residuals import as_residuals, half_sum
+from gdjax.request import Call
+from gdjax.spaces.chart import Chart, chart_of, chart_of_many
+from gdjax.spaces.composed import composed, composed_gradient, composed_jacobian, composed_pair
+from gdjax.spaces.ends import Value
+from gdjax.spaces.models import is_plain, opened
+from gdjax.spaces.penalties import penalty_of_free
+from gdjax.spaces.results import to_user
+
+
+def open_call(call: Call) -> Call:
+    """The same call by free numbers, whose result is again the user's; as it is if there is nothing to do."""
+    params = call.params.params if isinstance(call.params, Result) else call.params
+    options = dict(call.options)
+    space = options.pop("space", None)
+    if space is None and is_plain(params):
+        return call._replace(options=options)
+    chart, start = chart_of(space, params)
+    return by_free(call._replace(options=options), chart, start, params)
+
+
+def open_many(call: Call, in_axes: Any) -> tuple[Call, Any]:
+    """The same for many problems, with the axes of what became of the arguments."""
+    params = call.params.params if isinstance(call.params, Result) else call.params
+    options = dict(call.options)
+    space = options.pop("space", None)
+    if space is None and is_plain(params):
+        return call._replace(options=options), in_axes
+    tree = opened(params)
+    given = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes,) * (1 + len(call.args))
+    if len(given) != 1 + len(call.args):
+        raise ValueError(f"in_axes must be an axis or a tuple (params, *args) of {1 + len(call.args)}, got {in_axes!r}")
+    inputs = spread_axes(given[:1], (tree,))
+    if any(x.axis is not None for x in inputs):
+        count_problems(inputs)
+    rows = [x.leaf if x.axis is None else problems_first(x.leaf, x.axis) for x in inputs]
+    shared = [x.axis is None for x in inputs]
+    chart, start = chart_of_many(space, jax.tree.unflatten(jax.tree.structure(tree), rows), shared)
+    axes = [None if all_share else 0 for all_share in shared]
+    first = jax.tree.unflatten(jax.tree.structure(tree), [x if s else x[0] for x, s in zip(rows, shared, strict=True)])
+    data = [x.axis for x in spread_axes(given[1:], as_data("args", call.args)) if is_traceable(x.leaf)]
+    call = by_free(call._replace(options=options), chart, start, first, data, shared)
+    free = [None if s.is_fixed else axis for s, axis in zip(chart.spaces, axes, strict=True)]
+    return call, (chart.free_tree(free), *given[1:], axes)
+
+
+def by_free(
+    call: Call,
+    chart: Chart,
+    start: Any,
+    params: Any,
+    axes: Sequence[int | None] = (),
+    shared: list[bool] | None = None,
+) -> Call:
+    """The call whose parameters are free numbers.
+
+    Args:
+        call: the user's.
+        chart: of its parameters.
+        start: the free numbers to start at.
+        params: the parameters of one problem.
+        axes: of many problems, those of the data.
+        shared: of many problems, whether all share a leaf.
+    """
+    options, function = dict(call.options), call.function
+    pair = options.get("value_and_grad")
+    options["penalty"] = penalty_of_free(options.get("penalty"), chart, params)
+    own = lambda part: dataclasses.replace(part, c=composed(chart, part.c)) if is_constraint(part) else part
+    options["constraints"] = jax.tree.map(own, options.get("constraints"), is_leaf=is_constraint)
+    for name, compose in (("grad", composed_gradient), ("jac", composed_jacobian)):
+        if options.get(name) is not None:
+            options[name] = compose(chart, options[name])
+    maximize, of_free = bool(options.get("maximize")), (composed_pair if pair else composed)(chart, function)
+
+    data, static = split((as_data("args", call.args), as_data("kwargs", options.get("kwargs") or {})))
+
+    def value(free: Any, spaces: list[Any], data: list[Any]) -> jax.Array:
+        args, kwargs = merge(data, static)
+        out = of_free(free, *args, spaces, **kwargs)
+        for wrapped in (pair, options.get("has_aux")):
+            out = out[0] if wrapped else out
+        out = half_sum(as_residuals(out), options.get("robust")) if options.get("squares") else out
+        return -jnp.asarray(out) if maximize else jnp.asarray(out)
+
+    loss = Value(value, data, [*axes, *[None] * (len(data) - len(axes))])
+    if isinstance(call.params, Result):
+        start = dataclasses.replace(call.params, params=start, space=None)
+    return call._replace(
+        function=of_free,
+        params=start,
+        args=(*call.args, chart.spaces),
+        options=options,
+        finish=lambda result, **known: call.finish(to_user(result, chart, loss, shared), **known),
+    )

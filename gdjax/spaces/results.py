@@ -1,0 +1,142 @@
+"""A result by free numbers as the user's: params and gradients, and the word on what is at an end of its space."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.descent.result import Result
+from gdjax.jaxtools.pytrees import Static, merge, pytree_dataclass, split
+from gdjax.jaxtools.remembered import remembered
+from gdjax.spaces.chart import Chart
+from gdjax.spaces.composed import composed, composed_gradient, composed_pair
+from gdjax.spaces.ends import Value, review
+from gdjax.spaces.held import Partly
+from gdjax.spaces.models import closed, is_floating, opened
+
+LAST = 1e-4  # share of the size of a space within which a parameter is said to be at its end
+
+
+@pytree_dataclass
+class Origin:
+    """What a result was by free numbers."""
+
+    chart: Chart
+    params: Any  # the free numbers, a pytree like the parameters with None for what is held
+    grad: Any  # the gradient by them, whose norm the tests have seen
+
+    def each(self, function: Callable[[Any], Any], changed: Result, result: Result) -> Result:
+        """A result ``changed`` by the function, applied to every array of a model that is no pytree, too."""
+        inside = lambda model: closed(jax.tree.map(function, opened(model)))
+        return dataclasses.replace(changed, params=inside(result.params), grad=inside(result.grad))
+
+    def words(self, result: Any) -> str:
+        """Which parameters of one problem are at an end of their spaces, and which settings of a model were held."""
+        found = zip(self.chart.names, self.chart.edges(self.params, self.grad), strict=True)
+        shares = {name: np.asarray(edges.share) for name, edges in found if edges is not None}
+        near = {name: np.sum(share < LAST) for name, share in shares.items()}
+        sizes = {name: share.size for name, share in shares.items()}
+        told = [f"{name} ({n} of {sizes[name]})" if sizes[name] > 1 else name for name, n in near.items() if n]
+        text = f" At an end of its space, to within {LAST:g} of its size: {', '.join(told)}." if told else ""
+        held = self.chart.settings
+        return text + (f" Held as settings: {', '.join(held[:4])}{', ...' * (len(held) > 4)}." if held else "")
+
+
+def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | None = None) -> Result:
+    """The result with the user's params and gradients, and what they were.
+
+    Args:
+        result: by free numbers, of one problem or of many.
+        chart: with the axes of problems of the result, but for what is ``shared``, leaf by leaf.
+        value: see `gdjax.spaces.ends.review`.
+        shared: of many problems.
+    """
+    if shared is not None:
+        chart = chart.spread(shared, result.code.shape)
+    free, origin = result.params, Origin(chart, result.params, result.grad)
+    axes = result.code.ndim
+    params, grad = mapped(chart, free, result.grad, axes)
+    changed: dict[str, Any] = dict(params=params, grad=grad, space=origin)
+    if any(s.has_ends for s in chart.spaces):
+        changed["code"] = review(result, chart, value)
+    if result.automatic is not None:
+        changed["automatic"] = mapped(chart, free, result.automatic, axes)[1]
+    if result.certificate is not None and result.certificate.direction is not None:
+        turned = push_forward(chart, free, result.certificate.direction)
+        changed["certificate"] = dataclasses.replace(result.certificate, direction=turned)
+    return dataclasses.replace(result, **changed)
+
+
+def mapped(chart: Chart, free: Any, grad: Any, axes: int = 0) -> tuple[Any, Any]:
+    """The user's params and gradient, with axes of problems in front."""
+    moving = [(s, z, g) for s, z, g in triples(chart, free, grad) if not s.is_fixed]
+    if any(s.is_map for s, _, _ in moving):
+        arrays, static = split(moving)
+        numbers, slopes = _mapped(static, axes, arrays)
+    else:
+        numbers, slopes = [z for _, z, _ in moving], [g for _, _, g in moving]
+    x, g = iter(numbers), iter(slopes)
+    params = [s.to_user(None) if s.is_fixed else next(x) for s in chart.spaces]
+    grads = [s.grad_to_user(None, None) if s.is_fixed else next(g) for s in chart.spaces]
+    return chart.of_leaves(params), chart.of_leaves(grads)
+
+
+def triples(chart: Chart, free: Any, grad: Any) -> list[tuple[Any, Any, Any]]:
+    """The space, free numbers and gradient of each leaf."""
+    return list(zip(chart.spaces, chart.free_leaves(free), chart.free_leaves(grad), strict=True))
+
+
+@remembered(static=2)
+def _mapped(static: Static, axes: int, arrays: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Parameters and gradients of what moves."""
+
+    def of_one(arrays: list[Any]) -> tuple[list[Any], list[Any]]:
+        moving = merge(arrays, static)
+        return [s.to_user(z) for s, z, _ in moving], [s.grad_to_user(z, g) for s, z, g in moving]
+
+    return of_many(of_one, axes)(arrays)
+
+
+def of_many(function: Callable[..., Any], axes: int) -> Callable[..., Any]:
+    """A function of one problem as one of all."""
+    for _ in range(axes):
+        function = jax.vmap(function)
+    return function
+
+
+def push_forward(chart: Chart, free: Any, direction: Any) -> Any:
+    """A direction of the free numbers as one of the parameters; 0 for what is held."""
+    change = iter(jax.jvp(chart.numbers, (free,), (direction,))[1])
+    zeros = lambda s: s.grad_to_user(None, None)
+    return chart.of_leaves([zeros(s) if s.is_fixed else next(change) for s in chart.spaces])
+
+
+def numbers(params: Any) -> Any:
+    """The floating numbers of a user's parameters, a pytree with None for everything else."""
+    return jax.tree.map(lambda x: jnp.asarray(x) if is_floating(x) else None, opened(params))
+
+
+def is_fixed(result: Result) -> np.ndarray:
+    """Which of these numbers, flat and of one problem, stay as they were given."""
+    chart, parts = result.space.chart, [np.zeros(0, bool)]
+    for space, x in zip(chart.spaces, chart.treedef.flatten_up_to(opened(result.params)), strict=True):
+        if is_floating(x):
+            whole = np.full(np.shape(x)[result.code.ndim :], space.is_fixed)
+            mask = space.mask.array if isinstance(space, Partly) else whole
+            parts += [mask.ravel()] * (2 if jnp.iscomplexobj(x) else 1)
+    return np.concatenate(parts)
+
+
+def by_free(loss: Callable[..., Any], result: Result, args: Any, options: dict[str, Any]) -> tuple[Any, Result, Any]:
+    """Loss, result and data by free numbers, for whoever looks at second derivatives; ``options`` are changed."""
+    if result.space is None:
+        return loss, result, args
+    chart = result.space.chart
+    if options.get("grad") is not None:
+        options["grad"] = composed_gradient(chart, options["grad"])
+    loss = (composed_pair if options.get("value_and_grad") else composed)(chart, loss)
+    plain = dataclasses.replace(result, params=result.space.params, grad=result.space.grad, space=None)
+    return loss, plain, (*args, chart.spaces)

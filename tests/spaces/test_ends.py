@@ -1,0 +1,81 @@
+"""A gradient that vanishes only because a map is flat is no success; a minimum at an end is one, and is said."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gdjax
+from gdjax import Status
+from gdjax.spaces import CorrelationCholesky, CovarianceCholesky, Interval, Ordered, Positive, Simplex
+
+bowl = lambda u, centre: jnp.sum((u - centre) ** 2)
+
+
+@pytest.mark.parametrize(("space", "start", "rate"), [(Positive(), 3.0, 10.0), (Interval(0.0, 10.0), 9.0, 300.0)])
+def test_a_step_too_long_to_the_end_is_no_success(space, start, rate):
+    method = gdjax.GradientDescent(rate)
+    result = gdjax.minimize(bowl, start, 1.0, space=space, method=method)
+    assert result.status == Status.AT_EDGE
+    assert not result.converged
+    assert "At an end of its space" in str(result)
+    assert "lower on the way back inside" in str(result)
+    inside = jax.jit(lambda c: gdjax.minimize(bowl, start, c, space=space, method=method).code)
+    assert inside(1.0) == Status.AT_EDGE
+    batch = gdjax.minimize_many(bowl, start, jnp.array([1.0, start]), in_axes=(None, 0), space=space, method=method)
+    assert batch.code[0] == Status.AT_EDGE
+    assert batch.code[1] == Status.CONVERGED
+
+
+@pytest.mark.parametrize("method", [gdjax.LBFGS(), gdjax.BFGS(), gdjax.TrustRegion()], ids=lambda m: m.name)
+@pytest.mark.parametrize("start", [1e-12, 1e-3, 3.0, 1e6])
+def test_methods_that_search_get_there_from_anywhere(method, start):
+    result = gdjax.minimize(bowl, start, 1.0, space=Positive(), method=method)
+    assert result.converged or result.status == Status.AT_EDGE
+    if result.converged:
+        np.testing.assert_allclose(result.params, 1.0, rtol=2e-3)
+
+
+def test_a_minimum_at_the_end_is_a_success_and_is_said():
+    result = gdjax.minimize(lambda u: jnp.sum(u), 3.0, space=Positive())
+    assert result.status == Status.CONVERGED
+    assert 0 < result.params < 1e-2
+    assert "At an end of its space" in str(result)
+    centre = jnp.array([0.7, 0.5, -0.3])
+    weights = gdjax.minimize(bowl, jnp.full(3, 1 / 3), centre, space=Simplex())
+    assert weights.status == Status.CONVERGED
+    np.testing.assert_allclose(weights.params, [0.6, 0.4, 0.0], atol=1e-3)
+    assert weights.grad[2] > 0.1  # the loss rises with what is at the end
+    assert "params (1 of 3)" in str(weights)
+
+
+def test_a_minimum_near_an_end_is_a_success():
+    near = lambda u: ((u - 1e-5) * 1e5) ** 2
+    result = gdjax.minimize(near, 3.0, space=Interval(0.0, 10.0))
+    assert result.converged
+    np.testing.assert_allclose(result.params, 1e-5, rtol=1e-2)
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize(
+    ("space", "at", "centre"),
+    [
+        (Simplex(), [1 - 2e-9, 1e-9, 1e-9], [0.2, 0.5, 0.3]),
+        (Ordered(), [0.0, 1e-12, 1.0], [0.0, 0.5, 1.0]),
+        (CovarianceCholesky(), [[1e-12, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]),
+        (CorrelationCholesky(), [[1.0, 0.0], [1.0, 1e-9]], [[1.0, 0.0], [0.3, 0.91**0.5]]),
+    ],
+)
+def test_each_space_knows_its_ends(space, at, centre):
+    """A point at an end is seen to be there, and the way inside leads to lower values."""
+    at, centre = jnp.array(at), jnp.array(centre)
+    loss = lambda u: bowl(u, centre)
+    inside = {"Simplex": jnp.full(3, 1 / 3), "Ordered": jnp.arange(3.0)}.get(type(space).__name__, jnp.eye(2))
+    result = gdjax.minimize(loss, at, space=space, tol=1e-3, max_steps=0)
+    free, start = space.to_free(at), space.to_free(inside)
+    edges = space.edges(free, result.space.grad, start)
+    assert bool((edges.share < 1e-6).any())
+    marked = (edges.share < 1e-2) & (edges.inward > 0)
+    assert bool(marked.any())
+    moved = space.to_user(free + 0.5 * (space.inside(free, start, marked) - free))
+    assert loss(space.to_user(space.inside(free, start, marked))) < loss(at) or loss(moved) < loss(at)
