@@ -21,13 +21,15 @@ words = """AcceleratedGradient AcceleratedProximalGradient AdaptiveStep BFGS Bac
     LoopState Minima MoreThuente init step mean_over sum_over
     MultiStart Optax PANOC PolyakStep Profile ProximalGradient Result Services Status Stop TrustRegion Uncertainty
     WeakWolfe check_gradient check_penalty classify_critical_point explain iterate learning_rate_range maximize minimize
-    minimize_many multistart penalties profile resume uncertainty"""
+    minimize_many multistart penalties profile resume spaces uncertainty"""
 PUBLIC = sorted(words.split())
 
 # And those of the rooms, of which pieces of one's own are made.
 ROOMS = {
     "line_search": "Backtracking HagerZhang LineSearch MoreThuente Trial Verdict WeakWolfe decreases flattens",
     "methods": "Method Move Outcome Searching Secant State Stepping method static_field",
+    "spaces": "Above Below CorrelationCholesky CovarianceCholesky Fixed Free Interval Ordered Origin Positive Scaled "
+    "Simplex Space UnitVector by_leaf",
     "vectors": "Scalar Vector add add_scaled apply divide dot dots max_abs multiply negative scale subtract where "
     "zeros_like",
 }
