@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from gdjax.derivatives import hessian_solve
 from gdjax.derivatives.hessian import products_at
+from gdjax.derivatives.implicit_constrained import follow_constrained, with_conditions
 from gdjax.descent.progress import gradient_threshold
 from gdjax.descent.result import Result
 from gdjax.descent.sandwich import squares_at
@@ -76,11 +77,10 @@ def tangent(
         return objective(replaced(arrays, moving, theta))
 
     frame, trusted = objective(arrays), is_stationary(result)
-    if frame.constrained is not None:
-        raise ValueError(
-            "there are no derivatives of a solution with constraints yet; result.multipliers are df*/d(bound)"
-        )
     x, theta, changes = frame.layout.ravel(result.params), [arrays[i] for i in moving], [dots[i] for i in moving]
+    if frame.constrained is not None:
+        dx, changed = follow_constrained(at, result, theta, changes, at_rest(result.code))
+        return dataclasses.replace(zeros, params=frame.layout.unravel(dx), **with_conditions(zeros, changed))
     try:
         explicit = jax.jvp(lambda t: at(t).evaluate(x), (theta,), (changes,))[1]
     except Exception as error:
