@@ -25,6 +25,7 @@ from gdjax.request import Call, Options, call_minimize, is_traced, prepare, requ
 from gdjax.running.observers import Interrupt
 from gdjax.running.programs import descend
 from gdjax.running.services import Services
+from gdjax.vectors.vector import gathered
 
 # Up to so many reals the default method is BFGS: its n^2 numbers are then fewer than the pairs of L-BFGS and their
 # products, and what a lane carries is what a trip costs.
@@ -110,6 +111,8 @@ def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: fl
     call, in_axes = open_many(call, in_axes)
     params, options = call.params, dict(call.options)
     trees = (params.params if isinstance(params, Result) else params, *as_data("args", call.args))
+    # On a mesh with explicit axes each problem's choices are its own, and its data must be in one place.
+    trees = jax.tree.map(lambda x: gathered(x) if isinstance(x, jax.Array) else x, trees)
     inputs = spread_axes(in_axes, trees)
     problems = count_problems(inputs)
     own = [problems_first(x.leaf, x.axis) for x in inputs if x.axis is not None]

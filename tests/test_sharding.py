@@ -111,6 +111,42 @@ for method, new_data in ((gdjax.LBFGS(), False), (gdjax.Optax(optax.adam, learni
           near(inside(loss), jnp.stack(own)))
 """
 
+# Fits of data in pieces over explicit axes, in all ways in which residuals are used.
+EXPLICIT_FITS = """
+import json
+import jax, jax.numpy as jnp, numpy as np
+import gdjax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+x = np.linspace(0, 4, 32, dtype=np.float32)
+y = (2 * np.exp(-0.7 * x) + 0.05 * np.cos(9 * x)).astype(np.float32)
+model = lambda p, x: p["a"] * jnp.exp(-p["b"] * x)
+slopes = lambda p, x: {"a": jnp.exp(-p["b"] * x), "b": -p["a"] * x * jnp.exp(-p["b"] * x)}
+misfit = lambda p, x, y: model(p, x) - y
+start = {"a": 1.0, "b": 1.0}
+fit = lambda x, y, **options: gdjax.curve_fit(model, start, x, y, **options)
+errors = lambda fit: fit.flat_errors
+ways = {
+    "estimates": lambda x, y: fit(x, y).flat,
+    "own Jacobian": lambda x, y: errors(fit(x, y, jac=slopes, check_jac=True)),
+    "HC3": lambda x, y: errors(fit(x, y, cov_type="HC3")),
+    "robust": lambda x, y: errors(fit(x, y, robust=gdjax.Huber(0.03))),
+    "mask": lambda x, y: errors(fit(x, y, mask=np.arange(32) != 3)),
+    "covariance": lambda x, y: errors(fit(x, y, sigma=np.eye(32, dtype=np.float32) / 100)),
+    "bent": lambda x, y: fit(x, y, method=gdjax.LevenbergMarquardt(acceleration=True)).flat,
+    "band": lambda x, y: fit(x, y).band(model, x)[1],
+    "derivative": lambda x, y: jax.grad(lambda y: fit(x, y).params["b"])(y),
+    "profile": lambda x, y: np.array(gdjax.profile(misfit, fit(x, y), x, y, parameter="b").interval),
+    "many": lambda x, y: gdjax.curve_fit_many(model, start, x, jnp.stack([y, y])).flat,
+}
+want = {name: np.asarray(way(x, y)) for name, way in ways.items()}
+mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Explicit,))
+jax.set_mesh(mesh)
+pieces = [jax.device_put(a, NamedSharding(mesh, PartitionSpec("d"))) for a in (x, y)]
+apart = lambda a, b: float(np.max(np.abs(np.asarray(a) - b)) / np.max(np.abs(b)))
+print(json.dumps({name: apart(way(*pieces), want[name]) for name, way in ways.items()}))
+"""
+
 
 def run(arguments, devices=1):
     flags = f"--xla_force_host_platform_device_count={devices}"
@@ -183,3 +219,9 @@ def test_many_problems_are_solved_where_they_are():
 def test_steps_of_ones_own_are_the_same_over_four_devices_and_in_a_shard_map():
     lines = output(run(["-c", OWN_LOOP], devices=4)).splitlines()
     assert lines == ["True True P('x' True True"] * 2
+
+
+def test_fits_of_data_on_a_mesh_with_explicit_axes_are_those_of_the_data():
+    apart = json.loads(output(run(["-c", EXPLICIT_FITS], devices=2)))
+    assert len(apart) == 11
+    assert max(apart.values()) < 2e-3, apart

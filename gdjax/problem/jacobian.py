@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import is_traceable, named_leaves
-from gdjax.vectors.vector import real_dtype
+from gdjax.vectors.vector import gathered, real_dtype
 
 CONVENTION = (
     "real residuals have no Jacobian by complex parameters: leave jac= out, or make real and imaginary parts the "
@@ -74,7 +74,7 @@ def block(name: str, j: Any, r: Any, p: Any) -> jax.Array:
         raise TypeError(f"{name} has dtype {j.dtype}; the residuals have dtype {r.dtype}")
     if complex_p and not complex_r:
         raise TypeError(f"{name}: {CONVENTION}")
-    j = j.reshape(r.size, p.size)
+    j = gathered(j).reshape(r.size, p.size)
     if not complex_r:
         return j
     both = jnp.concatenate([j.real, j.imag], axis=0)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.jaxtools.pytrees import as_data, is_concrete, is_traceable
+from gdjax.vectors.vector import gathered
 
 
 def misfit_of(model: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:
@@ -35,7 +36,7 @@ def misfit_of(model: Callable[..., Any], has_aux: bool = False) -> Callable[...,
         if sigma is None:
             return r
         if sigma.ndim == 2 and y.ndim == 1:
-            return jax.scipy.linalg.solve_triangular(sigma.astype(r.dtype), r, lower=True)
+            return jax.scipy.linalg.solve_triangular(sigma.astype(r.dtype), gathered(r), lower=True)
         return r / sigma.astype(r.dtype)
 
     return misfit
@@ -50,7 +51,7 @@ def hidden_too(mask: jax.Array, x: Any) -> Any:
     def of_leaf(leaf: Any) -> Any:
         if np.shape(leaf) != mask.shape or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             return leaf
-        known = is_concrete((leaf, mask))
+        known = is_concrete(leaf) and is_concrete(mask)
         np_, (leaf, use) = (np, jax.device_get((leaf, mask))) if known else (jnp, (leaf, mask))
         good = np_.isfinite(leaf)
         if known and good.all():

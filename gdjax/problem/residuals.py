@@ -13,7 +13,8 @@ from gdjax.vectors.vector import Scalar
 def as_residuals(out: Any) -> jax.Array:
     """The residuals, any pytree of real or complex arrays, as one vector of reals, shape (m,).
 
-    A complex residual counts as two: its real and its imaginary part.
+    A complex residual counts as two: its real and its imaginary part. On a mesh with explicit axes the vector is on
+    every device, as parameters are.
 
     Raises:
         TypeError: naming what is no array of floating or complex numbers; ValueError: if there are none.
@@ -24,7 +25,7 @@ def as_residuals(out: Any) -> jax.Array:
             raise TypeError(f"the residuals must be a pytree of arrays; {name} is a {type(leaf).__name__}")
         if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact):
             raise TypeError(f"{name} has dtype {jnp.asarray(leaf).dtype}; residuals must be floating or complex")
-    leaves = [jnp.asarray(leaf) for _, leaf in named]
+    leaves = [vector.gathered(jnp.asarray(leaf)) for _, leaf in named]
     if sum(leaf.size for leaf in leaves) == 0:
         raise ValueError("there are no residuals: the function returned " + ("None" if out is None else repr(out)))
     dtype = vector.real_dtype(leaves)

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec, reshard
+from jax.sharding import NamedSharding, reshard
 
-from gdjax.vectors.vector import Vector, explicit_place, real_dtype
+from gdjax.vectors.vector import Vector, explicit_place, gathered, real_dtype
 
 
 class Layout(Protocol):
@@ -54,8 +54,7 @@ class Flat:
     def ravel(self, tree: Any) -> jax.Array:
         """Concatenate the leaves: shape (number of reals,)."""
         parts = []
-        for x, place in zip(jax.tree.leaves(tree), self.places, strict=True):
-            x = x if place is None else reshard(x, NamedSharding(place.mesh, PartitionSpec()))
+        for x in map(gathered, jax.tree.leaves(tree)):
             reals = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
             parts += [part.reshape(-1).astype(self.dtype) for part in reals]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
