@@ -17,6 +17,7 @@ from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.minimize import minimize
 from gdjax.problem.hoist import hoist
 from gdjax.problem.problem import make_problem
+from gdjax.spaces.results import opened_problem
 
 LANCZOS = 30  # Hessian products for a largest eigenvalue: a few percent is enough for a rate
 POINTS = 5  # on the way, where the curvature is measured
@@ -73,6 +74,7 @@ def learning_rate_range(
     has_aux: bool = False,
     value_and_grad: bool = False,
     kwargs: dict[str, Any] | None = None,
+    space: Any = None,
 ) -> LearningRates:
     """Try learning rates of gradient descent, all in one vmapped run, and measure what the curvature allows.
 
@@ -86,7 +88,7 @@ def learning_rate_range(
     the fewest steps, if possible one below the stable limit: above it luck is involved.
 
     Args:
-        loss, params, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`; not inside a trace.
+        loss, params, args, grad, has_aux, value_and_grad, kwargs, space: as for `gdjax.minimize`; not inside a trace.
         rates: the rates to try. Default: 13, from a thousandth of the stable limit at the start to ten times that.
         momentum, nesterov: of `gdjax.GradientDescent`.
         max_steps: of each descent.
@@ -103,9 +105,11 @@ def learning_rate_range(
     """
     if isinstance(params, Result):
         params.require_smooth("learning_rate_range")
-        params = params.params
-    given: dict[str, Any] = dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=False)
-    problem = hoist(make_problem(loss, value_and_grad, has_aux, **given))
+    given: dict[str, Any] = dict(grad=grad, value_and_grad=value_and_grad)
+    loss, params, args, _ = opened_problem(loss, params, args, space, given)
+    grad = given["grad"]
+    given |= dict(params=params, args=args, kwargs=kwargs or {}, maximize=False)
+    problem = hoist(make_problem(loss, has_aux=has_aux, **given))
     at_start = measure(problem, LANCZOS)
     limit = stable_limit(largest_curvature(at_start), momentum, nesterov)
     if rates is None:

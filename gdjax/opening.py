@@ -22,14 +22,20 @@ from gdjax.spaces.results import to_user
 
 
 def open_call(call: Call) -> Call:
-    """The same call by free numbers, whose result is again the user's; as it is if there is nothing to do."""
+    """The same call by free numbers, whose result is again the user's; as it is if there is nothing to do.
+
+    The option ``space`` may be a `Chart`: then the call is already one of free numbers, but for the functions in it.
+    """
+    if call.chart is not None:
+        return call
     params = call.params.params if isinstance(call.params, Result) else call.params
     options = dict(call.options)
     space = options.pop("space", None)
     if space is None and is_plain(params):
         return call._replace(options=options)
-    chart, start = chart_of(space, params)
-    return by_free(call._replace(options=options), chart, start, params)
+    if isinstance(space, Chart):
+        return by_free(call._replace(options=options), space, params, space.to_user(params))
+    return by_free(call._replace(options=options), *chart_of(space, params), params)
 
 
 def open_many(call: Call, in_axes: Any) -> tuple[Call, Any]:
@@ -101,6 +107,7 @@ def by_free(
     return call._replace(
         function=of_free,
         params=start,
+        chart=chart,
         args=(*call.args, chart.spaces),
         options=options,
         finish=lambda result, **known: call.finish(to_user(result, chart, loss, shared), **known),

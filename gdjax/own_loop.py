@@ -13,9 +13,10 @@ from gdjax.descent.stopping import Status
 from gdjax.descent.warm_start import first_difference, signature
 from gdjax.doors import DOORS, call_by
 from gdjax.jaxtools.faces import one_line
-from gdjax.jaxtools.packing import Packed, pack, unpack
+from gdjax.jaxtools.packing import Packed, is_key, pack, unpack
 from gdjax.jaxtools.pytrees import Static, is_concrete, merge, pytree_dataclass, split, static_field, strong
 from gdjax.minimize import minimize
+from gdjax.opening import open_call
 from gdjax.problem.problem import check_params
 from gdjax.request import Call
 from gdjax.running.programs import Request, layout_for, own_answer, own_begin, own_start, own_trip
@@ -62,7 +63,17 @@ class LoopState:
         """Where the descent stands: for a method that accepts every point (optax's, gradient descent at a rate) after
         its last update, as in a loop by hand; for one that searches the last point that it accepted.
         """  # fmt: skip
-        return self.look(lambda state: state.frame.layout.unravel(state.method.position(state.carry.state)))
+        return self.look(lambda state: state.seen(state.variables))
+
+    @property
+    def variables(self) -> Any:
+        """The same as the descent sees it: with ``space=``, the free numbers behind the parameters. Of one descent."""
+        return self.frame.layout.unravel(self.method.position(self.carry.state))
+
+    def seen(self, variables: Any) -> Any:
+        """Parameters from these."""
+        chart = self.options["space"]
+        return variables if chart is None else chart.to_user(variables)
 
     @property
     def value(self) -> jax.Array:
@@ -126,7 +137,8 @@ class LoopState:
     def request(self, caller: str, loss: Any, args: tuple[Any, ...], kwargs: Any) -> tuple[Call, Request]:
         """What is asked for with these data."""
         options = self.options | ({} if kwargs is None else dict(kwargs=kwargs))
-        call = DOORS[self.frame.by][1](caller, loss, self.params, args, options, False).toward(self.frame.maximize)
+        call = DOORS[self.frame.by][1](caller, loss, self.variables, args, options, False)
+        call = open_call(call.toward(self.frame.maximize))
         request = dataclasses.replace(call.prepare(), history=self.frame.history)
         # Inside a `jax.jit` of the user's it may not be seen.
         problem = dataclasses.replace(request.problem, spread=self.frame.spread)
@@ -184,16 +196,15 @@ def init(
     """
     if options.get("p0") is not None:
         raise TypeError("init takes the start after the model: gdjax.init(model, params, x, y, by=gdjax.curve_fit)")
-    if options.get("space") is not None:
-        raise ValueError("init takes no space=: a loop of your own works on the parameters as they are")
     unrolled = not options.pop("implicit", True)
-    call = call_by(by)("init", loss, params, args, options, watched=False).toward(maximize)
+    call = open_call(call_by(by)("init", loss, params, args, options, watched=False).toward(maximize))
     request = call.prepare()
     key, arrays = request.split()
     known = ("kwargs", "history", "check_grad", "check_jac", "tol", "max_steps", "max_evals")
     rest = {name: value for name, value in options.items() if name not in known}
-    numbers, structure = split(rest | dict(method=request.method, stop=request.stop))
-    numbers = [strong(x) for x in numbers]
+    own = dict(method=request.method, stop=request.stop, space=call.chart)
+    numbers, structure = split(rest | own)
+    numbers = [x if isinstance(x, jax.Array) and is_key(x) else strong(x) for x in numbers]
     layout = layout_for(request.problem, request.method)(check_params(request.problem.params))
     most = 1 if request.problem.spread else FEW
     frame = Frame(

@@ -1,7 +1,7 @@
 """The profile likelihood of one parameter of a fit: `profile`."""
 
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from gdjax.descent.stopping import Status
 from gdjax.insight.fit import Fit
 from gdjax.insight.profiles import FARTHER, Profile, Side, Trail
+from gdjax.insight.profiles_in_spaces import free_number, on_its_scale
 from gdjax.insight.rulers import Ruler, ruler_of
 from gdjax.jaxtools.pytrees import is_concrete
 from gdjax.least_squares import least_squares_many
@@ -17,6 +18,7 @@ from gdjax.penalties.sets import Box
 from gdjax.problem.residuals import as_residuals, half_sum
 from gdjax.problem.robust import check_robust
 from gdjax.request import Options, take_services
+from gdjax.spaces.results import by_free
 
 ROUNDS = 8  # of refits; three find an end that is there
 # Standard errors by which a lower sum of squares is no rounding: so few do not matter.
@@ -56,7 +58,7 @@ def profile(
         parameter: its name, as the fit's table has it, or its number among the ravelled parameters.
         level: of the interval.
         **options: those of `gdjax.least_squares_many` for the refits, such as ``kwargs``, ``has_aux``, ``max_steps``.
-            Bounds are those of the fit. The Jacobian of the refits is JAX's.
+            Bounds and spaces are those of the fit. The Jacobian of the refits is JAX's.
 
     Returns:
         A `Profile`: the interval, and the profile t at all values that were tried; ``print`` it. It says if an end is
@@ -83,6 +85,10 @@ def profile(
     if options.get("penalty") is not None:
         raise TypeError("profile has no option 'penalty': bounds are those of the fit")
     index = check_fit(fit, parameter)
+    if fit.space is not None:
+        function, seen, data = by_free(residuals, fit, args, {})
+        free: Any = dict(parameter=free_number(fit, index), level=level, robust=robust, **options)
+        return on_its_scale(profile(function, cast(Fit, seen), *data, **free), fit, index)
     quantile = float(fit.quantile(level))
     check_robust(robust)
     refits = Refits(residuals, fit, args, index, robust, dict(options))

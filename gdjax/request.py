@@ -70,6 +70,7 @@ class Call(NamedTuple):
     options: Any  # of `prepare`
     services: Services
     finish: Callable[..., Any] = lambda result: result  # what the door makes of a result
+    chart: Any = None  # of parameters in spaces, if it is called with free numbers instead
 
     def prepare(self) -> "Request":
         """The request, with the user's functions checked and traced."""

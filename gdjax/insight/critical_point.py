@@ -1,5 +1,6 @@
 """What kind of point is it? Minimum, maximum, saddle, degenerate, or none of these: from second derivatives."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from gdjax.jaxtools.pytrees import split
 from gdjax.problem.hoist import hoist
 from gdjax.problem.problem import Problem, make_problem
 from gdjax.problem.scalars import NOISE
+from gdjax.spaces.results import opened_problem, push_forward
 
 SLACK = 10.0  # a gradient within this factor of the tolerance counts as zero here, as at the precision floor
 TRIALS = 17  # points to each side on which the loss is followed, over four decades
@@ -33,6 +35,7 @@ def classify_critical_point(
     tol: float | None = None,
     products: int = PRODUCTS,
     seed: int = 0,
+    space: Any = None,
 ) -> CriticalPoint:
     """Say whether ``params`` is a minimum, a maximum, a saddle, degenerate, or not critical at all.
 
@@ -49,6 +52,8 @@ def classify_critical_point(
             eigenvalue, and infinity norms. Default: that of `gdjax.Stop`, and for a result what counted as zero there.
         products: the most Hessian-vector products, and the most vectors held.
         seed: of the random start.
+        space: as for `gdjax.minimize`; a result has its own. Curvatures are then those by the free numbers, which are
+            what a descent sees; ``direction`` is one of the parameters.
 
     Raises:
         ValueError: if the Hessian is not finite there, or params is a result that was made with a penalty.
@@ -60,9 +65,10 @@ def classify_critical_point(
     result = params if isinstance(params, Result) else None
     if result is not None:
         result.require_smooth("classify_critical_point")
-        params = result.params
-    given: dict[str, Any] = dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=False)
-    problem = hoist(make_problem(loss, value_and_grad, has_aux, **given))
+    given: dict[str, Any] = dict(grad=grad, value_and_grad=value_and_grad)
+    loss, params, args, chart = opened_problem(loss, params, args, space, given)
+    given |= dict(params=params, args=args, kwargs=kwargs or {}, maximize=False)
+    problem = hoist(make_problem(loss, has_aux=has_aux, **given))
     found = measure(problem, products, seed)
     largest = max(abs(found.smallest.value), abs(found.largest.value))
     size = max(float(jnp.max(jnp.abs(leaf), initial=1.0)) for leaf in jax.tree.leaves(params))
@@ -70,7 +76,10 @@ def classify_critical_point(
     if result is not None and tol is None:
         zero = gradient_threshold(result.stop.tol, result.progress, result.value)
         threshold = max(threshold, float(jnp.where(at_rest(result.code), result.grad_norm, zero)))
-    return classify(problem, found, SLACK * threshold)
+    point = classify(problem, found, SLACK * threshold)
+    if chart is None or point.direction is None:
+        return point
+    return dataclasses.replace(point, direction=push_forward(chart, params, point.direction))
 
 
 def classify(problem: Problem, found: Curvature, threshold: float) -> CriticalPoint:

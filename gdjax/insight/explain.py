@@ -19,6 +19,7 @@ from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import named_leaves
 from gdjax.problem.hoist import hoist
 from gdjax.problem.problem import Problem, make_problem
+from gdjax.spaces.results import by_free
 from gdjax.vectors.layout import Flat
 
 ILL = 1e4  # condition number from which first-order methods crawl: their steps are in proportion to it
@@ -81,10 +82,14 @@ def explain(
     options: dict[str, Any] = dict(grad=grad, has_aux=has_aux, value_and_grad=value_and_grad, kwargs=kwargs)
     result.require_smooth("explain")
     point = classify_critical_point(loss, result, *args, **options)
-    given: dict[str, Any] = dict(params=result.params, args=args, kwargs=kwargs or {}, maximize=False)
-    problem = make_problem(loss, value_and_grad, has_aux, grad=grad, **given)
-    few = Flat.of(result.params).size <= ENTRIES
-    leaves = (entry_curvatures if few else leaf_curvatures)(hoist(problem), result)
+    given: dict[str, Any] = dict(grad=grad, value_and_grad=value_and_grad)
+    loss, seen, args = by_free(loss, result, args, given)
+    given |= dict(params=seen.params, args=args, kwargs=kwargs or {}, maximize=False)
+    problem = make_problem(loss, has_aux=has_aux, **given)
+    few = Flat.of(seen.params).size <= ENTRIES
+    leaves = (entry_curvatures if few else leaf_curvatures)(hoist(problem), seen)
+    if result.space is not None:
+        leaves = in_their_spaces(leaves, result.space.chart)
     advice = [*about_status(result, point), *about_point(result, point), *about_leaves(leaves)]
     return Explanation(result.message, point, leaves, advice or ["nothing stands out"])
 
@@ -115,6 +120,13 @@ def entry_curvatures(problem: Problem, result: Result) -> dict[str, tuple[float,
     norms = np.abs(np.asarray(layout.ravel(result.grad)))
     names = entry_names(named_leaves("params", problem.params))
     return {name: (float(g), h) for name, g, h in zip(names, norms, diagonal, strict=True)}
+
+
+def in_their_spaces(leaves: dict[str, Any], chart: Any) -> dict[str, Any]:
+    """The same with the spaces of those that the descent saw by other numbers: their slopes are by these."""
+    spaces = {name: space for name, space in zip(chart.names, chart.spaces, strict=True) if space.is_map}
+    named = lambda leaf: next((f" in {space!r}" for name, space in spaces.items() if leaf.startswith(name)), "")
+    return {name + named(name): found for name, found in leaves.items()}
 
 
 def about_status(result: Result, point: CriticalPoint) -> list[str]:

@@ -68,7 +68,8 @@ def above_table(fit: Any) -> list[str]:
     if not fit.converged:
         return ["Standard errors, p-values and intervals hold at a minimum only, and the fit has not ended in one:"]
     left, coarse = np.linalg.norm(np.asarray(fit.residuals, np.float64)), np.finfo(fit.value.dtype).eps
-    reach = np.linalg.norm(np.asarray(fit.known().linear.effects, np.float64) * np.asarray(fit.flat, np.float64))
+    seen = fit.by_free
+    reach = np.linalg.norm(np.asarray(seen.known().linear.effects, np.float64) * np.asarray(seen.flat, np.float64))
     if fit.value.dtype == np.float32 and 0 < left < COARSE * coarse * reach:
         return [
             f"The rounding of float32 is {coarse * reach / left:.0%} of the residuals: errors are not those of "

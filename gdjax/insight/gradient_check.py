@@ -17,6 +17,8 @@ from gdjax.jaxtools.pytrees import as_data, named_leaves
 from gdjax.problem.objective import trace_gradient
 from gdjax.problem.penalized import as_penalty
 from gdjax.problem.problem import Problem, call_loss, check_params, make_problem
+from gdjax.spaces.penalties import penalty_of_free
+from gdjax.spaces.results import opened_problem
 from gdjax.vectors import vector
 
 INSIDE = 0.499  # of the way between two points that a constraint allows, to either side of its middle
@@ -34,6 +36,7 @@ def check_gradient(
     value_and_grad: bool = False,
     directions: int = 3,
     seed: int = 0,
+    space: Any = None,
 ) -> GradientReport:
     """Check ``grad`` (if given) against `jax.grad`, and `jax.grad` against finite differences, at ``params``.
 
@@ -52,6 +55,7 @@ def check_gradient(
             the directions are then followed half as far, from the middle of the way to where they lead inside.
         directions: number of directions through all leaves.
         seed: of the random directions.
+        space: as for `gdjax.minimize`. The slopes are then those by the free numbers behind the parameters.
 
     Returns:
         A `GradientReport`: ``report.ok`` says whether all is well, ``print(report)`` shows the table. Values
@@ -66,6 +70,10 @@ def check_gradient(
     >>> report.ok, report.leaves[0].worst_index
     (False, (1,))
     """
+    own: dict[str, Any] = dict(grad=grad, value_and_grad=value_and_grad)
+    loss, free, args, chart = opened_problem(loss, params, args, space, own)
+    if chart is not None:
+        penalty, params, grad = penalty_of_free(penalty, chart, params), free, own["grad"]
     penalty = as_penalty(penalty, params)
     given: dict[str, Any] = dict(params=params, args=as_data("args", args), kwargs=as_data("kwargs", kwargs or {}))
     given |= dict(grad=grad, penalty=penalty)

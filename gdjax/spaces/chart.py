@@ -10,7 +10,7 @@ from gdjax.jaxtools.pytrees import is_concrete, is_traceable, named_leaves, pytr
 from gdjax.problem.problem import check_number
 from gdjax.spaces.base import Adopted, Edges, Space
 from gdjax.spaces.by_leaf import spaces_of
-from gdjax.spaces.held import Held, Scaled
+from gdjax.spaces.held import Held, Scaled, Setting
 from gdjax.spaces.models import closed, opened, which_are_numbers
 
 
@@ -162,10 +162,3 @@ def bind(space: Space, is_number: bool, named: tuple[str, Any]) -> Space:
     if is_concrete(leaf):
         space.check(name, leaf)
     return space.bind(leaf)
-
-
-@pytree_dataclass
-class Setting(Held):
-    """What is no array, and selects a program: a function, a size, a switch."""
-
-    value: Any = static_field(None)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require, static_field
+from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require, static_field, strong
 from gdjax.spaces.base import Space, refuse
 
 
@@ -77,7 +77,7 @@ class Fixed(Space):
     def bind(self, start: Any) -> Space:
         """With the values that stay."""
         if self.where is None:
-            return Held(start)
+            return held(start)
         mask = np.broadcast_to(self.where.array, np.shape(start))
         return Held(start) if mask.all() else Free() if not mask.any() else Partly(start, Mask(mask))
 
@@ -92,6 +92,13 @@ class Fixed(Space):
     def grad_to_user(self, free: Any, grad: Any) -> Any:
         """See `to_user`."""
         return self.to_user(free)
+
+
+def held(leaf: Any) -> "Held":
+    """A leaf that stays: an array as data, and so is a floating number; anything else selects a program."""
+    if isinstance(leaf, float | complex):
+        return Held(strong(leaf))
+    return Held(leaf) if hasattr(leaf, "shape") else Setting(leaf)
 
 
 class Mask:
@@ -130,6 +137,13 @@ class Held(Space):
         """Nothing is asked of it: 0 of what is floating, None of anything else."""
         floating = hasattr(self.value, "dtype") and jnp.issubdtype(self.value.dtype, jnp.inexact)
         return jnp.zeros_like(self.value) if floating or isinstance(self.value, float | complex) else None
+
+
+@pytree_dataclass
+class Setting(Held):
+    """What is no array, and selects a program: a function, a size, a switch."""
+
+    value: Any = static_field(None)
 
 
 @pytree_dataclass

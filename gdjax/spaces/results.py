@@ -11,11 +11,11 @@ import numpy as np
 from gdjax.descent.result import Result
 from gdjax.jaxtools.pytrees import Static, merge, pytree_dataclass, split
 from gdjax.jaxtools.remembered import remembered
-from gdjax.spaces.chart import Chart
+from gdjax.spaces.chart import Chart, chart_of
 from gdjax.spaces.composed import composed, composed_gradient, composed_pair
 from gdjax.spaces.ends import Value, review
 from gdjax.spaces.held import Partly
-from gdjax.spaces.models import closed, is_floating, opened
+from gdjax.spaces.models import closed, is_floating, is_plain, opened
 
 LAST = 1e-4  # share of the size of a space within which a parameter is said to be at its end
 
@@ -130,13 +130,37 @@ def is_fixed(result: Result) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def by_free(loss: Callable[..., Any], result: Result, args: Any, options: dict[str, Any]) -> tuple[Any, Result, Any]:
-    """Loss, result and data by free numbers, for whoever looks at second derivatives; ``options`` are changed."""
-    if result.space is None:
-        return loss, result, args
-    chart = result.space.chart
+def opened_problem(
+    loss: Callable[..., Any], params: Any, args: tuple[Any, ...], space: Any, options: dict[str, Any]
+) -> tuple[Any, Any, tuple[Any, ...], Chart | None]:
+    """Loss, params and data by free numbers, and their chart, for whoever looks at a loss; None if there is no space.
+
+    Args:
+        loss: of (params, *args).
+        params: the user's, or a result.
+        args: the data.
+        space: the option ``space=``; a result has its own.
+        options: those of `gdjax.minimize`, of which ``grad`` is changed.
+    """
+    if isinstance(params, Result):
+        if params.space is None:
+            return loss, params.params, args, None
+        chart, free = params.space.chart, params.space.params
+    elif space is None and is_plain(params):
+        return loss, params, args, None
+    else:
+        chart, free = chart_of(space, params)
     if options.get("grad") is not None:
         options["grad"] = composed_gradient(chart, options["grad"])
     loss = (composed_pair if options.get("value_and_grad") else composed)(chart, loss)
-    plain = dataclasses.replace(result, params=result.space.params, grad=result.space.grad, space=None)
-    return loss, plain, (*args, chart.spaces)
+    return loss, free, (*args, chart.spaces), chart
+
+
+def by_free(
+    loss: Callable[..., Any], result: Result, args: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[Any, Result, tuple[Any, ...]]:
+    """The same of a result, with the result as the descent saw it."""
+    loss, free, args, chart = opened_problem(loss, result, args, None, options)
+    if chart is None:
+        return loss, result, args
+    return loss, dataclasses.replace(result, params=free, grad=result.space.grad, space=None), args
