@@ -8,7 +8,7 @@ A loss over more data than fit at once: `sum_over`, `mean_over`.
 
 Least squares: `least_squares`, `curve_fit`, and of many data sets `least_squares_many`, `curve_fit_many` (`Fit`,
 `Estimates`), by `LevenbergMarquardt`. For outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. The likelihood of one
-parameter: `profile` (`Profile`).
+parameter: `profile` (`Profile`). Where some parameters are linear: `varpro`.
 
 Methods: `LBFGS` (the default), `BFGS`, `ConjugateGradient`, `TrustRegion`, `GradientDescent`, `AcceleratedGradient`,
 `Optax`. For penalties and simple sets (`gdjax.penalties`): `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
@@ -73,6 +73,7 @@ from gdjax.profile import profile
 from gdjax.resume import resume
 from gdjax.running.services import Services
 from gdjax.sum_over import mean_over, sum_over
+from gdjax.varpro import varpro
 
 __all__ = [
     "BFGS",
@@ -137,6 +138,7 @@ __all__ = [
     "step",
     "sum_over",
     "uncertainty",
+    "varpro",
 ]
 
 

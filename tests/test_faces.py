@@ -21,7 +21,7 @@ words = """AcceleratedGradient AcceleratedProximalGradient AdaptiveStep BFGS Bac
     LoopState Minima MoreThuente init step mean_over sum_over
     MultiStart Optax PANOC PolyakStep Profile ProximalGradient Result Services Status Stop TrustRegion Uncertainty
     WeakWolfe check_gradient check_penalty classify_critical_point explain iterate learning_rate_range maximize minimize
-    minimize_many multistart penalties profile resume spaces uncertainty"""
+    minimize_many multistart penalties profile resume spaces uncertainty varpro"""
 PUBLIC = sorted(words.split())
 
 # And those of the rooms, of which pieces of one's own are made.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from gdjax.descent.progress import PATIENCE, gradient_threshold
@@ -9,6 +10,9 @@ from gdjax.descent.remedies import end_of_domain, fixed, lost_squares, out_of_ra
 
 # Parameters that run away are named if they are FEW, each that changes by this share of the one that changes most.
 RUNNING, FEW = 0.1, 4
+
+
+THRESHOLD = jax.jit(gradient_threshold)  # op by op it takes six times as long to compile
 
 
 class Facts:
@@ -26,7 +30,7 @@ class Facts:
         self.rate *= bool(np.isfinite(p.curvature) and p.stable_rate > 0)  # else it is not known
         self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
         absolute = 0.0 if stop.gradient is None else float(stop.gradient)
-        self.threshold = max(float(gradient_threshold(stop.tol, p, result.value)), absolute)
+        self.threshold = max(float(THRESHOLD(stop.tol, p, result.value)), absolute)
         self.settled, self.domain = bool(p.settled), end_of_domain(result)
         self.target = None if stop.target is None else sign * float(stop.target)
         self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)

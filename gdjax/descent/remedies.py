@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from gdjax.descent.stopping import squares_are_lost
@@ -40,7 +41,7 @@ def out_of_range(result: Any) -> str:
 def lost_squares(result: Any) -> str:
     """If the squares of residuals underflow, that alone is to blame."""
     left = None if result.squares is None else result.squares.residuals
-    if not bool(squares_are_lost(result.progress, left)):
+    if not bool(squares_are_lost(*jax.device_get((result.progress, left)))):
         return ""
     dtype = result.value.dtype
     return (

@@ -72,8 +72,9 @@ class Result:
     @property
     def converged(self) -> Any:
         """Whether the status is CONVERGED, TARGET_REACHED or PRECISION_FLOOR: a bool, or an array of bools."""
-        success = is_success(self.code)
-        return bool(success) if is_concrete(self.code) and np.ndim(self.code) == 0 else success
+        if is_concrete(self.code) and np.ndim(self.code) == 0:
+            return bool(is_success(jax.device_get(self.code)))
+        return is_success(self.code)
 
     @property
     def multipliers(self) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from gdjax.descent.result import Result
 from gdjax.insight import fit_words
 from gdjax.insight.inference import Inference
-from gdjax.insight.spread import Spread, is_flat, spread_of
+from gdjax.insight.spread import Spread, over, rank_of, spread_of
 from gdjax.insight.table import unknown
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, merge, pytree_dataclass, split, static_field
@@ -111,8 +111,7 @@ class Fit(Inference, Result):
         """
         if not self.is_known:
             return jnp.full(self.value.shape, self.by_free.layout.size, jnp.int32)
-        sizes = jnp.linalg.svd(self.known().linear.triangle, compute_uv=False)
-        return jnp.sum(~is_flat(sizes), axis=-1, dtype=jnp.int32)
+        return rank_of(self.known().linear.triangle)
 
     @property
     def reduced_chi2(self) -> jax.Array:
@@ -121,8 +120,7 @@ class Fit(Inference, Result):
 
     def per_freedom(self, total: jax.Array) -> jax.Array:
         """Over the degrees of freedom; NaN without any."""
-        nu = self.freedom.astype(total.dtype)
-        return jnp.where(nu > 0, total / jnp.where(nu > 0, nu, 1), jnp.nan)
+        return over(total, self.freedom)
 
     @property
     def scale(self) -> jax.Array:

@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gdjax.insight.columns import report_of, tail_of
 from gdjax.insight.names import own_names
 from gdjax.insight.spread import Spread, lengths_of, root_of
-from gdjax.insight.student import beyond, two_sided
+from gdjax.insight.student import of_tail
 from gdjax.insight.table import Tabled
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, named_leaves, pytree_dataclass, static_field
@@ -115,10 +116,7 @@ class Inference(Tabled):
     @property
     def correlation(self) -> jax.Array:
         """Covariance scaled to a unit diagonal, shape (n, n)."""
-        root = self.roots
-        size = lengths_of(root)[..., None]
-        unit = root / jnp.where(size == 0, 1, size)
-        return jnp.einsum("...ir,...jr->...ij", unit, unit, precision="highest")
+        return self.report(0.95)[1]
 
     @property
     def t_values(self) -> Any:
@@ -143,17 +141,15 @@ class Inference(Tabled):
 
     def columns(self, level: float = 0.95) -> dict[str, jax.Array]:
         """What a table shows, each of shape (n,)."""
-        x, errors, freedom = self.flat, self.flat_errors, self.student
-        t, width = x / errors, self.quantile(level)
-        reach = (width[..., None] if width.ndim else width) * errors
-        p = beyond(t, None if freedom is None else freedom[..., None])
-        return dict(estimate=x, std_error=errors, t=t, p_value=p, lower=x - reach, upper=x + reach)
+        return self.report(level)[0]
+
+    def report(self, level: float) -> tuple[dict[str, jax.Array], jax.Array]:
+        """Those columns, and the correlations."""
+        return report_of(self.flat, self.spread, self.student, tail_of(level), self.axes)
 
     def quantile(self, level: float) -> jax.Array:
         """Half the width of an interval, in standard errors."""
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, got {level!r}")
-        return two_sided(level, self.student).astype(self.flat.dtype)
+        return of_tail(tail_of(level), self.student).astype(self.flat.dtype)
 
     def derived(self, function: Callable[..., Any], *args: Any) -> "Estimates":
         """A function of the estimates, with its covariance ``G C G'`` by the delta method, G its Jacobian.

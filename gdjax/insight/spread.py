@@ -42,6 +42,19 @@ def spread_of(
     return Spread(root, lost, lengths, held)
 
 
+@jax.jit
+def rank_of(triangle: jax.Array) -> jax.Array:
+    """How many changes of n estimates the data tell, shape (..., n, n) to (...)."""
+    return jnp.sum(~is_flat(jnp.linalg.svd(triangle, compute_uv=False)), axis=-1, dtype=jnp.int32)
+
+
+@jax.jit
+def over(total: jax.Array, freedom: jax.Array) -> jax.Array:
+    """A sum over degrees of freedom; NaN without any."""
+    nu = freedom.astype(total.dtype)
+    return jnp.where(nu > 0, total / jnp.where(nu > 0, nu, 1), jnp.nan)
+
+
 def is_flat(sizes: jax.Array) -> jax.Array:
     """Which singular values of a triangle, the largest first, are 0 to within rounding."""
     return sizes <= roundings(sizes) * sizes[..., :1]

@@ -5,6 +5,8 @@ the chi-square distributions, Ann. Math. Stat. 30 (1959):
 ``z = (8 nu + 1) / (8 nu + 3) sqrt(nu log(1 + t^2 / nu))``.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc, erfc, ndtri
@@ -23,7 +25,12 @@ def two_sided(level: float, freedom: jax.Array | None) -> jax.Array:
     >>> print(f"{two_sided(0.95, jnp.asarray(12.0)):.3f} {two_sided(0.95, None):.2f}")
     2.179 1.96
     """
-    tail = jnp.asarray(1 - level)
+    return of_tail(1 - level, freedom)
+
+
+def of_tail(tail: Any, freedom: jax.Array | None) -> jax.Array:
+    """The t with ``P(|T| > t) = tail``."""
+    tail = jnp.asarray(tail)
     return -ndtri(0.5 * tail) if freedom is None else quantile(tail, jnp.asarray(freedom).astype(tail.dtype))
 
 
