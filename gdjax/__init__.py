@@ -10,9 +10,9 @@ Least squares: `least_squares`, `curve_fit`, and of many data sets `least_square
 `Estimates`), by `LevenbergMarquardt`. For outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. The likelihood of one
 parameter: `profile` (`Profile`). Where some parameters are linear: `varpro`.
 
-Methods: `LBFGS` (the default), `BFGS`, `ConjugateGradient`, `TrustRegion`, `GradientDescent`, `AcceleratedGradient`,
-`Optax`. For penalties and simple sets (`gdjax.penalties`): `PANOC`, `ProximalGradient`, `AcceleratedProximalGradient`.
-For general constraints (`Constraint`): `AugmentedLagrangian`.
+Methods: `LBFGS` (the default; `BFGS` of few parameters), `ConjugateGradient`, `TrustRegion`, `GradientDescent`,
+`AcceleratedGradient`, `Optax`. For penalties and simple sets (`gdjax.penalties`): `PANOC`, `ProximalGradient`,
+`AcceleratedProximalGradient`. For general constraints (`Constraint`): `AugmentedLagrangian`.
 
 Where parameters live (fixed, scaled, positive, on a simplex ...): `gdjax.spaces`.
 

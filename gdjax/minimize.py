@@ -52,7 +52,8 @@ def minimize(
         *args: data for the loss, any pytrees. Arrays and numbers are traced, and so is anything with ``__array__``
             (pandas columns; a data frame comes as the matrix of its values, ``dict(frame)`` as its columns by name).
             Everything else (strings, functions, single bools) is passed to the loss unchanged.
-        method: a gdjax method or an optax optimiser. Default: `LBFGS`; with a penalty other than a box, `PANOC`.
+        method: a gdjax method or an optax optimiser. Default: `BFGS` up to 32 parameters (reals), beyond `LBFGS`; with
+            a penalty other than a box, `PANOC`.
         penalty: a term that is added to the loss and need not be differentiable, or a constraint: one of
             `gdjax.penalties`, a dict (or pytree like params) of them for some parameters, or any object with
             ``value(x)`` and ``prox(x, step)``, its proximal operator (see `gdjax.penalties.Penalty`). Its numbers are

@@ -18,18 +18,13 @@ from gdjax.jaxtools.scalar_kernels import for_cpu
 from gdjax.many import chunks, one_by_one
 from gdjax.many.axes import Input, count_problems, problems_first, spread_axes
 from gdjax.many.lanes import LaneProgram
-from gdjax.many.workers import Crew, plan
-from gdjax.methods.bfgs import BFGS
+from gdjax.many.workers import Crew
 from gdjax.opening import open_many
 from gdjax.request import Call, Options, call_minimize, is_traced, prepare, require_concrete
 from gdjax.running.observers import Interrupt
 from gdjax.running.programs import descend
 from gdjax.running.services import Services
 from gdjax.vectors.vector import gathered
-
-# Up to so many reals the default method is BFGS: its n^2 numbers are then fewer than the pairs of L-BFGS and their
-# products, and what a lane carries is what a trip costs.
-DENSE = 32
 
 
 def minimize_many(
@@ -45,10 +40,12 @@ def minimize_many(
     """Minimise ``loss(params, *args)`` for many params and args at once; each problem gets what `minimize` gives it.
 
     (Up to rounding, which differs between programs: a descent of hundreds of evaluations may take a few more or fewer.)
-    It is faster than `jax.vmap` of `minimize`, where all problems wait for the slowest. Here a problem that is done
-    gives its place to the next one. Each core works on a block of problems that stays in its cache (up to 256), and in
-    the end a few stragglers go on by themselves. (On a GPU one loop iteration of many problems costs little more than
-    one of few. There it is the vmapped descent, in chunks that fit into memory and in pieces that can be interrupted.)
+    All cores work. On a CPU, where small problems stay in its first cache, each core takes its share of them one after
+    the other. (So does `jax.vmap` of `minimize`, on one core.) Larger ones, or losses with matrix-matrix products and
+    factorisations, share the trips of a compiled loop in blocks of up to 256, which stay in the cache: a problem that
+    is done gives its place to the next one, and in the end a few stragglers go on by themselves. (Under `jax.vmap` all
+    wait for the slowest.) On a GPU one loop iteration of many problems costs little more than one of few. There it is
+    the vmapped descent, in chunks that fit into memory and in pieces that can be interrupted.
     As with `minimize`, new numbers compile nothing. Nor does another number of problems (above a hundred or so; smaller
     numbers are rounded up to the next power of two, on a GPU to the next of eight sizes per octave). Stragglers may
     need a second program.
@@ -68,8 +65,6 @@ def minimize_many(
             in flight end with their best point and status MAX_SECONDS (or INTERRUPTED); those that had not begun get
             one evaluation. A second Ctrl-C raises KeyboardInterrupt at once.
         maximize: whether to maximise.
-        method: default `BFGS` for up to 32 parameters (reals) without a penalty, where it is the fastest in batches;
-            otherwise that of `minimize`.
 
     If JAX cannot vmap the loss (a callback without ``vmap_method``), the problems run one after the other.
 
@@ -119,9 +114,6 @@ def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: fl
     rows = iter(own)
     first = [x.leaf if x.axis is None else next(rows)[0] for x in inputs]
     params, *args_of_one = jax.tree.unflatten(jax.tree.structure(trees), first)
-    plain = not any(options.get(name) for name in ("method", "penalty", "constraints", "squares"))
-    if plain and count_reals(params) <= DENSE:
-        options["method"] = BFGS()
     key, arrays = prepare(call.function, params, tuple(args_of_one), **options).split()
     kinds = tuple(kind_of_key(x) if is_key(x) else None for x in own)
     program = LaneProgram(key, which_are_own(key, len(arrays), inputs), kinds)
@@ -146,7 +138,7 @@ def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: fl
             if not for_cpu():
                 return reviewed_many(program, own, shared, chunks.solve(program, shared, own, ending, batch_size))
             crew = Crew(program, shared, [canonical(x) for x in own], ending)
-            result = crew.solve(plan(problems, crew.lane_bytes, batch_size))
+            result = crew.solve(batch_size)
         except NotImplementedError:  # what JAX cannot vmap
             result = one_by_one.solve(program, shared, own, ending)
         data = data_of_many(call.function, call.args, call.options.get("kwargs"), inputs)
@@ -177,11 +169,6 @@ def check_limits(batch_size: Any, max_seconds: Any) -> None:
         raise ValueError(f"batch_size must be a number of problems, at least 1; got {batch_size!r}")
     if max_seconds is not None and not (isinstance(max_seconds, int | float | np.number) and max_seconds >= 0):
         raise ValueError(f"max_seconds must be a number of seconds, not negative; got {max_seconds!r}")
-
-
-def count_reals(params: Any) -> int:
-    """The number of real parameters of one problem."""
-    return sum(int(np.size(x)) * (2 if np.iscomplexobj(x) else 1) for x in jax.tree.leaves(params))
 
 
 def canonical(x: Any) -> np.ndarray:

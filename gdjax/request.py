@@ -17,11 +17,9 @@ from gdjax.insight.jacobian_check import check_jacobian
 from gdjax.jaxtools.pytrees import merge
 from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.methods.base import Method
-from gdjax.methods.choice import for_size, with_constraints, with_penalty
+from gdjax.methods.choice import default, for_size, with_constraints, with_penalty
 from gdjax.methods.closures import hoist_method
 from gdjax.methods.hyperparameters import with_floats
-from gdjax.methods.lbfgs import LBFGS
-from gdjax.methods.levenberg_marquardt import LevenbergMarquardt
 from gdjax.methods.optax import Optax
 from gdjax.problem.constraints import as_constraints
 from gdjax.problem.hoist import hoist
@@ -91,9 +89,6 @@ def call_minimize(
     return Call("minimize", loss, params, args, rest, services)
 
 
-DEFAULT_METHOD = LBFGS()
-
-
 def prepare(
     loss: Callable[..., Any],
     params: Any,
@@ -141,9 +136,9 @@ def prepare(
     if constraints is not None and stop is not None and (stop.decrease is not None or stop.step is not None):
         raise ValueError("with constraints a small step tells nothing: leave Stop(decrease=) and Stop(step=) out")
     penalty, constraints = as_penalty(penalty, params), as_constraints(constraints)
-    bounded = penalty is None or getattr(penalty, "is_box", False)
-    method = LevenbergMarquardt() if method is None and squares and bounded and constraints is None else method
-    stop, method = dataclasses.replace(stop or Stop(), **given), with_floats(as_method(method, penalty, constraints))
+    nobodys = method is None and constraints is None
+    method = default(params, penalty, squares) if nobodys else as_method(method, penalty, constraints)
+    stop, method = dataclasses.replace(stop or Stop(), **given), with_floats(method)
     if method.least_squares and not squares:
         raise ValueError(f"{method.name} works on residuals: gdjax.least_squares(residuals, params, ...)")
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
@@ -212,7 +207,7 @@ def require_concrete(arrays: list[Any], what: str) -> None:
 
 
 def as_method(method: Any, penalty: Any = None, constraints: Any = None) -> Method:
-    """A gdjax method as it is, an optax optimiser wrapped, the default for None.
+    """A gdjax method as it is, an optax optimiser wrapped.
 
     Raises:
         TypeError: for anything else, with what to write instead; ValueError: if it takes no penalty, or no constraints.
@@ -220,9 +215,7 @@ def as_method(method: Any, penalty: Any = None, constraints: Any = None) -> Meth
     if constraints is not None:
         return with_constraints(method if method is None else as_method(method), penalty)
     if penalty is not None:
-        return with_penalty(method if method is None else as_method(method), penalty)
-    if method is None:
-        return DEFAULT_METHOD
+        return with_penalty(as_method(method), penalty)
     if isinstance(method, optax.GradientTransformation | optax.MultiSteps):
         return Optax(method)
     if isinstance(method, Method):

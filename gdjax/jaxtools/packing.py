@@ -42,7 +42,7 @@ def unpack(packed: Packed, like: Any) -> Any:
         used[name] += size
         return rows[..., begin : begin + size].reshape((*rows.shape[:-1], *leaf.shape))
 
-    return with_keys(jax.tree.map(take, jax.eval_shape(without_keys, like)), like)
+    return with_keys(jax.tree.map(take, as_data(like)), like)
 
 
 def is_key(leaf: Any) -> bool:
@@ -55,8 +55,15 @@ def without_keys(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
 
 
+def as_data(like: Any) -> Any:
+    """A pytree of shapes and dtypes with those of the data of random keys in their place."""
+    return jax.eval_shape(without_keys, like) if any(map(is_key, jax.tree.leaves(like))) else like
+
+
 def with_keys(tree: Any, like: Any) -> Any:
     """The inverse of `without_keys`, for a pytree of the dtypes of ``like``."""
+    if not any(map(is_key, jax.tree.leaves(like))):
+        return tree
     wrap = lambda x, kind: jax.random.wrap_key_data(x, impl=kind_of_key(kind)) if is_key(kind) else x
     return jax.tree.map(wrap, tree, like)
 
@@ -70,4 +77,4 @@ def kind_of_key(leaf: Any) -> Any:
 
 def zeros(like: Any, *axes: int) -> Any:
     """NumPy's zeros of these shapes and dtypes, with further axes in front; for keys their data's."""
-    return jax.tree.map(lambda x: np.zeros((*axes, *x.shape), x.dtype), jax.eval_shape(without_keys, like))
+    return jax.tree.map(lambda x: np.zeros((*axes, *x.shape), x.dtype), as_data(like))

@@ -62,10 +62,20 @@ def small_programs(allowed: bool) -> Iterator[None]:
         ALLOWED.reset(token)
 
 
+class NotSmallError(Exception):
+    """What was to be one function cannot be."""
+
+
 def one_function(function: Callable[[Any], Any], state: Any) -> Any:
     """``function(state)``, compiled as one function if it is small and does only what that can."""
-    if not is_allowed():
+    try:
+        return small_function(function, state) if is_allowed() else function(state)
+    except NotSmallError:
         return function(state)
+
+
+def small_function(function: Callable[[Any], Any], state: Any) -> Any:
+    """The same, or NotSmallError."""
     token = INSIDE.set(True)
     try:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(state)
@@ -76,7 +86,7 @@ def one_function(function: Callable[[Any], Any], state: Any) -> Any:
     open_ = lambda *arrays: jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, list(arrays[:count])))(*arrays[count:])
     program = jax.make_jaxpr(open_)(*arrays)
     if not (program.out_avals and is_small(program.jaxpr, METHOD_BYTES)):
-        return function(state)
+        raise NotSmallError
     return jax.tree.unflatten(jax.tree.structure(shapes), one_function_p.bind(*arrays, program=program))
 
 
@@ -114,6 +124,12 @@ def is_let_in(eqn: Any, most: int) -> bool:
     if name in SUMS and any(a.size > SUMMED for a in operands):
         return False
     return name in LET_IN and all(is_small(jaxpr, most) for jaxpr in programs_in(eqn))
+
+
+def has_small_loop(program: ClosedJaxpr) -> bool:
+    """Whether a loop in it is one function."""
+    whole = [eqn.params["program"].jaxpr for eqn in program.jaxpr.eqns if eqn.primitive is one_function_p]
+    return any(eqn.primitive.name == "while" for jaxpr in whole for eqn in jaxpr.eqns)
 
 
 def programs_in(eqn: Any) -> list[Jaxpr]:

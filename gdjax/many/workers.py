@@ -1,12 +1,13 @@
 """One thread per core, each with its own lanes, and what they share: the waiting problems and the answers."""
 
+import functools
 import math
-import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,14 +15,15 @@ from jax.dtypes import canonicalize_dtype
 
 from gdjax.descent.loop import NEVER
 from gdjax.descent.stopping import Status
+from gdjax.jaxtools.in_turn import can_take_turns
 from gdjax.jaxtools.packing import Packed, unpack
-from gdjax.many.lanes import NONE, LaneProgram, Lanes, Log, Orders, Page, Report, idle, serve, shapes_of
+from gdjax.jaxtools.pytrees import Static
+from gdjax.jaxtools.remembered import Remembered
+from gdjax.jaxtools.small_programs import NotSmallError
+from gdjax.many import in_turn, side_by_side
+from gdjax.many.lanes import NONE, LaneProgram, Lanes, Log, Orders, Page, Report, idle, shapes_of
+from gdjax.many.plan import Plan, plan, turns
 
-# What the lanes of a worker carry should stay well inside a core's cache of the second level (1 MB where this was
-# measured): Rosenbrock-10 by BFGS (1.4 kB a lane) or L-BFGS with 5 pairs costs a fifth more with 256 lanes than 128.
-CACHE = 2**18
-LANES = 256  # at most
-PAGE = 4  # problems on a page for each lane: Python is entered once a page
 # Stragglers go on by themselves, in lanes for a 32nd as many, when they have kept the others waiting for so many trips:
 # that is a second program to compile.
 STRAGGLERS, PATIENCE = 32, 256
@@ -32,30 +34,6 @@ LISTEN = 0.05  # seconds between two looks of the main thread for signals
 SILENCE = 30.0
 
 Compiled = Any  # function of (shared, lanes, page, orders) to (lanes, log, report), with its text
-
-
-class Plan(NamedTuple):
-    """How many lanes each of how many workers has."""
-
-    width: int
-    workers: int
-
-
-def plan(problems: int, lane_bytes: int, batch_size: int | None) -> Plan:
-    """Blocks of lanes in cache on all cores."""
-    most = min(problems, batch_size or problems)
-    workers = min(cores(), most)
-    # Powers of two, so that there are few shapes to compile; enough for all problems, but no more than asked for.
-    enough = 2 ** math.ceil(math.log2(-(-most // workers)))
-    allowed = max(1, (batch_size or enough * workers) // workers)
-    width = min(enough, LANES, max(1, CACHE // lane_bytes), allowed)
-    return Plan(2 ** int(math.log2(width)), workers)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class Store:
@@ -81,7 +59,8 @@ class Crew:
     ) -> None:
         self.program, self.shared, self.own, self.ending = program, shared, own, ending
         self.problems = own[0].shape[0]
-        self.carry, self.like = shapes_of(program, shared, own)
+        shapes = shapes_of(program, shared, own)
+        self.carry, self.like, self.is_small = shapes.carry, shapes.result, shapes.is_small
         self.store, self.next, self.lock = Store(self.problems), 0, threading.Lock()
         self.abandoned = False
         self.heard, self.longest = time.perf_counter(), 0.0  # the last word from a worker, the longest silence
@@ -92,9 +71,20 @@ class Crew:
         own = sum(x.nbytes for x in self.own) // self.problems
         return own + sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(self.carry))
 
-    def solve(self, plan: Plan) -> Any:
+    def solve(self, batch_size: int | None) -> Any:
         """All results, as NumPy arrays."""
-        few, lanes = plan.width // STRAGGLERS, idle(self.carry, self.own, plan.width)
+        if self.is_small and can_take_turns() and _are_small.get(self.program.key, True):
+            try:
+                lane = in_turn.idle(self.program, self.shared, self.own)
+                return self.run(in_turn.serve, turns(self.problems, batch_size), lane)
+            except NotSmallError:
+                _are_small[self.program.key], self.next = False, 0
+        many = plan(self.problems, self.lane_bytes, batch_size)
+        return self.run(side_by_side.serve, many, idle(self.carry, self.own, many.width))
+
+    def run(self, serve: Remembered, plan: Plan, lanes: Lanes) -> Any:
+        """All results, by a loop that serves lanes, which are idle."""
+        self.serve, self.plan, few = serve, plan, plan.width // STRAGGLERS
         workers = plan.workers if plan.workers == 1 or not calls_out(self.compile(lanes)) else 1
         left = self.all([lanes] * workers, workers, PATIENCE if few else NEVER)
         if few and any(taken(lanes).any() for lanes in left):
@@ -103,13 +93,16 @@ class Crew:
 
     def all(self, begun: Sequence[Lanes], workers: int, patience: int) -> list[Lanes]:
         """Let each worker fill its lanes as long as problems wait; the lanes in the end."""
-        compiled = self.compile(begun[0])
+        alone = self.serve is in_turn.serve and workers == 1  # small descents neither hang nor start threads
+        compiled = functools.partial(self.serve, self.program) if alone else self.compile(begun[0])
         x64 = canonicalize_dtype(np.float64) == np.float64  # such settings are each thread's own
 
         def work(lanes: Lanes) -> Lanes:
             with jax.enable_x64(x64):
                 return Worker(self, compiled, lanes).run(workers, patience)
 
+        if alone:
+            return [work(begun[0])]
         self.heard = time.perf_counter()
         futures = [in_thread(f"gdjax worker {i}", work, lanes) for i, lanes in enumerate(begun)]
         try:
@@ -138,7 +131,12 @@ class Crew:
     def compile(self, lanes: Lanes) -> Compiled:
         """The program for lanes and pages of these shapes, from the cache if it was compiled before."""
         orders = Orders(*map(np.int32, (0, 0, 0, 0, Status.RUNNING)))
-        return serve.lower(self.program, self.shared, lanes, self.page(0, 0, PAGE * lanes.ids.size), orders).compile()
+        page = self.page(0, 0, self.page_size(lanes.ids.size))
+        return self.serve.lower(self.program, self.shared, lanes, page, orders).compile()
+
+    def page_size(self, width: int) -> int:
+        """The problems on a page for so many lanes."""
+        return self.plan.page * width // self.plan.width
 
     def page(self, first: int, count: int, size: int) -> Page:
         """The problems from ``first`` on, and padding."""
@@ -164,6 +162,7 @@ class Crew:
         return jax.tree.map(fill, idle(self.carry, self.own, few), lanes)
 
 
+_are_small: weakref.WeakKeyDictionary[Static, bool] = weakref.WeakKeyDictionary()  # as has shown
 _calls_out: dict[bytes, bool] = {}  # by the fingerprint of the program: looking through its text takes 30 ms
 
 
@@ -210,15 +209,15 @@ class Worker:
     def __init__(self, crew: Crew, compiled: Compiled, lanes: Lanes) -> None:
         self.crew, self.compiled, self.lanes = crew, compiled, lanes
         self.width = lanes.ids.shape[0]
-        self.trips = 64  # of the next call, which is to take VISIT seconds at most
+        self.trips = crew.plan.trips  # of the next call, which is to take VISIT seconds at most
 
     def run(self, workers: int, patience: int) -> Lanes:
         """Page after page; then what is still in the lanes, without waiting for a few stragglers."""
-        for page, count in self.crew.pages(PAGE * self.width, workers):
+        for page, count in self.crew.pages(self.crew.page_size(self.width), workers):
             first = 0
             while first < count and not self.crew.abandoned:
                 first = int(self.call(page, first, count, self.width, NEVER).first)
-        page = self.crew.page(0, 0, PAGE * self.width)
+        page = self.crew.page(0, 0, self.crew.page_size(self.width))
         few = self.width // STRAGGLERS if patience < NEVER else 0
         while taken(self.lanes).sum() > few and not self.crew.abandoned:
             self.call(page, 0, 0, few, NEVER)

@@ -3,10 +3,12 @@
 from typing import Any
 
 import jax
+import numpy as np
 
 from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
 from gdjax.methods.augmented_lagrangian import AugmentedLagrangian
 from gdjax.methods.base import Method
+from gdjax.methods.bfgs import BFGS
 from gdjax.methods.lbfgs import LBFGS
 from gdjax.methods.levenberg_marquardt import LevenbergMarquardt
 from gdjax.methods.panoc import PANOC
@@ -17,19 +19,39 @@ from gdjax.methods.truncated_gauss_newton import TruncatedGaussNewton
 from gdjax.penalties.base import has_value
 from gdjax.problem.problem import Problem, call_function, check_params
 from gdjax.vectors.layout import Flat
+from gdjax.vectors.vector import is_spread
+
+# Up to so many reals the default is BFGS. Of CUTEst's 49 development problems of fewer than 20 variables it solves 48,
+# L-BFGS 47, with as many evaluations (68 and 67 in the geometric mean), and a step costs less: 0.26 us at ten
+# variables, L-BFGS 0.66. (L-BFGS with no more pairs than variables solves 45, with 106 evaluations.)
+FEW = 32
 
 ACCEPTING = (ProximalGradient, AcceleratedProximalGradient, PANOC)
 
 
-def with_penalty(method: Method | None, penalty: Any) -> Method:
-    """The method for a penalty: L-BFGS becomes its projected form in a box; None is the default.
+def default(params: Any, penalty: Any, squares: bool) -> Method:
+    """The method for params that nobody has chosen one for; ``squares``: for residuals."""
+    if getattr(penalty, "is_box", False):
+        return LevenbergMarquardt() if squares else ProjectedLBFGS()
+    if penalty is not None:
+        return PANOC() if has_value(penalty) else AcceleratedProximalGradient()
+    if squares:
+        return LevenbergMarquardt()
+    return BFGS() if count_reals(params) <= FEW and not is_spread(params) else LBFGS()
+
+
+def count_reals(params: Any) -> int:
+    """The number of real parameters."""
+    return sum(int(np.size(x)) * (2 if np.iscomplexobj(x) else 1) for x in jax.tree.leaves(params))
+
+
+def with_penalty(method: Method, penalty: Any) -> Method:
+    """The method for a penalty: L-BFGS becomes its projected form in a box.
 
     Raises:
         ValueError: if the method takes no penalty, or none without a value; the message names those that do.
     """
     is_box = getattr(penalty, "is_box", False)
-    if method is None:
-        return ProjectedLBFGS() if is_box else PANOC() if has_value(penalty) else AcceleratedProximalGradient()
     if isinstance(method, LBFGS) and is_box:
         return ProjectedLBFGS.of(method)
     if method.least_squares and not is_box:

@@ -14,6 +14,7 @@ from gdjax.descent.new_data import trip as new_data_trip
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.hoisted import Hoisted
+from gdjax.jaxtools.in_turn import can_take_turns, in_turn
 from gdjax.jaxtools.packing import Packed, pack, unpack
 from gdjax.jaxtools.pytrees import (
     Static,
@@ -89,6 +90,8 @@ def descend(key: Static, keep_state: bool, arrays: list[Any]) -> Result:
     problem = lambda arrays: merge(arrays, key).problem
     if problem(arrays).unroll is not None:
         return solve(arrays)
+    if can_take_turns() and make_loop(merge(arrays, key)).objective.is_small:
+        solve = in_turn(solve)
     numbers = places(key, lambda request: request.problem.penalty)
     return differentiable(solve, lambda arrays: trace(problem(arrays), Flat.of), numbers)(arrays)
 

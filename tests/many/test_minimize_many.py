@@ -16,8 +16,9 @@ from problems import CompileCounter, rosenbrock
 
 import gdjax
 from gdjax import BFGS, LBFGS, GradientDescent, Status, Stop
+from gdjax.many import plan as plans
 from gdjax.many import workers
-from gdjax.minimize_many import DENSE
+from gdjax.methods.choice import FEW
 
 MODES = [True]  # the numbers of a lane are compared to rounding
 
@@ -120,7 +121,7 @@ def test_data_in_a_tuple_of_one():
 
 
 def test_the_default_method_is_bfgs_for_few_parameters_and_that_of_minimize_for_many():
-    for count, method in ((5, BFGS()), (DENSE + 8, LBFGS())):
+    for count, method in ((5, BFGS()), (FEW + 8, LBFGS())):
         starts = np.linspace(-1, 1, 2 * count).reshape(2, count)
         result = gdjax.minimize_many(rosenbrock, starts, max_evals=12)
         want = gdjax.minimize(rosenbrock, starts[0], method=method, max_evals=12)
@@ -165,9 +166,15 @@ class Watch(workers.Worker):
 def calls(monkeypatch):
     """The calls of compiled programs by the workers, of whom there are two."""
     monkeypatch.setattr(workers, "Worker", Watch)
-    monkeypatch.setattr(workers, "cores", lambda: 2)
+    monkeypatch.setattr(plans, "cores", lambda: 2)
     monkeypatch.setattr(Watch, "calls", [])
     return Watch.calls
+
+
+@pytest.fixture
+def lanes(monkeypatch):
+    """Lanes side by side, as problems have them whose loss is no small one."""
+    monkeypatch.setattr(workers, "can_take_turns", lambda: False)
 
 
 def valley(p, curvature):
@@ -179,7 +186,35 @@ VALLEY = dict(in_axes=(None, 0), method=GradientDescent(0.5), tol=1e-6)
 START = np.array([3.0, 3.0])
 
 
-def test_a_straggler_does_not_keep_the_others_trips_going(calls):
+def test_small_problems_in_turn_make_no_trip_in_vain(calls):
+    curvatures = np.where(np.arange(100) == 3, 0.01, 1.0)
+    result = gdjax.minimize_many(valley, START, curvatures, **VALLEY)
+    assert result.converged.all()
+    assert {width for width, _, _ in calls} == {1}
+    assert sum(trips for _, trips, _ in calls) == int(result.num_evals.sum())
+    assert len({name for *_, name in calls}) == 2  # both workers had their share
+    calls.clear()
+    assert gdjax.minimize_many(valley, START, curvatures[:30], **VALLEY).converged.all()
+    assert {name for *_, name in calls} == {threading.current_thread().name}  # no thread for so few
+
+
+def test_problems_whose_method_is_not_small_share_the_trips(calls):
+    """The residuals are small, but more than 32 parameters take a factorisation of LAPACK's."""
+    centers, residuals = np.arange(4.0), lambda p, center: jnp.concatenate([p - center, 0.1 * p**2])
+    for _ in range(2):
+        calls.clear()
+        result = gdjax.least_squares_many(residuals, np.zeros(33), centers, in_axes=(None, 0))
+        assert result.converged.all()
+        assert max(width for width, _, _ in calls) > 1
+
+
+def test_lanes_are_what_problems_in_turn_are(lanes):
+    many = gdjax.minimize_many(offset, STARTS, np.arange(11.0), method=LBFGS(memory=4))
+    single = one_by_one(offset, STARTS, np.arange(11.0), method=LBFGS(memory=4))
+    assert_lanes_equal(many, single)
+
+
+def test_a_straggler_does_not_keep_the_others_trips_going(calls, lanes):
     """1000 problems of which one is a hundred times as long: under vmap all make its 2000 trips."""
     curvatures = np.ones(1000)
     curvatures[3] = 0.01
@@ -196,7 +231,7 @@ def test_a_straggler_does_not_keep_the_others_trips_going(calls):
     assert len({name[-1] for _, _, name in calls}) == 2  # both workers had their share
 
 
-def test_lanes_are_kept_full_while_problems_wait(calls):
+def test_lanes_are_kept_full_while_problems_wait(calls, lanes):
     """Difficulties from 22 to 200 evaluations in any order."""
     curvatures = np.random.default_rng(1).uniform(0.1, 1, 3000)
     result = gdjax.minimize_many(valley, START, curvatures, batch_size=64, **VALLEY)
@@ -272,9 +307,12 @@ def test_when_the_time_is_up_every_problem_has_a_point():
     assert "11 MAX_SECONDS" in str(result)
 
 
-@pytest.mark.parametrize("count", [1, 12])
-def test_ctrl_c_keeps_the_best_points(count):
-    curvatures = np.where(np.arange(count) % 2 == 0, 1e-7, 1.0)
+@pytest.mark.parametrize(("count", "way"), [(1, "in turn"), (12, "in turn"), (12, "lanes")])
+def test_ctrl_c_keeps_the_best_points(count, way, request):
+    if way == "lanes":
+        request.getfixturevalue("lanes")
+    slow = np.arange(count) % 2 == 0 if way == "lanes" else np.arange(count) == count - 1
+    curvatures = np.where(slow, 1e-7, 1.0)
     options = VALLEY | dict(tol=1e-15, max_steps=2_000_000_000, stop=Stop(patience=2_000_000_000))
     gdjax.minimize_many(valley, START, curvatures, max_seconds=0, **options)  # compiled before the key is pressed
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
@@ -282,8 +320,8 @@ def test_ctrl_c_keeps_the_best_points(count):
     result = gdjax.minimize_many(valley, START, curvatures, **options)
     timer.join()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert (result.status[::2] == Status.INTERRUPTED).all()
-    assert (result.status[1::2] == Status.CONVERGED).all()
+    assert (result.status[slow] == Status.INTERRUPTED).all()
+    assert (result.status[~slow] == Status.CONVERGED).all()
     np.testing.assert_allclose(result.params[:, 0], 1, atol=1e-5)
 
 
@@ -341,8 +379,8 @@ def test_a_time_limit_needs_python():
     ],
 )
 def test_lanes_fit_the_cache_the_cores_and_the_batch_size(given, want, monkeypatch):
-    monkeypatch.setattr(workers, "cores", lambda: 2)
-    assert workers.plan(*given) == want
+    monkeypatch.setattr(plans, "cores", lambda: 2)
+    assert plans.plan(*given)[:2] == want
 
 
 def test_leaves_of_size_zero_and_random_keys():
@@ -373,8 +411,8 @@ def test_leaves_of_size_zero_and_random_keys():
 # XLA's batched LAPACK kernels wait for threads of the pool that runs them: two at a time wait for each other.
 GAUSSIAN_PROCESS = """
 import jax, jax.numpy as jnp, numpy as np, gdjax
-from gdjax.many import workers
-workers.cores = lambda: 2
+from gdjax.many import plan
+plan.cores = lambda: 2
 X, Y = jnp.linspace(0, 1, 12), np.random.default_rng(0).normal(size=(600, 12)).astype(np.float32)
 def loss(p, y):
     K = jnp.exp(p[0] - (X[:, None] - X) ** 2 / jnp.exp(p[1])) + (jnp.exp(p[2]) + 1e-3) * jnp.eye(12)

@@ -1,0 +1,107 @@
+"""Many small descents one after the other in one compiled loop, for losses so cheap that each is one function.
+
+See `gdjax.jaxtools.in_turn` for what that gains over lanes side by side. What goes in and comes out is what
+`gdjax.many.lanes` has, with one lane, whose carry is packed: the descent that was under way when the last call came
+back is continued.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.descent.loop import NEVER, Until
+from gdjax.descent.stopping import Status
+from gdjax.jaxtools.packing import Packed, pack, unpack, with_keys, without_keys, zeros
+from gdjax.jaxtools.remembered import remembered
+from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
+from gdjax.jaxtools.small_programs import small_function
+from gdjax.many.lanes import NONE, LaneProgram, Lanes, Log, Orders, Page, Report
+
+
+@remembered(static=1)
+def serve(
+    program: LaneProgram, shared: list[Any], lanes: Lanes, page: Page, orders: Orders
+) -> tuple[Lanes, Log, Report]:
+    """Work on the lane and the page until the orders say to come back."""
+    ending = jnp.asarray(orders.ending, jnp.int32)
+    under_way = lambda lane: (lane.ids != NONE).astype(jnp.int32)
+    lane = jax.tree.map(lambda x: x[0], lanes)
+    like = jax.eval_shape(program.start, lane.own, shared)
+    lane = lane._replace(carry=one_kernel(lambda carry: unpack(carry, like), lane.carry))
+
+    def goes_on(turn: tuple[Lanes, Log, Report]) -> jax.Array:
+        lane, _, report = turn
+        return ((report.first < orders.count) | (lane.ids != NONE)) & (report.trips < orders.trips)
+
+    def turn(turn: tuple[Lanes, Log, Report]) -> tuple[Lanes, Log, Report]:
+        lane, log, report = turn
+        free = lane.ids == NONE
+        waiting = jax.tree.map(lambda rows: rows[report.first], page)
+        own, ids = jax.tree.map(lambda new, old: jnp.where(free, new, old), tuple(waiting), (lane.own, lane.ids))
+        left = jnp.where(ending == Status.RUNNING, orders.trips - report.trips, 1)
+        carry, trips = descend(program, shared, own, lane.carry, free, left)
+        status = jnp.where((carry.status == Status.RUNNING) & (ending != Status.RUNNING), ending, carry.status)
+        lane, log = write(program, shared, Lanes(carry._replace(status=status), own, ids), log)
+        return lane, log, Report(report.first + free.astype(jnp.int32), under_way(lane), report.trips + trips)
+
+    begun = Report(jnp.asarray(orders.first, jnp.int32), under_way(lane), jnp.asarray(0, jnp.int32))
+    lane, log, report = jax.lax.while_loop(goes_on, turn, (lane, blank(program, shared, lane, page), begun))
+    lane = lane._replace(carry=one_kernel(pack, lane.carry))
+    return jax.tree.map(lambda x: x[None], lane), log, report
+
+
+def idle(program: LaneProgram, shared: list[Any], own: list[Any]) -> Lanes:
+    """The lane without a problem; ``own`` are the arrays of several problems."""
+    one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in own]
+    carry = zeros(begin.eval_shape(program, shared, one), 1)
+    return Lanes(carry, zeros(one, 1), np.full(1, NONE, np.int32))
+
+
+@remembered(static=1)
+def begin(program: LaneProgram, shared: list[Any], own: list[Any]) -> Packed:
+    """The carry of one problem before its first evaluation, packed."""
+    return pack(program.start(own, shared))
+
+
+def descend(
+    program: LaneProgram, shared: list[Any], own: list[Any], carry: Any, fresh: jax.Array, most: jax.Array
+) -> tuple[Any, jax.Array]:
+    """Go on with a descent, or from its start if it is ``fresh``, for so many trips at most; also how many it took.
+
+    Raises:
+        NotSmallError: if that is not one function.
+    """
+    loop = program.loop(own, shared)
+    like = jax.eval_shape(loop.start)
+
+    def trips(state: tuple[Any, jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
+        carry, fresh, most = state
+        carry = update_if(fresh, lambda _: loop.start(), with_keys(carry, like))
+        carry, made = loop.run_until(carry, Until(most, NEVER, -jnp.inf))
+        return without_keys(carry), made
+
+    return small_function(trips, (carry, fresh, most))
+
+
+def write(program: LaneProgram, shared: list[Any], lane: Lanes, log: Log) -> tuple[Lanes, Log]:
+    """Write down the answer, if it is one: the next overwrites it if it is not."""
+    done = lane.carry.status != Status.RUNNING
+    answer = packed(program, shared, lane)
+    put = lambda rows, row: jax.lax.dynamic_update_index_in_dim(rows, row, log.size, 0)
+    new = Log(jax.tree.map(put, log.answers, answer), put(log.ids, lane.ids), log.size + done.astype(jnp.int32))
+    return lane._replace(ids=jnp.where(done, NONE, lane.ids)), new
+
+
+def packed(program: LaneProgram, shared: list[Any], lane: Lanes) -> dict[str, jax.Array]:
+    """The result of the lane."""
+    return one_kernel(lambda carry: pack(program.answer(lane.own, shared, carry)).vectors, lane.carry)
+
+
+def blank(program: LaneProgram, shared: list[Any], lane: Lanes, page: Page) -> Log:
+    """A log for the answers of a page and of the descent that was under way."""
+    rows = page.ids.shape[0] + 1
+    shapes = jax.eval_shape(lambda lane: packed(program, shared, lane), lane)
+    empty = {name: jnp.zeros((rows, *x.shape), x.dtype) for name, x in shapes.items()}
+    return Log(empty, jnp.full(rows, NONE, jnp.int32), jnp.asarray(0, jnp.int32))
