@@ -90,10 +90,11 @@ def descend(key: Static, keep_state: bool, arrays: list[Any]) -> Result:
     problem = lambda arrays: merge(arrays, key).problem
     if problem(arrays).unroll is not None:
         return solve(arrays)
-    if can_take_turns() and make_loop(merge(arrays, key)).objective.is_small:
-        solve = in_turn(solve)
+    small = can_take_turns() and make_loop(merge(arrays, key)).objective.is_small
     numbers = places(key, lambda request: request.problem.penalty)
-    return differentiable(solve, lambda arrays: trace(problem(arrays), Flat.of), numbers)(arrays)
+    return differentiable(in_turn(solve) if small else solve, lambda arrays: trace(problem(arrays), Flat.of), numbers)(
+        arrays
+    )
 
 
 @remembered(static=1)
