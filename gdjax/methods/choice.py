@@ -23,7 +23,7 @@ from gdjax.vectors.vector import is_spread
 
 # Up to so many reals the default is BFGS. Of CUTEst's 49 development problems of fewer than 20 variables it solves 48,
 # L-BFGS 47, with as many evaluations (68 and 67 in the geometric mean); in float32 42 and 37 (48 and 44). A step costs
-# less: 0.26 us at ten variables, L-BFGS 0.66. (L-BFGS with no more pairs than variables solves 45, with 106 evaluations.)
+# less: 0.26 us at ten variables, L-BFGS 0.66. (L-BFGS with no more pairs than variables solves 45 with 106.)
 FEW = 32
 
 ACCEPTING = (ProximalGradient, AcceleratedProximalGradient, PANOC)
