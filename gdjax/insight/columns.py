@@ -10,6 +10,9 @@ from gdjax.insight.spread import Spread, lengths_of, root_of
 from gdjax.insight.student import beyond, of_tail
 
 
+COLUMNS = "estimate", "std_error", "t", "p_value", "lower", "upper"
+
+
 def tail_of(level: float) -> float:
     """What a level leaves; ValueError unless it lies between 0 and 1."""
     if not 0 < level < 1:
@@ -20,8 +23,8 @@ def tail_of(level: float) -> float:
 @functools.partial(jax.jit, static_argnums=4)  # op by op it takes three times as long to compile
 def report_of(
     x: jax.Array, spread: Spread, freedom: jax.Array | None, tail: Any, axes: int
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    """The columns of a table of estimates, and the correlations; ``axes`` of problems are in front."""
+) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    """COLUMNS of estimates, and their correlations; ``axes`` of problems are in front."""
     whole = lambda s: root_of(s, jnp.eye(s.lengths.size, dtype=s.root.dtype))
     for _ in range(axes):
         whole = jax.vmap(whole)
@@ -31,5 +34,4 @@ def report_of(
     t, width = x / errors, of_tail(tail, nu)
     reach, size = width.astype(x.dtype) * errors, jnp.where(errors == 0, 1, errors)[..., None]
     correlation = jnp.einsum("...ir,...jr->...ij", root / size, root / size, precision="highest")
-    ends = dict(lower=x - reach, upper=x + reach)
-    return dict(estimate=x, std_error=errors, t=t, p_value=beyond(t, nu), **ends), correlation
+    return (x, errors, t, beyond(t, nu), x - reach, x + reach), correlation

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gdjax.insight.columns import report_of, tail_of
+from gdjax.insight.columns import COLUMNS, report_of, tail_of
 from gdjax.insight.names import own_names
 from gdjax.insight.spread import Spread, lengths_of, root_of
 from gdjax.insight.student import of_tail
@@ -145,7 +145,8 @@ class Inference(Tabled):
 
     def report(self, level: float) -> tuple[dict[str, jax.Array], jax.Array]:
         """Those columns, and the correlations."""
-        return report_of(self.flat, self.spread, self.student, tail_of(level), self.axes)
+        columns, correlation = report_of(self.flat, self.spread, self.student, tail_of(level), self.axes)
+        return dict(zip(COLUMNS, columns, strict=True)), correlation
 
     def quantile(self, level: float) -> jax.Array:
         """Half the width of an interval, in standard errors."""

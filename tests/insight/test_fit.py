@@ -325,3 +325,16 @@ def test_without_pandas_it_says_what_to_install(plain, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="to_pandas needs pandas: pip install pandas"):
         plain.to_pandas()
+
+
+def test_a_row_of_the_table_is_the_estimate_its_error_t_p_and_ends():
+    x, y = np.arange(6.0), np.array([1.0, 3.1, 4.9, 7.2, 8.8, 11.3])
+    fit = gdjax.curve_fit(lambda p, x: p["slope"] * x + p["base"], {"slope": 1.0, "base": 1.0}, x, y)
+    assert fit.converged
+    lower, upper = fit.intervals()
+    parts = (fit.params, fit.standard_errors, fit.t_values, fit.p_values, lower, upper)
+    row = next(line for line in str(fit).splitlines() if line.startswith("slope "))
+    shown = [float(word) for word in row.replace(" to ", " ").split()[1:]]
+    np.testing.assert_allclose(shown, [float(part["slope"]) for part in parts], rtol=2e-3)
+    assert list(fit.columns()) == ["estimate", "std_error", "t", "p_value", "lower", "upper"]
+    assert float(lower["slope"]) < float(fit.params["slope"]) < float(upper["slope"])
