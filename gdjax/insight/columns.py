@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from gdjax.insight.spread import Spread, lengths_of, root_of
 from gdjax.insight.student import beyond, of_tail
 
-
 COLUMNS = "estimate", "std_error", "t", "p_value", "lower", "upper"
 
 

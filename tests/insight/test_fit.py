@@ -335,6 +335,6 @@ def test_a_row_of_the_table_is_the_estimate_its_error_t_p_and_ends():
     parts = (fit.params, fit.standard_errors, fit.t_values, fit.p_values, lower, upper)
     row = next(line for line in str(fit).splitlines() if line.startswith("slope "))
     shown = [float(word) for word in row.replace(" to ", " ").split()[1:]]
-    np.testing.assert_allclose(shown, [float(part["slope"]) for part in parts], rtol=2e-3)
+    np.testing.assert_allclose(shown, [float(part["slope"]) for part in parts], rtol=5e-3)
     assert list(fit.columns()) == ["estimate", "std_error", "t", "p_value", "lower", "upper"]
     assert float(lower["slope"]) < float(fit.params["slope"]) < float(upper["slope"])
