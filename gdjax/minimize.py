@@ -59,6 +59,13 @@ def minimize(
             ``value(x)`` and ``prox(x, step)``, its proximal operator (see `gdjax.penalties.Penalty`). Its numbers are
             traced. The gradient test then looks at the prox-gradient step (`gdjax.Stop`). The answer satisfies the
             constraint; a start that does not is projected. `maximize` subtracts the penalty.
+        space: where parameters live, if not anywhere: one of `gdjax.spaces` (`Fixed`, `Scaled`, `Positive`, `Interval`,
+            `Simplex` ...), or a dict of them by name, ``{"sigma": Positive(), "layers[0]": Fixed()}``; or a constraint
+            of numpyro or a bijector of distrax. The descent then works on free numbers, of which the parameters are a
+            function; the tolerances are compared with gradients by these. ``result.grad`` is the gradient by the
+            parameters, as far as their spaces let them move, and 0 for what is fixed. A penalty may act on what lives
+            anywhere, or is fixed. Params may be a whole model (an `equinox.Module`, a `flax.nnx.Module`, a dataclass):
+            what is no floating array in it is held, and result.params is such a model, too.
         constraints: a `gdjax.Constraint`, or a list or dict of them, for ``lower <= c(params, *args) <= upper``. They
             hold at the answer, to the tolerance, not on the way there. The method is `AugmentedLagrangian` with L-BFGS;
             a ``penalty`` beside them must be a `gdjax.penalties.Box` or ``NonNegative``, which is never left.

@@ -29,7 +29,7 @@ ROOMS = {
     "line_search": "Backtracking HagerZhang LineSearch MoreThuente Trial Verdict WeakWolfe decreases flattens",
     "methods": "Method Move Outcome Searching Secant State Stepping method static_field",
     "spaces": "Above Below CorrelationCholesky CovarianceCholesky Fixed Free Interval Ordered Origin Positive Scaled "
-    "Simplex Space UnitVector by_leaf",
+    "Simplex Space Stack UnitVector by_leaf",
     "vectors": "Scalar Vector add add_scaled apply divide dot dots max_abs multiply negative scale subtract where "
     "zeros_like",
 }

@@ -54,9 +54,9 @@ def count_problems(inputs: list[Input]) -> int:
     """
     first, problems = None, 0
     for x in inputs:
-        shape = jnp.shape(x.leaf)
         if x.axis is None:
             continue
+        shape = jnp.shape(x.leaf)
         if not -len(shape) <= x.axis < len(shape):
             raise ValueError(
                 f"{x.name} has shape {shape} and no axis {x.axis} of problems; with None in its place in in_axes, "

@@ -11,6 +11,7 @@ from gdjax.spaces.elementwise import Above, Below, Interval, Positive
 from gdjax.spaces.held import Fixed, Free, Scaled
 from gdjax.spaces.results import Origin
 from gdjax.spaces.simplex import Ordered, Simplex, UnitVector
+from gdjax.spaces.stack import Stack
 
 __all__ = [
     "Above",
@@ -26,6 +27,7 @@ __all__ = [
     "Scaled",
     "Simplex",
     "Space",
+    "Stack",
     "UnitVector",
     "by_leaf",
 ]

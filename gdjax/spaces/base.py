@@ -57,6 +57,10 @@ class Space(abc.ABC):
     def to_free(self, user: Any) -> Any:
         """The free numbers of a parameter."""
 
+    def fixed(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Which entries of a leaf of this shape stay as they were given."""
+        return np.full(shape, self.is_fixed)
+
     def log_det(self, free: jax.Array) -> jax.Array:
         """``log |det d user / d free|``, shape (): what a density by the parameter gains as one by the free numbers.
 

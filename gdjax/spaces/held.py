@@ -161,6 +161,10 @@ class Partly(Space):
         """The free entries."""
         return jnp.asarray(user)[~self.mask.array]
 
+    def fixed(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The mask."""
+        return self.mask.array
+
     def log_det(self, free: jax.Array) -> jax.Array:
         """0."""
         return jnp.zeros((), free.dtype)

@@ -14,7 +14,6 @@ from gdjax.jaxtools.remembered import remembered
 from gdjax.spaces.chart import Chart, chart_of
 from gdjax.spaces.composed import composed, composed_gradient, composed_pair
 from gdjax.spaces.ends import Value, review
-from gdjax.spaces.held import Partly
 from gdjax.spaces.models import closed, is_floating, is_plain, opened
 
 LAST = 1e-4  # share of the size of a space within which a parameter is said to be at its end
@@ -124,8 +123,7 @@ def is_fixed(result: Result) -> np.ndarray:
     chart, parts = result.space.chart, [np.zeros(0, bool)]
     for space, x in zip(chart.spaces, chart.treedef.flatten_up_to(opened(result.params)), strict=True):
         if is_floating(x):
-            whole = np.full(np.shape(x)[result.code.ndim :], space.is_fixed)
-            mask = space.mask.array if isinstance(space, Partly) else whole
+            mask = space.fixed(np.shape(x)[result.code.ndim :])
             parts += [mask.ravel()] * (2 if jnp.iscomplexobj(x) else 1)
     return np.concatenate(parts)
 
