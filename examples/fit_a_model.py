@@ -1,9 +1,9 @@
 """A whole model as the parameters: a dataclass with functions and sizes in it, some of it fixed.
 
-A small network learns y = sin(3 x) from 60 noisy points. It is a plain dataclass: two layers, the function between them
-and a name. Nothing has to be taken apart for the fit: what is no floating array stays as it is, and the answer is such a
-model again. Then its first layer is frozen, and only the rest is fitted to other data, as one does with a model that has
-been trained before. (An Equinox module or a Flax NNX model goes in the same way.)
+A small network learns y = sin(3 x) from 60 noisy points. It is a plain dataclass: two layers, the function between
+them and a name. Nothing has to be taken apart for the fit: what is no floating array stays as it is, and the answer is
+such a model again. Then its first layer is frozen, and only the rest is fitted to other data, as one does with a model
+that has been trained before. (An Equinox module or a Flax NNX model goes in the same way.)
 
 Run it with: python examples/fit_a_model.py
 """
