@@ -16,6 +16,7 @@ SMALL = {
     "memory": ["--solvers", "value", "hand", "--size", "100"],
     "again": ["--solvers", "gdjax"],
     "fits": ["--solvers", "optimistix", "--count", "4"],
+    "counts": ["--solvers", "optimistix.BFGS", "--problems", "Rosen", "--most", "1"],
     "scale": ["--solvers", "value", "--max-n", "100", "--max-batch", "1"],
 }
 
