@@ -4,7 +4,7 @@
 
 Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`. They take and return `Stop`,
 `Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`. A loop of your own: `init`, `step` (`LoopState`).
-A loss over more data than fit at once: `sum_over`, `mean_over`.
+A loss over more data than fit at once: `sum_over`, `mean_over`. Training on mini-batches: `train` (`Training`).
 
 Least squares: `least_squares`, `curve_fit`, and of many data sets `least_squares_many`, `curve_fit_many` (`Fit`,
 `Estimates`), by `LevenbergMarquardt`. For outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. The likelihood of one
@@ -73,6 +73,8 @@ from gdjax.profile import profile
 from gdjax.resume import resume
 from gdjax.running.services import Services
 from gdjax.sum_over import mean_over, sum_over
+from gdjax.train import train
+from gdjax.training.outcome import Training
 from gdjax.varpro import varpro
 
 __all__ = [
@@ -111,6 +113,7 @@ __all__ = [
     "SoftL1",
     "Status",
     "Stop",
+    "Training",
     "TrustRegion",
     "Tukey",
     "Uncertainty",
@@ -137,6 +140,7 @@ __all__ = [
     "spaces",
     "step",
     "sum_over",
+    "train",
     "uncertainty",
     "varpro",
 ]

@@ -1,6 +1,7 @@
 """Continue a descent that was saved to a file, or kept in a result."""
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,9 @@ from gdjax.running import checkpoint
 from gdjax.running.pieces import Descent
 from gdjax.running.programs import WATCHED
 from gdjax.running.services import describe
+from gdjax.train import run as run_training
+from gdjax.train import train
+from gdjax.training.outcome import Training
 
 ANOTHER = {"minimize": "another loss", "least_squares": "other residuals", "curve_fit": "another model"}
 
@@ -31,10 +35,11 @@ def resume(
     params: Any,
     *args: Any,
     **options: Any,
-) -> Result:
+) -> Any:
     """Continue a descent where it stopped: write the call that began it, with the checkpoint's path in front.
 
-    That call may have been one of `minimize`, `maximize`, `least_squares` or `curve_fit`; which, the source knows.
+    That call may have been one of `minimize`, `maximize`, `least_squares`, `curve_fit` or `train`; which, the source
+    knows.
 
     The result is bitwise that of a descent that was never stopped, on the same machine with the same versions.
     Limits, tolerances and learning rates are those of this call, so a descent that ended at a limit continues with a
@@ -75,6 +80,8 @@ def resume(
         header = {"by": "minimize", **header}  # which files of before this was written do not say
         checkpoint.check_header(name, header)
         options.setdefault("checkpoint", source)
+        if header["by"] == "train":
+            return train_on(name, header, saved, loss, params, args, options)
     call = open_call(DOORS[header["by"]][1]("resume", loss, params, args, options).toward(header["maximize"]))
     request = dataclasses.replace(call.prepare(), history=header["history"])
     key, arrays = request.split()
@@ -86,6 +93,23 @@ def resume(
     carry = checkpoint.restore(name, header, saved, descent.like())
     check_loss(f"{name} is of {ANOTHER[header['by']]} or other data: at the saved point", descent, carry)
     return run(call, request, descent.reopen(carry))
+
+
+def train_on(
+    name: str,
+    header: dict[str, Any],
+    saved: Any,
+    loss: Any,
+    params: Any,
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+) -> Training:
+    """Go on with a training."""
+    bound = inspect.signature(train).bind(loss, params, *args, **options)
+    bound.apply_defaults()
+    own, services = dict(bound.arguments), bound.arguments["services"]
+    rest = {option: x for option, x in own.items() if option not in ("loss", "params", "data", "services")}
+    return run_training(loss, params, own["data"], rest, services, (name, header, saved))
 
 
 def header_of(result: Result) -> dict[str, Any]:

@@ -18,7 +18,7 @@ START = {"w": np.zeros(3)}
 words = """AcceleratedGradient AcceleratedProximalGradient AdaptiveStep BFGS Backtracking BarzilaiBorwein Cauchy Fit
     Huber LevenbergMarquardt SoftL1 Tukey curve_fit curve_fit_many least_squares least_squares_many ConjugateGradient
     AugmentedLagrangian Constraint CriticalPoint Estimates GradientDescent HagerZhang History Kind LBFGS LearningRates
-    LoopState Minima MoreThuente init step mean_over sum_over
+    LoopState Minima MoreThuente init step mean_over sum_over train Training
     MultiStart Optax PANOC PolyakStep Profile ProximalGradient Result Services Status Stop TrustRegion Uncertainty
     WeakWolfe check_gradient check_penalty classify_critical_point explain iterate learning_rate_range maximize minimize
     minimize_many multistart penalties profile resume spaces uncertainty varpro"""

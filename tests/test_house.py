@@ -12,7 +12,7 @@ ROOT = pathlib.Path(gdjax.__file__).parent
 ORDER = [
     ["plot"],
     ["front doors"],
-    ["many"],
+    ["many", "training"],
     ["running"],
     ["insight"],
     ["spaces"],

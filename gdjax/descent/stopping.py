@@ -40,6 +40,8 @@ class Status(enum.IntEnum):
     DEGENERATE = 21  # with constraints: feasible, but multipliers run away, so that no optimality conditions can hold
     RUNAWAY = 22  # of least squares: parameters run to infinity while the value levels off, so no minimum is there
     AT_EDGE = 23  # with space=: the gradient vanishes at an end of a parameter's space, but the loss falls back inside
+    EPOCHS_DONE = 24  # of `gdjax.train`: all epochs that were asked for, or all data there were
+    EARLY_STOPPED = 25  # and `patience` epochs without a better validation
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
     def __str__(self) -> str:

@@ -76,17 +76,22 @@ class Optax(Method):
         if is_transformation and hyperparameters:
             raise TypeError("hyperparameters go with a function such as optax.adam, not with a made optimiser")
         self.optimizer, self.hyperparameters = optimizer, hyperparameters
+        self.on_batches = False  # schedule-free: then nothing is evaluated where it reports
 
-    def tree_flatten(self) -> tuple[tuple[Any, Any], None]:
+    def tree_flatten(self) -> tuple[tuple[Any, Any], bool]:
         """Children: the optimiser (static, being made of functions) and its hyperparameters."""
-        return (self.optimizer, self.hyperparameters), None
+        return (self.optimizer, self.hyperparameters), self.on_batches
 
     @classmethod
-    def tree_unflatten(cls, _: None, children: tuple[Any, Any]) -> "Optax":
+    def tree_unflatten(cls, on_batches: bool, children: tuple[Any, Any]) -> "Optax":
         """Inverse of `tree_flatten`."""
         new = object.__new__(cls)
-        new.optimizer, new.hyperparameters = children
+        (new.optimizer, new.hyperparameters), new.on_batches = children, on_batches
         return new
+
+    def for_batches(self) -> "Optax":
+        """The same, every evaluation being one to train: each is of another batch, and not to be compared."""
+        return self.tree_unflatten(True, (self.optimizer, self.hyperparameters))
 
     def __repr__(self) -> str:
         """The call that makes it."""
@@ -95,7 +100,10 @@ class Optax(Method):
 
     def position(self, state: OptaxState) -> Vector:
         """The next point; schedule-free: the last evaluation point, never the training parameters."""
-        return state.trial if state.training is None else vector.where(state.probing, state.trial, state.iterate.x)
+        if state.training is not None:
+            return vector.where(state.probing, state.trial, state.iterate.x)
+        free = schedule_free_state(state.optimizer)
+        return state.trial if free is None else schedule_free_eval_params(free, state.trial)
 
     def learnt(self, old: Any) -> dict[str, Any]:
         """Optax's own state."""
@@ -128,7 +136,7 @@ class Optax(Method):
         """At the start."""
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes, whatever the user has chosen
             optimizer = jax.tree.map(jnp.asarray, self.first_state(objective.start))
-        two_points = schedule_free_state(optimizer) is not None
+        two_points = schedule_free_state(optimizer) is not None and not self.on_batches
         return OptaxState(
             iterate=objective.blank,
             trial=objective.start,

@@ -113,7 +113,7 @@ def restore(name: str, header: dict[str, Any], arrays: Sequence[Any], like: Any)
 
 
 HEADER = {
-    "by": lambda x: x in ("minimize", "least_squares", "curve_fit"),
+    "by": lambda x: x in ("minimize", "least_squares", "curve_fit", "train"),
     "maximize": lambda x: isinstance(x, bool),
     "history": lambda x: type(x) is int and x >= 0,
     "method": lambda x: isinstance(x, dict) and "name" in x,

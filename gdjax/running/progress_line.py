@@ -31,7 +31,7 @@ class ProgressLine(Observer):
         self.plain = not notebook and not sys.stderr.isatty()
         shape = FORMAT if notebook else FORMAT.replace("{bar}", "{bar:10}")
         self.bar: Any = None if self.plain else tqdm(total=100, bar_format=shape)
-        self.due, self.evals, self.time = 0.0, 0, math.nan
+        self.due, self.count, self.time = 0.0, 0, math.nan
 
     def visit(self, visit: Visit) -> Status | None:
         """Draw, unless it was drawn just now."""
@@ -46,18 +46,23 @@ class ProgressLine(Observer):
         if self.bar is not None:
             self.bar.close()
 
+    def look(self, visit: Visit) -> tuple[str, float, str, int]:
+        """What to write, how far it is, and what is counted for the speed."""
+        now = jax.device_get(visit.descent.glance(visit.carry))
+        return describe(now), share(now), "evaluations", int(now.evals)
+
     def draw(self, visit: Visit, status: str) -> None:
         """Draw now, and fix the time of the next."""
-        now, seconds = jax.device_get(visit.descent.glance(visit.carry)), visit.clock.seconds
+        (text, way, unit, count), seconds = self.look(visit), visit.clock.seconds
         speed = ""
         if seconds > self.time:
-            speed = f", {(int(now.evals) - self.evals) / (seconds - self.time):.2g} evaluations/s"
-        self.evals, self.time = int(now.evals), seconds
-        text = f"{describe(now)}{speed}{status}"
+            speed = f", {(count - self.count) / (seconds - self.time):.2g} {unit}/s"
+        self.count, self.time = count, seconds
+        text = f"{text}{speed}{status}"
         if self.bar is None:
             print(f"gdjax: {text}", file=sys.stderr, flush=True)
         else:
-            self.bar.n = round(100 * share(now))
+            self.bar.n = round(100 * way)
             self.bar.set_description_str(text)
         self.due = time.perf_counter() + (LINE if self.plain else FRAME)
 

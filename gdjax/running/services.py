@@ -109,8 +109,8 @@ def run(
     return dataclasses.replace(result, timing=None) if idle else result
 
 
-def observers(services: Services, header: dict[str, Any]) -> list[Observer]:
-    """The observers that the services ask for."""
+def observers(services: Services, header: dict[str, Any], line: type[ProgressLine] = ProgressLine) -> list[Observer]:
+    """The observers that the services ask for; ``line`` is what shows progress."""
     made: list[Observer] = []
     if (seconds := services.get("max_seconds")) is not None:
         made.append(TimeLimit(seconds))
@@ -119,7 +119,7 @@ def observers(services: Services, header: dict[str, Any]) -> list[Observer]:
     if (path := services.get("checkpoint")) is not None:
         made.append(Checkpointer(path, services.get("checkpoint_seconds", 30.0), header))
     if services.get("progress"):
-        made.append(ProgressLine())
+        made.append(line())
     return made
 
 

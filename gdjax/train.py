@@ -1,0 +1,226 @@
+"""Training on mini-batches: `train`."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gdjax import other_names
+from gdjax.descent.limits import Stop
+from gdjax.jaxtools.hoisted import hoist_call
+from gdjax.jaxtools.pytrees import as_data, split
+from gdjax.methods.optax import Optax
+from gdjax.request import Request, as_method, prepare, require_concrete
+from gdjax.running import checkpoint
+from gdjax.running.observers import Interrupt
+from gdjax.running.services import Services, describe, observers
+from gdjax.running.services import check as check_services
+from gdjax.sum_over import count_rows, over
+from gdjax.training import epoch as programs
+from gdjax.training.checks import check, check_loss
+from gdjax.training.epoch import Plan
+from gdjax.training.feed import Feed, is_feed
+from gdjax.training.outcome import Training
+from gdjax.training.watch import Book, Run, Task, TrainingLine, drive
+from gdjax.vectors.vector import explicit_place
+
+
+def train(
+    loss: Callable[..., Any],
+    params: Any,
+    data: Any,
+    *,
+    epochs: int,
+    batch_size: int | None = None,
+    method: Any = None,
+    validation: Any = None,
+    metric: Callable[..., Any] | None = None,
+    patience: int | None = None,
+    key: Any = 0,
+    shuffle: bool = True,
+    average: float | None = None,
+    **services: Unpack[Services],
+) -> Training:
+    """Minimise ``loss(params, batch)``, the mean over the rows of a batch, by passes over the batches of ``data``.
+
+    Data that fit into memory stay on the device, are shuffled there in each epoch, and the batches follow one another
+    in one compiled loop, with a look from Python about ten times a second and at the end of each epoch. Each row is
+    seen once an epoch: if batch_size does not divide their number, the last batch is smaller (and the loss is compiled
+    once more, for its shape). The same key gives the same training, on the same machine.
+
+    A batch whose loss or gradient is not finite is left out and counted: params and moments stay as they were.
+
+    When is this better than `gdjax.minimize`? Where a full gradient is too dear, or its noise is wanted. What comes out
+    is near a minimum, not at one; ``gdjax.minimize(gdjax.mean_over(loss, data, chunk=...), trained.params)`` goes on to
+    it, if that is what you want.
+
+    Args:
+        loss: ``loss(params, batch)``; or ``loss(params, batch, key)``, with a random key for dropout. A real number.
+        params: where to start: any pytree of float arrays.
+        data: arrays with rows along their first axis, one or a pytree of them such as ``(x, y)``; a batch is like it.
+            They may be sharded over a mesh. Or what gives batches: an iterable (a loader of torch or grain, a
+            generator, which is used up by its one pass) or a function of the epoch 0, 1, ... to one. A thread reads two
+            batches ahead and puts them on the device. (A list is a pytree: for one of batches, ``lambda epoch: it``.)
+        epochs: passes over the data.
+        batch_size: rows of a batch, for arrays.
+        method: an optax optimiser (with schedules, clipping, `optax.MultiSteps` to accumulate gradients), or
+            `gdjax.GradientDescent` at a rate or schedule. Default: ``optax.adam(1e-3)``. Those that search compare
+            values, which those of two batches are not good for.
+        validation: data like ``data``, on which the metric is averaged after each epoch; or a function of params to a
+            number, which may be any Python. The params with the lowest one are returned.
+        metric: ``metric(params, batch)``, for the validation. Default: the loss.
+        patience: end after so many epochs without a better validation (EARLY_STOPPED).
+        key: a seed or a `jax.random.key`, for the shuffles and the loss.
+        shuffle: whether to shuffle arrays.
+        average: decay d of an exponential average of the params, ``a <- d a + (1 - d) x`` after each step, without the
+            share of its start (as `optax.ema` debiases). It is what is validated and returned.
+        **services: ``progress``, ``callback`` (of a `Training` after each epoch, or each ``callback_every``; "best":
+            after each better validation; True stops), ``checkpoint``, ``checkpoint_seconds`` and ``max_seconds``, as in
+            `gdjax.minimize`; Ctrl-C, too. `gdjax.resume` goes on from a checkpoint, in the middle of an epoch if need
+            be, to the same numbers.
+
+    Returns:
+        A `gdjax.Training`; ``print`` it. Its status is EPOCHS_DONE, EARLY_STOPPED, DIVERGED, NONFINITE or one of the
+        services', and never a success: the gradient of a batch proves nothing.
+
+    Raises:
+        TypeError, ValueError: if an argument is not what it must be. An error in loss, data or callback is raised
+            before the first epoch is done; later it ends the training with status RAISED.
+
+    >>> import jax, jax.numpy as jnp, optax
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> squares = lambda w, rows: jnp.mean((rows["y"] - rows["x"] @ w) ** 2)
+    >>> data = {"x": x, "y": x @ jnp.array([1.0, -2.0])}
+    >>> trained = train(squares, jnp.zeros(2), data, batch_size=32, epochs=10, method=optax.adam(0.05))
+    >>> print(trained.status, trained.params.round(2))
+    EPOCHS_DONE [ 1. -2.]
+    """
+    options = dict(epochs=epochs, batch_size=batch_size, method=method, validation=validation, metric=metric)
+    options |= dict(patience=patience, key=key, shuffle=shuffle, average=average)
+    return run(loss, params, data, options, services)
+
+
+def run(
+    loss: Any, params: Any, data: Any, options: dict[str, Any], services: Any, saved: tuple[Any, ...] | None = None
+) -> Training:
+    """Train; or go on from (name, header, arrays) of a checkpoint."""
+    known = set(Services.__annotations__) - {"escape_saddles", "keep_state"}
+    for name in services:
+        if name not in known:
+            raise TypeError(f"train has no option {name!r}{other_names.for_option(name, [*options, *sorted(known)])}")
+    check_services(services)
+    check(options)
+    average, key = options["average"], options["key"]
+    takes_key = check_loss(loss)
+    if is_feed(data):
+        if options["batch_size"] is not None:
+            raise ValueError("batch_size is for arrays; batches that come one by one have their own")
+        data = Feed(data)
+        batch, rows = data.first(), 0
+    else:
+        data = jax.tree.map(jnp.asarray, as_data("data", data))
+        rows = count_rows("data", data)
+        if any(map(explicit_place, jax.tree.leaves(data))):
+            raise ValueError(
+                "data are sharded over an explicit axis of their mesh, of which no batches can be taken: make the mesh "
+                "with axis_types=(jax.sharding.AxisType.Auto,)"
+            )
+        if options["batch_size"] is None:
+            raise ValueError("batch_size: how many rows a batch is to have is missing")
+        batch = jax.tree.map(lambda x: x[: options["batch_size"]], data)
+    size = min(options["batch_size"] or 1, rows or 1)
+    seed = key if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.key(key)
+    requests = Requests(loss, params, options["method"], seed if takes_key else None)
+    request = requests.of(batch)
+    rest = rows % size if rows else 0
+    tail = requests.of(jax.tree.map(lambda x: x[:rest], data)).problem.loss if rest else None
+    arrays, program = split((request, tail))
+    require_concrete([*arrays, *jax.tree.leaves(batch)], "train works in Python")
+    plan = Plan(rows, size, bool(options["shuffle"] and rows), takes_key, average is not None)
+    measure = make_measure(options["validation"], options["metric"] or loss, params, size if rows else 256, takes_key)
+    decay = np.float32(average or 0.0)
+    task = Task(program, plan, arrays, data, options["epochs"], measure, options["patience"], decay, requests.split)
+    course, book = programs.begin(program, plan, arrays, seed), Book()
+    kept = programs.weights(program, plan, arrays, course)
+    header = dict(by="train", maximize=False, history=0, method=describe(request.method), rows=rows, batch_size=size)
+    if saved is not None:
+        course, kept, book = restored(saved, header, (course, kept))
+    # What is kept must not be what the compiled loop overwrites.
+    course = jax.tree.map(jnp.copy, course)
+    run, interrupt = Run(task, course, kept, book, header), Interrupt()
+    with interrupt.listening():
+        trained = drive(run, observers(services, header, TrainingLine), interrupt)
+    interrupt.hand_on(trained.status)
+    return trained
+
+
+class Requests:
+    """The descents whose trips are the steps: one for each shape of a batch, for which the loss is traced.
+
+    Raises:
+        TypeError: if the method compares values.
+    """
+
+    def __init__(self, loss: Any, params: Any, method: Any, seed: Any) -> None:
+        self.loss, self.params, self.method, self.seed = loss, params, batch_method(method), seed
+        self.known: dict[Any, Any] = {}
+
+    def of(self, batch: Any) -> Request:
+        """That of batches like this one."""
+        args = (batch,) if self.seed is None else (batch, self.seed)
+        request = prepare(self.loss, self.params, args, method=self.method, stop=Stop(tol=0.0))
+        if isinstance(request.method, Optax):
+            request = dataclasses.replace(request, method=request.method.for_batches())
+        return request
+
+    def split(self, batch: Any) -> tuple[Any, list[Any]]:
+        """What selects its program, and its arrays."""
+        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(batch))
+        if shapes not in self.known:
+            self.known[shapes] = split((self.of(batch), None))[::-1]
+        return self.known[shapes]
+
+
+def batch_method(method: Any) -> Any:
+    """The method for batches; TypeError if it compares values."""
+    method = as_method(optax.adam(1e-3) if method is None else method)
+    if method.searches or method.least_squares:
+        raise TypeError(
+            f"{method.name} compares values, and those of two batches tell nothing: train takes optax's optimisers and "
+            "GradientDescent at a rate. For all rows at once: gdjax.minimize(gdjax.mean_over(loss, data, chunk=...), "
+            "params)"
+        )
+    return method
+
+
+def make_measure(validation: Any, metric: Any, params: Any, chunk: int, takes_key: bool) -> Any:
+    """The validation as a function of params; None without."""
+    if validation is None:
+        return None
+    if callable(validation):
+        return validation
+    if takes_key and check_loss(metric):
+        raise TypeError("the loss takes a key, for training: give metric=, a function of (params, batch), to validate")
+    validation = jax.tree.map(jnp.asarray, as_data("validation", validation))
+    chunk = min(max(chunk, 256), count_rows("validation", validation))
+    mean = lambda metric, params, data: over(metric, data, chunk, False, mean=True)(params)
+    arrays, program = split(hoist_call(mean, metric, params, validation))
+    return lambda params: programs.measured(program, arrays, params, validation)
+
+
+def restored(saved: tuple[Any, ...], header: dict[str, Any], like: Any) -> tuple[Any, Any, Book]:
+    """Course, kept parameters and book of a checkpoint.
+
+    Raises:
+        ValueError: if it is of another training.
+    """
+    name, found, arrays = saved
+    for part in ("method", "rows", "batch_size"):
+        if found.get(part) != header[part]:
+            raise ValueError(f"{name} was made with another {part}: {found.get(part)}, here it is {header[part]}")
+    course, kept = checkpoint.restore(name, found, arrays, like)
+    return course, kept, Book(**found["book"])

@@ -1,0 +1,38 @@
+"""What a training is asked for must make sense."""
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+
+def check_loss(loss: Any) -> bool:
+    """Whether it takes a key after the batch; TypeError if it is not called as ``loss(params, batch)``."""
+    if not callable(loss):
+        raise TypeError(f"loss must be a function of (params, batch), got {loss!r}")
+    try:
+        taken = inspect.signature(loss).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    needed = [p.name for p in taken if p.kind in (0, 1) and p.default is p.empty]
+    if len(needed) not in (2, 3) and not any(p.kind is p.VAR_POSITIONAL for p in taken):
+        raise TypeError(
+            f"the loss takes {len(needed)} arguments ({', '.join(needed)}); train calls it as loss(params, batch), or "
+            "loss(params, batch, key). The batch is like data: take x and y out of it, as in x, y = batch"
+        )
+    return len(needed) == 3
+
+
+def check(options: dict[str, Any]) -> None:
+    """Raise TypeError or ValueError for a number that an option cannot have."""
+    whole = lambda x: isinstance(x, int | np.integer) and not isinstance(x, bool) and x >= 1
+    for name in ("epochs", "batch_size", "patience"):
+        if options[name] is not None and not whole(options[name]):
+            raise ValueError(f"{name} must be a whole number, at least 1; got {options[name]!r}")
+    if options["patience"] is not None and options["validation"] is None:
+        raise ValueError("patience counts epochs without a better validation: give validation=")
+    if options["metric"] is not None and (options["validation"] is None or callable(options["validation"])):
+        raise ValueError("metric is a function of (params, batch) for validation data: give validation= as data")
+    average = options["average"]
+    if average is not None and not (isinstance(average, int | float) and 0 < average < 1):
+        raise ValueError(f"average must be a decay between 0 and 1, such as 0.999; got {average!r}")

@@ -1,0 +1,105 @@
+"""Batches that come from Python: read ahead, and put on the device, by a thread."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from gdjax.jaxtools.pytrees import as_data
+
+AHEAD = 2  # batches that wait on the device
+END = object()
+
+
+class Feed:
+    """The batches of each epoch, from an iterable (a loader, a generator) or a function of the epoch to one."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def begin(self, epoch: int, skip: int) -> None:
+        """Start to read an epoch, from its batch ``skip`` on."""
+        made = self.source(epoch) if callable(self.source) else self.source
+        self.batches = ahead(iter(made), skip)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.batches
+
+    def first(self) -> Any:
+        """The first batch of the first epoch, for its shapes; it is not lost to the epoch."""
+        made = self.source(0) if callable(self.source) else self.source
+        if iter(made) is made and not callable(self.source):  # a generator gives each batch once
+            found = next(made, END)
+            self.source = chained(found, made)
+        else:
+            found = next(iter(made), END)
+        if found is END:
+            raise ValueError("data gave no batch")
+        return on_device(found)
+
+
+class chained:  # noqa: N801
+    """A generator from whose front a batch was taken."""
+
+    def __init__(self, first: Any, rest: Iterator[Any]) -> None:
+        self.front, self.rest = [first], rest
+
+    def __iter__(self) -> Iterator[Any]:
+        while self.front:
+            yield self.front.pop()
+        yield from self.rest
+
+
+def on_device(batch: Any) -> Any:
+    """A batch as arrays of JAX: what has ``__array__``, as torch's tensors have, becomes one."""
+    arrays = as_data("batch", batch)
+    for leaf in jax.tree.leaves(arrays):
+        if np.ndim(leaf) == 0:
+            raise ValueError(f"a batch holds {leaf!r}: it must hold arrays with rows along their first axis")
+    return jax.tree.map(jax.device_put, arrays)
+
+
+def ahead(batches: Iterator[Any], skip: int) -> Iterator[Any]:
+    """The same batches, read by a thread while the last ones are worked on; what it raises is raised here."""
+    ready: queue.Queue[Any] = queue.Queue(AHEAD)
+    over = threading.Event()
+
+    def put(thing: Any) -> None:
+        while not over.is_set():
+            try:
+                return ready.put(thing, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            for i, batch in enumerate(batches):
+                if over.is_set():
+                    return
+                if i >= skip:
+                    put(on_device(batch))
+            put(END)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=read, name="gdjax reads", daemon=True)
+    thread.start()
+    try:
+        while (found := ready.get()) is not END:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+    finally:
+        over.set()
+
+
+def is_feed(data: Any) -> bool:
+    """Whether data come batch by batch, not as arrays of rows."""
+    if callable(data) or hasattr(data, "__next__"):
+        return True
+    leaves = jax.tree.leaves(data)
+    arrays = bool(leaves) and all(hasattr(x, "shape") or hasattr(x, "__array__") for x in leaves)
+    return not arrays and isinstance(data, Iterable)
