@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.jaxtools.pytrees import named_leaves
+from gdjax.jaxtools.pytrees import merge, named_leaves, split
 from gdjax.problem.problem import check_value
 
 
@@ -73,15 +73,18 @@ def over(loss: Callable[..., Any], data: Any, chunk: int, host: bool | None, mea
     whole, rest = divmod(rows, size)
 
     def total(params: Any, *args: Any) -> jax.Array:
+        given, static = split((params, args))  # a model holds functions, too
+
         @functools.partial(jax.checkpoint, static_argnums=2, prevent_cse=False)
-        def part(params: Any, start: jax.Array, count: int, args: Any) -> jax.Array:
+        def part(given: list[Any], start: jax.Array, count: int) -> jax.Array:
+            params, args = merge(given, static)
             value = check_value(loss(params, take(start, count), *args))
             return value * jnp.asarray(count / rows, value.dtype) if mean else value
 
         starts = jnp.arange(whole, dtype=jnp.int32) * size
-        _, values = jax.lax.scan(lambda _, start: (None, part(params, start, size, args)), None, starts)
+        _, values = jax.lax.scan(lambda _, start: (None, part(given, start, size)), None, starts)
         value = jnp.sum(values)
-        return value + part(params, jnp.asarray(whole * size, jnp.int32), rest, args) if rest else value
+        return value + part(given, jnp.asarray(whole * size, jnp.int32), rest) if rest else value
 
     return total
 

@@ -19,9 +19,11 @@ from gdjax.running import checkpoint
 from gdjax.running.observers import Interrupt
 from gdjax.running.services import Services, describe, observers
 from gdjax.running.services import check as check_services
+from gdjax.spaces.chart import chart_of
+from gdjax.spaces.models import is_plain
 from gdjax.sum_over import count_rows, over
 from gdjax.training import epoch as programs
-from gdjax.training.checks import check, check_loss
+from gdjax.training.checks import check, check_loss, check_metric
 from gdjax.training.epoch import Plan
 from gdjax.training.feed import Feed, is_feed
 from gdjax.training.outcome import Training
@@ -37,6 +39,7 @@ def train(
     epochs: int,
     batch_size: int | None = None,
     method: Any = None,
+    space: Any = None,
     validation: Any = None,
     metric: Callable[..., Any] | None = None,
     patience: int | None = None,
@@ -70,6 +73,8 @@ def train(
         method: an optax optimiser (with schedules, clipping, `optax.MultiSteps` to accumulate gradients), or
             `gdjax.GradientDescent` at a rate or schedule. Default: ``optax.adam(1e-3)``. Those that search compare
             values, which those of two batches are not good for.
+        space: as for `gdjax.minimize`: where parameters live, and which are held. Of a whole model (an Equinox
+            module) the floating arrays move.
         validation: data like ``data``, on which the metric is averaged after each epoch; or a function of params to a
             number, which may be any Python. The params with the lowest one are returned.
         metric: ``metric(params, batch)``, for the validation. Default: the loss.
@@ -100,7 +105,7 @@ def train(
     EPOCHS_DONE [ 1. -2.]
     """
     options = dict(epochs=epochs, batch_size=batch_size, method=method, validation=validation, metric=metric)
-    options |= dict(patience=patience, key=key, shuffle=shuffle, average=average)
+    options |= dict(patience=patience, key=key, shuffle=shuffle, average=average, space=space)
     return run(loss, params, data, options, services)
 
 
@@ -134,6 +139,11 @@ def run(
         batch = jax.tree.map(lambda x: x[: options["batch_size"]], data)
     size = min(options["batch_size"] or 1, rows or 1)
     seed = key if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.key(key)
+    if options["validation"] is not None and options["metric"] is None and takes_key:
+        check_metric(options["validation"])
+    metric, validation = options["metric"] or loss, options["validation"]
+    loss, params, to_user = freed(loss, params, options["space"])
+    measure = make_measure(validation, metric, params, size, to_user)
     requests = Requests(loss, params, options["method"], seed if takes_key else None)
     request = requests.of(batch)
     rest = rows % size if rows else 0
@@ -141,9 +151,10 @@ def run(
     arrays, program = split((request, tail))
     require_concrete([*arrays, *jax.tree.leaves(batch)], "train works in Python")
     plan = Plan(rows, size, bool(options["shuffle"] and rows), takes_key, average is not None)
-    measure = make_measure(options["validation"], options["metric"] or loss, params, size if rows else 256, takes_key)
     decay = np.float32(average or 0.0)
-    task = Task(program, plan, arrays, data, options["epochs"], measure, options["patience"], decay, requests.split)
+    task = Task(
+        program, plan, arrays, data, options["epochs"], measure, options["patience"], decay, to_user, requests.split
+    )
     course, book = programs.begin(program, plan, arrays, seed), Book()
     kept = programs.weights(program, plan, arrays, course)
     header = dict(by="train", maximize=False, history=0, method=describe(request.method), rows=rows, batch_size=size)
@@ -156,6 +167,14 @@ def run(
         trained = drive(run, observers(services, header, TrainingLine), interrupt)
     interrupt.hand_on(trained.status)
     return trained
+
+
+def freed(loss: Any, params: Any, space: Any) -> tuple[Any, Any, Any]:
+    """Loss and start by the free numbers of a space or a whole model, and the way back; as they are, without."""
+    if space is None and is_plain(params):
+        return loss, params, lambda params: params
+    chart, start = chart_of(space, params)
+    return lambda free, *given: loss(chart.to_user(free), *given), start, chart.to_user
 
 
 class Requests:
@@ -197,18 +216,17 @@ def batch_method(method: Any) -> Any:
     return method
 
 
-def make_measure(validation: Any, metric: Any, params: Any, chunk: int, takes_key: bool) -> Any:
-    """The validation as a function of params; None without."""
+def make_measure(validation: Any, metric: Any, params: Any, chunk: int, to_user: Any) -> Any:
+    """The validation as a function of the program's parameters; None without."""
     if validation is None:
         return None
     if callable(validation):
-        return validation
-    if takes_key and check_loss(metric):
-        raise TypeError("the loss takes a key, for training: give metric=, a function of (params, batch), to validate")
+        return lambda params: validation(to_user(params))
     validation = jax.tree.map(jnp.asarray, as_data("validation", validation))
     chunk = min(max(chunk, 256), count_rows("validation", validation))
-    mean = lambda metric, params, data: over(metric, data, chunk, False, mean=True)(params)
-    arrays, program = split(hoist_call(mean, metric, params, validation))
+    of_rows = lambda params, rows: metric(to_user(params), rows)
+    mean = lambda of_rows, params, data: over(of_rows, data, chunk, False, mean=True)(params)
+    arrays, program = split(hoist_call(mean, of_rows, params, validation))
     return lambda params: programs.measured(program, arrays, params, validation)
 
 

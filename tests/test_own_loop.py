@@ -1,5 +1,6 @@
 """Steps of one's own: those of `minimize` where the data stay, those of a loop by hand on batches."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,6 +189,29 @@ def test_a_gradient_goes_through_the_steps_where_it_was_asked_for():
     trained = jax.jit(trained)
     slope = (trained(0.012) - trained(0.008)) / 0.004
     np.testing.assert_allclose(jax.grad(trained)(0.01), slope, rtol=0.05)
+
+
+def test_parameters_may_live_in_spaces_and_be_whole_models():
+    loss = lambda p, c: (p["a"] - c) ** 2 + (jnp.log(p["b"]) - 1) ** 2
+    space = {"b": gdjax.spaces.Positive()}
+    state = gdjax.init(loss, {"a": 1.0, "b": 1.0}, 3.0, space=space)
+    step = jax.jit(lambda state: gdjax.step(loss, state, 3.0))
+    for _ in range(15):
+        state = step(state)
+    assert state.status == Status.CONVERGED
+    found = state.result(loss, 3.0).params
+    np.testing.assert_allclose([found["a"], found["b"]], [3.0, np.e], rtol=1e-5)
+    assert same(found, state.params)
+
+    fit = lambda model, x, y: jnp.mean((jax.vmap(model)(x) - y) ** 2)
+    x, y = batches(1)
+    model = eqx.nn.MLP(3, "scalar", 4, 1, key=KEY)
+    state = gdjax.init(fit, model, x[0], y[0], method=optax.adam(1e-2))
+    for _ in range(5):
+        state = gdjax.step(fit, state, x[0], y[0], new_data=True)
+    assert type(state.params) is eqx.nn.MLP
+    assert state.status == Status.RUNNING
+    assert fit(state.params, x[0], y[0]) < fit(model, x[0], y[0])
 
 
 def test_what_cannot_be_meant_is_refused():

@@ -36,3 +36,9 @@ def check(options: dict[str, Any]) -> None:
     average = options["average"]
     if average is not None and not (isinstance(average, int | float) and 0 < average < 1):
         raise ValueError(f"average must be a decay between 0 and 1, such as 0.999; got {average!r}")
+
+
+def check_metric(validation: Any) -> None:
+    """Raise TypeError if validation data are to be measured by a loss that takes a key."""
+    if not callable(validation):
+        raise TypeError("the loss takes a key, for training: give metric=, a function of (params, batch), to validate")

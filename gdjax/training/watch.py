@@ -29,9 +29,10 @@ class Task(NamedTuple):
     arrays: list[Any]
     data: Any  # arrays of rows, or a `Feed`
     epochs: int
-    measure: Callable[[Any], jax.Array] | None  # the validation of params
+    measure: Callable[[Any], jax.Array] | None  # the validation of the program's parameters
     patience: int | None
     decay: Any  # of the average
+    to_user: Callable[[Any], Any]  # the parameters of the program as those of the user
     request_for: Callable[[Any], tuple[Static, list[Any]]]  # batches of another shape
 
 
@@ -146,6 +147,7 @@ class Run:
         book, validated = self.book, self.task.measure is not None
         if self.course is not None:
             book.steps = max(int(self.course.carry.progress.steps) + 1, 0)
+        params = self.task.to_user(params)
         value = book.best if validated and book.best_epoch else (book.loss or [np.nan])[-1]
         skipped = sum(book.skipped) + (int(self.course.skipped) if self.course is not None else 0)
         number = lambda x: jnp.asarray(x, jnp.int32)

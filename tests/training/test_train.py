@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -285,6 +286,24 @@ def test_history_becomes_columns_and_the_result_has_a_face(tmp_path):
 def test_what_cannot_be_meant_is_refused(change, error, words):
     with pytest.raises(error, match=words):
         train(**change)
+
+
+def test_whole_models_and_parameters_in_spaces_are_trained():
+    fit = lambda model, rows: jnp.mean((jax.vmap(model)(rows["x"]) - rows["y"]) ** 2)
+    model = eqx.nn.MLP(3, "scalar", 4, 1, key=jax.random.key(0))
+    options = dict(batch_size=SIZE, epochs=5, method=optax.adam(1e-2))
+    trained = gdjax.train(fit, model, data(), validation=data(), **options)
+    assert trained.status == Status.EPOCHS_DONE
+    assert type(trained.params) is eqx.nn.MLP
+    np.testing.assert_allclose(trained.value, fit(trained.params, data()), rtol=1e-5)
+    polished = gdjax.minimize(gdjax.mean_over(fit, data(), chunk=SIZE), trained.params, max_evals=5)
+    assert polished.status == Status.MAX_EVALS
+    assert polished.value < fit(trained.params, data())
+    square = lambda p, rows: (jnp.log(p) - jnp.mean(rows)) ** 2
+    space = gdjax.spaces.Positive()
+    trained = gdjax.train(square, 3.0, jnp.ones(8), batch_size=4, epochs=200, method=optax.adam(0.05), space=space)
+    assert trained.status == Status.EPOCHS_DONE
+    np.testing.assert_allclose(trained.params, np.e, rtol=1e-2)
 
 
 def test_a_loss_with_a_key_needs_a_metric_to_validate_on_data():
