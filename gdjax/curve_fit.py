@@ -129,7 +129,7 @@ def curve_fit_many(
     [1.99 1.  ] [3 2] [ True  True]
     """
     refuse_services("curve_fit_many", options)
-    y, start = as_measured(y), params.params if isinstance(params, Result) else params
+    y, x, start = as_measured(y), as_one_array(x), params.params if isinstance(params, Result) else params
     if y.ndim < 2:
         raise ValueError(f"y has shape {y.shape}: it needs an axis of problems, and axes of data; one fit is curve_fit")
     inputs = spread_axes(in_axes, (start, as_data("x", x)))
@@ -181,7 +181,7 @@ def call_curve_fit(
         raise TypeError("curve_fit(model, params, x, y); or SciPy's way, curve_fit(model, x, y, p0=[...])")
     else:
         check_model(model)
-    y = as_measured(y)
+    y, x = as_measured(y), as_one_array(x)
     mask = None if own["mask"] is None else check_mask(own["mask"], y)
     sigma = check_sigma(own["sigma"], y, mask)
     x = x if mask is None else hidden_too(mask, as_data("x", x))
@@ -218,6 +218,12 @@ def as_measured(y: Any) -> jax.Array:
     """The data as an array of floating numbers."""
     y = jnp.asarray(as_data("y", y))
     return y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
+
+
+def as_one_array(x: Any) -> Any:
+    """Data for the model as they are; a list of numbers, which a program would take one by one, as an array."""
+    numbers = isinstance(x, list | tuple) and len(x) > 1 and all(isinstance(i, int | float | np.number) for i in x)
+    return jnp.asarray(x, jnp.result_type(float)) if numbers else x
 
 
 def check_mask(mask: Any, y: Any) -> jax.Array:

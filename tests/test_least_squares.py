@@ -222,3 +222,17 @@ def test_an_error_about_a_large_array_shows_one_entry():
         gdjax.penalties.Box(np.where(np.arange(200) == 7, np.nan, 0.0), np.ones(200))
     with pytest.raises(ValueError, match=r"got 2.0 at \[7\] and 1.0 at \[7\]"):
         gdjax.penalties.Box(np.where(np.arange(200) == 7, 2.0, 0.0), 1.0)
+
+
+def test_what_strangers_write_first_works_or_is_answered():
+    x = np.linspace(0, 3, 12, dtype=np.float32)
+    y = 2 * np.exp(-x) + 0.1 * np.cos(9 * x)
+    model = lambda p, x: p[0] * jnp.exp(-p[1] * x)
+    listed = gdjax.curve_fit(model, np.ones(2), x.tolist(), y.tolist())
+    assert listed.status == Status.CONVERGED
+    np.testing.assert_allclose(listed.params, gdjax.curve_fit(model, np.ones(2), x, y).params, rtol=1e-4)
+    with pytest.raises(jax.errors.TracerArrayConversionError) as raised:
+        gdjax.curve_fit(lambda p, x: p[0] * np.exp(-p[1] * x), np.ones(2), x, y)
+    assert "write the function with jax.numpy" in " ".join(raised.value.__notes__)
+    with pytest.raises(ValueError, match=r"sigma must be positive, got 0.0 at \[3\]"):
+        gdjax.curve_fit(model, np.ones(2), x, y, sigma=np.where(np.arange(12) == 3, 0.0, 1.0))

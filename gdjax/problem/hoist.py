@@ -63,6 +63,8 @@ def hoist(problem: Problem) -> Problem:
     except Exception as error:
         if isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.NonConcreteBooleanIndexError):
             note_numbers(error, problem)
+        if isinstance(error, jax.errors.TracerArrayConversionError):
+            error.add_note("gdjax: NumPy cannot compute with what JAX traces: write the function with jax.numpy as jnp")
         note_tables(error, problem)
         raise
     penalty = hoist_penalty(problem.penalty, params)

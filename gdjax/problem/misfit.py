@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.jaxtools.pytrees import as_data, is_concrete, is_traceable
+from gdjax.jaxtools.pytrees import as_data, is_concrete, is_traceable, one_of
 from gdjax.vectors.vector import gathered
 
 
@@ -83,8 +83,9 @@ def check_sigma(sigma: Any, y: jax.Array, mask: jax.Array | None = None) -> jax.
     whole = jnp.broadcast_to(sigma, y.shape)
     if is_concrete(sigma) and (mask is None or is_concrete(mask)):
         known, counts = (np.asarray(jax.device_get(x)) for x in (whole, True if mask is None else mask))
-        if np.any(~(known > 0) & ~np.isnan(known) & counts):
-            raise ValueError("sigma must be positive" + ("" if mask is None else " where the mask lets data count"))
+        if np.any(wrong := ~(known > 0) & ~np.isnan(known) & counts):
+            where = "" if mask is None else " where the mask lets data count"
+            raise ValueError(f"sigma must be positive{where}, got {one_of(known, wrong)}")
     return whole
 
 
