@@ -6,7 +6,7 @@ import sys
 
 SUBCOMMANDS = (
     "cutest", "composite", "sharding", "compile", "solve", "overhead", "batch", "memory", "scale", "again",
-    "gpu", "least_squares", "fits", "counts", "compare", "constrained",
+    "gpu", "least_squares", "fits", "counts", "compare", "constrained", "train",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ SMALL = {
     "again": ["--solvers", "gdjax"],
     "fits": ["--solvers", "optimistix", "--count", "4"],
     "counts": ["--solvers", "optimistix.BFGS", "--problems", "Rosen", "--most", "1"],
+    "train": ["--solvers", "gdjax", "--scale", "0.001"],
     "scale": ["--solvers", "value", "--max-n", "100", "--max-batch", "1"],
 }
 

@@ -139,7 +139,7 @@ def test_an_alternating_loop_converges_when_both_parts_say_so():
 
 
 def test_a_method_that_searches_evaluates_new_data_where_it_stands_and_keeps_what_it_has_learnt():
-    state = gdjax.init(rosenbrock, START, 100.0)
+    state = gdjax.init(rosenbrock, START, 100.0, method=gdjax.LBFGS())
     for _ in range(10):
         state = gdjax.step(rosenbrock, state, 100.0)
     renewed = gdjax.step(rosenbrock, state, 50.0, new_data=True)

@@ -58,8 +58,7 @@ def test_arrays_on_disk_are_read_chunk_by_chunk_and_give_the_same(chunk, tmp_pat
         np.save(tmp_path / f"{name}.npy", np.asarray(column))
     on_disk = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in data()}
     over = gdjax.mean_over(mean, on_disk, chunk=chunk)
-    whole = gdjax.minimize(mean, start(), data(), 0.1)
-    found = gdjax.minimize(over, start(), 0.1, method=gdjax.LBFGS())
+    whole, found = gdjax.minimize(mean, start(), data(), 0.1), gdjax.minimize(over, start(), 0.1)
     assert whole.status == found.status == Status.CONVERGED
     np.testing.assert_allclose(found.params["w"], whole.params["w"], rtol=1e-9)
     several = jax.vmap(lambda s: over(start(), s))(jnp.arange(2.0))
