@@ -1,5 +1,6 @@
 """The best of many starts, and the distinct minima that they reached."""
 
+import dataclasses
 import difflib
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from gdjax.minimize import minimize
 from gdjax.minimize_many import refuse_services, solve_many
 from gdjax.other_names import OPTIONS
 from gdjax.request import require_concrete
+from gdjax.spaces.results import numbers
 from gdjax.starts import is_box, make_starts
 
 OWN = "num_starts", "key", "distinct", "batch_size", "max_seconds", "maximize"  # options, beside those of ``by``
@@ -175,9 +177,16 @@ def multistart(
     starts = make_starts(starts, num_starts, key)
     call = call_by(by)("multistart", loss, starts, args, options, watched=False).toward(maximize)
     results = solve_many(call, (0, *[None] * len(call.args)), batch_size, max_seconds)
-    known = jax.tree.map(np.asarray, without_keys(results))
+    plain = results
+    if results.space is not None:  # of models the numbers
+        plain = dataclasses.replace(results, params=numbers(results.params), grad=None, space=None)
+        starts = numbers(starts)
+    known = jax.tree.map(np.asarray, without_keys(plain))
     lane = best_lane(known)
-    best = with_keys(jax.device_put(jax.tree.map(lambda x: x[lane], known)), results)
+    if results.space is None:
+        best = with_keys(jax.device_put(jax.tree.map(lambda x: x[lane], known)), results)
+    else:
+        best = results[lane]
     minima, reached = find_minima(known, jax.tree.map(np.asarray, starts), distinct)
     return MultiStart(best, minima, results, reached)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gdjax.descent.result import Result
 from gdjax.jaxtools.pytrees import as_data, is_traceable, merge, split
@@ -16,7 +17,7 @@ from gdjax.request import Call
 from gdjax.spaces.chart import Chart, chart_of, chart_of_many
 from gdjax.spaces.composed import composed, composed_gradient, composed_jacobian, composed_pair
 from gdjax.spaces.ends import Value
-from gdjax.spaces.models import is_plain, opened
+from gdjax.spaces.models import is_plain, opened, which_are_numbers
 from gdjax.spaces.penalties import penalty_of_free
 from gdjax.spaces.results import to_user
 
@@ -50,6 +51,8 @@ def open_many(call: Call, in_axes: Any) -> tuple[Call, Any]:
     if len(given) != 1 + len(call.args):
         raise ValueError(f"in_axes must be an axis or a tuple (params, *args) of {1 + len(call.args)}, got {in_axes!r}")
     inputs = spread_axes(given[:1], (tree,))
+    settings = [not (flag or np.ndim(x.leaf)) for flag, x in zip(which_are_numbers(tree), inputs, strict=True)]
+    inputs = [x._replace(axis=None) if setting else x for setting, x in zip(settings, inputs, strict=True)]
     if any(x.axis is not None for x in inputs):
         count_problems(inputs)
     rows = [x.leaf if x.axis is None else problems_first(x.leaf, x.axis) for x in inputs]

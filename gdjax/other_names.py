@@ -6,10 +6,12 @@ from collections.abc import Iterable
 BOX = "penalty=gdjax.penalties.Box(lower, upper)"
 STEPS, EVALS, TOL = "max_steps=", "max_evals=", "tol=, or stop=gdjax.Stop(...) for the other tests"
 DATA = "data follow params: minimize(loss, params, x, y), or kwargs=dict(x=x, y=y)"
-FREE = "leave what is fixed out of params, and put it into the data or into what the loss closes over"
+FREE = 'space={"rate": gdjax.spaces.Fixed()}, by name'
+SPACE = 'space={"sigma": gdjax.spaces.Positive()}, by name'
 OPTIONS: dict[str, str] = {
     "args": DATA,
     "atol": TOL,
+    "bijector": SPACE,
     "bounds": BOX,
     "disp": "progress=True, or print the result",
     "fixed": FREE,
@@ -42,6 +44,8 @@ OPTIONS: dict[str, str] = {
     "steps": STEPS,
     "timeout": "max_seconds=",
     "tolerance": TOL,
+    "transform": SPACE,
+    "transforms": SPACE,
     "upper": BOX,
     "verbose": "progress=True",
     "x0": "the start follows the loss: minimize(loss, params)",

@@ -9,6 +9,7 @@ import numpy as np
 from gdjax.descent.result import Result
 from gdjax.jaxtools.pytrees import named_leaves
 from gdjax.penalties.sets import Box
+from gdjax.spaces.models import closed, is_model, opened, which_are_numbers
 
 ENDS = ("lower", "upper")
 
@@ -28,7 +29,7 @@ def make_starts(starts: Any, num_starts: int | None, key: Any) -> Any:
     """
     boxes = jax.tree.leaves(starts, is_leaf=is_box)
     boxed = any(map(is_box, boxes))
-    if not (callable(starts) or boxed):
+    if not ((callable(starts) and not is_model(starts)) or boxed):
         if num_starts is not None:
             raise ValueError("num_starts is for a sampler or a box; these starts have an axis of their own")
         return starts.params if isinstance(starts, Result) else starts
@@ -37,10 +38,26 @@ def make_starts(starts: Any, num_starts: int | None, key: Any) -> Any:
         raise ValueError(f"a {what} needs num_starts, a number of starts; got {num_starts!r}")
     key = jax.random.key(key) if isinstance(key, int) else key
     if not boxed:
-        return jax.vmap(starts)(jax.random.split(key, int(num_starts)))
+        return drawn(starts, jax.random.split(key, int(num_starts)))
     if not all(map(is_box, boxes)):
         raise TypeError("starts must be a box, or a pytree of boxes alone: one for each leaf of params")
     return spread_out(starts, int(num_starts), key)
+
+
+def drawn(sampler: Any, keys: Any) -> Any:
+    """A start for each key; of models, their arrays and numbers to fit."""
+    static: list[Any] = []
+
+    def one(key: Any) -> list[Any]:
+        tree = opened(sampler(key))
+        leaves, treedef = jax.tree.flatten(tree)
+        varies = [flag or hasattr(x, "shape") for flag, x in zip(which_are_numbers(tree), leaves, strict=True)]
+        static[:] = [(x, v) for x, v in zip(leaves, varies, strict=True)], treedef
+        return [x for x, v in zip(leaves, varies, strict=True) if v]
+
+    arrays = iter(jax.vmap(one)(keys))
+    leaves, treedef = static
+    return closed(jax.tree.unflatten(treedef, [next(arrays) if varies else x for x, varies in leaves]))
 
 
 def is_box(x: Any) -> bool:

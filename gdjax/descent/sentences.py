@@ -153,7 +153,8 @@ def search_failed(f: Facts) -> str:
 def nonfinite_start(f: Facts) -> str:
     """Value or gradient is not finite at the start; which of the numbers are not."""
     found = f.result
-    trees = [(found.variables, "params"), (found.grad, "grad")]
+    slopes = found.grad if found.space is None else found.space.grad
+    trees = [(found.variables, "params"), (slopes, "grad")]
     trees += [(found.squares.residuals, "residuals")] if found.squares is not None else []
     named = [(name, leaf) for tree, argument in trees for name, leaf in named_leaves(argument, tree)]
     bad = {name: (np.size(leaf) - np.isfinite(leaf).sum(), np.size(leaf)) for name, leaf in named}

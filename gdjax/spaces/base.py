@@ -40,6 +40,7 @@ class Space(abc.ABC):
 
     is_map = True  # whether the descent sees other numbers than the loss
     is_fixed = False  # whether the descent sees nothing
+    takes_complex = False
     has_ends = False  # whether `edges` tells where they are
 
     def bind(self, start: Any) -> "Space":

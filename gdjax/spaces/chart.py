@@ -10,7 +10,7 @@ from gdjax.jaxtools.pytrees import is_concrete, is_traceable, named_leaves, pytr
 from gdjax.problem.problem import check_number
 from gdjax.spaces.base import Adopted, Edges, Space
 from gdjax.spaces.by_leaf import spaces_of
-from gdjax.spaces.held import Held, Scaled, Setting
+from gdjax.spaces.held import Held, Setting
 from gdjax.spaces.models import closed, opened, which_are_numbers
 
 
@@ -142,14 +142,18 @@ def bind_many(space: Space, is_number: bool, named: tuple[str, Any], all_share: 
     if all_share or not is_number:
         bound = bind(space, is_number, named)
         return bound, None if bound.is_fixed else bound.to_free(jnp.asarray(leaf))
-    if not space.is_fixed:
-        check_number(name, leaf)
-    if is_concrete(leaf):
-        space.check(name, leaf[0] if space.is_fixed or isinstance(space, Scaled) else leaf)
+    check_kind(space, name, leaf)
     own = lambda x: (bound := space.bind(x), None if bound.is_fixed else bound.to_free(x))
+    if is_concrete(leaf) and space.is_fixed:
+        space.check(name, leaf[0])
     if isinstance(space, Adopted):
         return space, jax.vmap(space.to_free)(jnp.asarray(leaf))
-    return jax.vmap(own)(jnp.asarray(leaf))
+    found, free = jax.vmap(own)(jnp.asarray(leaf))
+    if free is not None and is_concrete(free):
+        # A start that is not inside is the affair of its own problem, unless no other is.
+        inside = np.isfinite(np.asarray(free)).reshape(len(free), -1).all(axis=1)
+        space.check(name, leaf[int(np.argmax(inside))])
+    return found, free
 
 
 def bind(space: Space, is_number: bool, named: tuple[str, Any]) -> Space:
@@ -157,8 +161,16 @@ def bind(space: Space, is_number: bool, named: tuple[str, Any]) -> Space:
     name, leaf = named
     if not is_number:
         return Held(leaf) if hasattr(leaf, "shape") else Setting(leaf)
-    if not space.is_fixed:
-        check_number(name, leaf)
+    check_kind(space, name, leaf)
     if is_concrete(leaf):
         space.check(name, leaf)
     return space.bind(leaf)
+
+
+def check_kind(space: Space, name: str, leaf: Any) -> None:
+    """Raise TypeError unless a leaf that moves is of real numbers, or of complex ones if the space is for these."""
+    if space.is_fixed:
+        return
+    check_number(name, leaf)
+    if jnp.iscomplexobj(leaf) and not space.takes_complex:
+        raise TypeError(f"{name} is complex; {space!r} is for real numbers: make real and imaginary parts parameters")

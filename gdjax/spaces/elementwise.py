@@ -72,7 +72,7 @@ class Elementwise(Space):
 
     def kept(self, user: jax.Array) -> jax.Array:
         """What rounding has put on an end or beyond, next to it; with its own slope."""
-        lower, upper = self.ends(user.dtype)
+        lower, upper = (None if end is None else jax.lax.stop_gradient(end) for end in self.ends(user.dtype))
         tiny = float(jnp.finfo(user.dtype).tiny)
         inside, beside = user, lambda end, way: jnp.nextafter(end, jnp.full_like(end, way))
         if lower is not None:

@@ -41,7 +41,8 @@ def review(result: Result, chart: Chart, value: Value) -> jax.Array:
         chart: likewise.
         value: the loss.
     """
-    arrays, static = split((result.params, result.grad, result.code, chart, least_fall(result)))
+    down = jax.tree.map(jnp.negative, result.grad) if result.maximized else result.grad
+    arrays, static = split((result.params, down, result.code, chart, least_fall(result)))
     arrays = jax.lax.stop_gradient(arrays)
 
     def judge(arrays: list[Any], data: list[Any]) -> jax.Array:

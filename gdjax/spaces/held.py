@@ -15,6 +15,7 @@ class Free(Space):
     """All numbers: the parameter is what the descent works on. What no space is named for is free."""
 
     is_map = False
+    takes_complex = True
 
     def to_user(self, free: Any) -> Any:
         """The same."""
@@ -51,6 +52,7 @@ class Fixed(Space):
     where: Any = static_field(None)
 
     is_fixed = True
+    takes_complex = True
 
     def __post_init__(self) -> None:
         where = self.where
@@ -152,6 +154,7 @@ class Partly(Space):
 
     value: Any
     mask: Any = static_field(None)
+    takes_complex = True
 
     def to_user(self, free: jax.Array) -> jax.Array:
         """The free entries in their places."""
@@ -190,6 +193,7 @@ class Scaled(Space):
     """
 
     scale: Any = None
+    takes_complex = True
 
     def __post_init__(self) -> None:
         require("must be finite and not 0", self.scale, lambda s: np.isfinite(s) & (s != 0), "scale")
@@ -213,8 +217,8 @@ class Scaled(Space):
             refuse(name, self, start, f"its scale has shape {np.shape(self.scale)}, the leaf {shape}")
 
     def factor(self, free: Any) -> jax.Array:
-        """The scale, in a real dtype."""
-        return jnp.asarray(self.scale).astype(jnp.finfo(free.dtype).dtype)
+        """The scale, in the dtype of what it multiplies."""
+        return jnp.asarray(self.scale).astype(free.dtype)
 
     def to_user(self, free: jax.Array) -> jax.Array:
         """``scale z``."""

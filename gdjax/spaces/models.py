@@ -95,6 +95,11 @@ def is_plain_dataclass(x: Any) -> bool:
     return jax.tree_util.all_leaves([x])
 
 
+def is_model(x: Any) -> bool:
+    """Whether it is one of these, rather than a function."""
+    return is_nnx(x) or is_equinox(x) or (dataclasses.is_dataclass(x) and not isinstance(x, type))
+
+
 def opened(params: Any) -> Any:
     """The parameters with models that are no pytrees as such."""
 
@@ -108,10 +113,10 @@ def opened(params: Any) -> Any:
             return Opened(x, {f.name: opened(getattr(x, f.name)) for f in dataclasses.fields(x)})
         return x
 
-    is_model = lambda x: is_nnx(x) or is_plain_dataclass(x)
-    if not any(map(is_model, jax.tree.leaves(params, is_leaf=is_model))):
+    is_closed = lambda x: is_nnx(x) or is_plain_dataclass(x)
+    if not any(map(is_closed, jax.tree.leaves(params, is_leaf=is_closed))):
         return params
-    return jax.tree.map(open_one, params, is_leaf=is_model)
+    return jax.tree.map(open_one, params, is_leaf=is_closed)
 
 
 def closed(tree: Any) -> Any:

@@ -59,7 +59,7 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
     axes = result.code.ndim
     params, grad = mapped(chart, free, result.grad, axes)
     changed: dict[str, Any] = dict(params=params, grad=grad, space=origin)
-    if any(s.has_ends for s in chart.spaces):
+    if any(s.has_ends for s in chart.spaces) and result.conditions is None:  # constraints may hold it there
         changed["code"] = review(result, chart, value)
     if result.automatic is not None:
         changed["automatic"] = mapped(chart, free, result.automatic, axes)[1]

@@ -22,7 +22,7 @@ def bowl(p, center=1.0):
         (dict(jac=jax.grad(bowl)), "jac: grad="),
         (dict(maxiter=10), "maxiter: max_steps="),
         (dict(args=(1.0,)), r"args: data follow params: minimize\(loss, params, x, y\)"),
-        (dict(fixed=["a"]), "fixed: leave what is fixed out of params"),
+        (dict(fixed=["a"]), "fixed: space={"),
         (dict(options={}), "options: each by its own name"),
         (dict(gtol=1e-5), "gtol: tol="),
         (dict(max_step=3), "is max_steps meant"),

@@ -199,6 +199,27 @@ def test_everything_fixed_is_refused():
         gdjax.minimize(lambda p: p["a"] ** 2, {"a": 1.0}, space=Fixed())
 
 
+def test_spaces_of_real_numbers_refuse_complex_ones():
+    far = lambda p: jnp.abs(p["z"] - 1j) ** 2
+    with pytest.raises(TypeError, match=r"params\['z'\] is complex"):
+        gdjax.minimize(far, {"z": 1.0 + 0j}, space={"z": Positive()})
+    found = gdjax.minimize(far, {"z": 1.0 + 0j}, space={"z": Scaled(1e-3)})
+    assert found.converged
+    np.testing.assert_allclose(found.params["z"], 1j, atol=1e-3)
+
+
+def test_the_numbers_of_a_space_are_data_with_derivatives():
+    end = lambda b: gdjax.minimize(lambda u: (u - 5.0) ** 2 + u / b, 1.0, space=Interval(0.0, b), tol=1e-6).params
+    np.testing.assert_allclose(jax.grad(end)(8.0), 0.5 / 64, rtol=1e-2)
+
+
+def test_a_start_outside_among_many_is_its_own_affair():
+    found = gdjax.minimize_many(lambda u: (u - 1) ** 2, jnp.array([-1.0, 2.0, 3.0]), space=Positive())
+    assert found.code.tolist() == [Status.NONFINITE_START, Status.CONVERGED, Status.CONVERGED]
+    with pytest.raises(ValueError, match="not inside Positive"):
+        gdjax.minimize_many(lambda u: (u - 1) ** 2, jnp.array([-1.0, -2.0]), space=Positive())
+
+
 def test_a_start_outside_is_refused_and_in_a_trace_is_a_status():
     with pytest.raises(ValueError, match=r"params\['scale'\] starts at 0"):
         gdjax.minimize(loss, dict(START, scale=0.0), space=SPACE)

@@ -36,6 +36,14 @@ def test_methods_that_search_get_there_from_anywhere(method, start):
         np.testing.assert_allclose(result.params, 1.0, rtol=2e-3)
 
 
+def test_a_maximum_is_judged_likewise():
+    hill = lambda u: -bowl(u, 1.0)
+    result = gdjax.maximize(hill, 3.0, space=Positive(), method=gdjax.GradientDescent(10.0))
+    assert result.status == Status.AT_EDGE
+    right = gdjax.maximize(lambda u: -u, 3.0, space=Positive())
+    assert right.status == Status.CONVERGED
+
+
 def test_a_minimum_at_the_end_is_a_success_and_is_said():
     result = gdjax.minimize(lambda u: jnp.sum(u), 3.0, space=Positive())
     assert result.status == Status.CONVERGED

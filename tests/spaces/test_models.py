@@ -65,6 +65,22 @@ def test_a_dataclass_is_fitted_as_it_is(kind):
     assert float(error(many[1].params, X, 2 * Y)) < 0.04
 
 
+def test_many_starts_of_a_model():
+    model = Curve(jnp.array([0.5, 1.0, 2.0]), jnp.ones(3), 2)
+    found = gdjax.multistart(error, model, X, Y)
+    assert found.best.converged
+    assert found.best.params.times == 2
+    drawn = gdjax.multistart(error, lambda k: Curve(jax.random.uniform(k), 1.0, 2), X, Y, num_starts=3)
+    assert drawn.best.converged
+    assert float(error(drawn.best.params, X, Y)) < 0.01
+
+
+def test_a_model_that_is_not_finite_is_named():
+    result = gdjax.minimize(error, Curve(jnp.array(jnp.nan), 1.0, 2), X, Y)
+    assert result.status == Status.NONFINITE_START
+    assert "params.width has 1 of 1" in str(result)
+
+
 def test_a_dataclass_of_residuals_has_standard_errors():
     fit = gdjax.least_squares(lambda m: m(X) - Y, Curve(jnp.array(1.0), 1.0, 1))
     plain = gdjax.least_squares(lambda p: p["h"] * jnp.tanh(p["w"] * X) - Y, {"h": 1.0, "w": 1.0})
