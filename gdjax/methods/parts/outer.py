@@ -14,7 +14,7 @@ from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar
 
-FIRST_TOLERANCE = 0.1  # of the first minimisation, for a gradient that is 100 at most
+FIRST_TOLERANCE = 1.0  # of the first minimisation, for a gradient that is 100 at most
 FALL = 0.25  # what may be left of a violation at an update; otherwise its penalty grows
 GROW = 10.0  # by this factor
 LARGEST_MULTIPLIER = 1e9  # in float64; the square root of 1 / eps is 7e7
