@@ -163,6 +163,7 @@ def prepare(
     if check_grad:
         require_concrete(request.split()[1], "check_grad=True compares numbers")
         data: Any = dict(has_aux=has_aux, kwargs=kwargs, penalty=penalty, value_and_grad=value_and_grad)
+        data |= dict(constraints=constraints)
         check_gradient(loss, params, *args, grad=grad, **data).raise_if_wrong()
     return request
 

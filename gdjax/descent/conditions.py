@@ -21,7 +21,7 @@ class Conditions:
     active: Any  # whether a value is at one of its bounds, or beyond, to within the tolerance
     violation: jax.Array  # the largest excess, without its sign
     relative: jax.Array  # the same, each of the size of its constraint: what the tolerance is compared with
-    stationarity: jax.Array  # norm of the gradient of the Lagrangian, of the scaled problem
+    stationarity: jax.Array  # norm of the gradient of the Lagrangian, of the scaled problem; NaN if it is not known
     complementarity: jax.Array  # largest min(|multiplier|, distance to its bound), of the scaled problem
 
 
@@ -46,6 +46,6 @@ def conditions_at(objective: Objective, method: Method, state: Any, point: Point
         active=jax.tree.map(lambda x: x > 0, tree(active.astype(c.dtype))),
         violation=vector.largest(jnp.abs(excess)),
         relative=kkt.violation,
-        stationarity=kkt.stationarity,
+        stationarity=jnp.where(point.seen.of_lagrangian, kkt.stationarity, jnp.nan),
         complementarity=kkt.complementarity,
     )

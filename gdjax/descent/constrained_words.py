@@ -15,7 +15,7 @@ FEW = 3  # constraints that are named
 def numbers(f: Facts) -> str:
     """The three conditions."""
     c = f.result.conditions
-    unknown = not np.isfinite(float(c.stationarity)) or float(c.stationarity) > 1e300
+    unknown = np.isnan(float(c.stationarity))
     stationarity = "the stationarity is not known" if unknown else f"stationarity {float(c.stationarity):.2g}"
     return (
         f"{stationarity}, violation {float(c.relative):.2g} ({float(c.violation):.2g} in its own units), "

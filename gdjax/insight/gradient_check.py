@@ -14,6 +14,7 @@ from gdjax.descent.given_gradient import TINY, shake
 from gdjax.insight.gradient_report import AUTOMATIC, GradientReport, LeafCheck, LineCheck
 from gdjax.insight.line_check import direction, line_check
 from gdjax.jaxtools.pytrees import as_data, named_leaves
+from gdjax.problem.constraints import as_constraints, as_sums
 from gdjax.problem.objective import trace_gradient
 from gdjax.problem.penalized import as_penalty
 from gdjax.problem.problem import Problem, call_loss, check_params, make_problem
@@ -33,6 +34,7 @@ def check_gradient(
     has_aux: bool = False,
     kwargs: dict[str, Any] | None = None,
     penalty: Any = None,
+    constraints: Any = None,
     value_and_grad: bool = False,
     directions: int = 3,
     seed: int = 0,
@@ -53,6 +55,7 @@ def check_gradient(
         loss, params, args, grad, has_aux, kwargs, value_and_grad: as for `gdjax.minimize`.
         penalty: as for `gdjax.minimize`. If it is a constraint, params are projected and no point outside is evaluated;
             the directions are then followed half as far, from the middle of the way to where they lead inside.
+        constraints: as for `gdjax.minimize`: of each a sum of its entries, with weights, is checked like the loss.
         directions: number of directions through all leaves.
         seed: of the random directions.
         space: as for `gdjax.minimize`. The slopes are then those by the free numbers behind the parameters.
@@ -81,9 +84,15 @@ def check_gradient(
     coarse = vector.coarsest(check_params(params))
     try:
         with jax.enable_x64(True):
-            return examine(widen_problem(problem), directions, seed, coarse)
+            report = examine(widen_problem(problem), directions, seed, coarse)
     except Exception:  # the loss insists on its own dtypes; if it is the user's error, it is raised again here
-        return examine(problem, directions, seed, coarse)
+        report = examine(problem, directions, seed, coarse)
+    more: Any = dict(kwargs=kwargs, penalty=penalty, directions=directions, seed=seed)
+    for name, constraint in as_sums(as_constraints(constraints)):
+        found = check_gradient(constraint, params, *args, **more)
+        problems, notes = ([f"{name}: {text}" for text in part] for part in (found.problems, found.notes))
+        report = dataclasses.replace(report, problems=report.problems + problems, notes=report.notes + notes)
+    return report
 
 
 def widen_problem(problem: Problem) -> Problem:

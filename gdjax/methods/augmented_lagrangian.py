@@ -187,7 +187,7 @@ class AugmentedLagrangian(Method):
             complementarity=constrained.complementarity(shown.c, shown.multipliers, terms.scales) / size,
             weight=terms.weight,
             impossible=no,
-            degenerate=jnp.any(jnp.abs(terms.multipliers) >= outer.LARGEST_MULTIPLIER),
+            degenerate=jnp.any(jnp.abs(terms.multipliers) >= outer.largest_multiplier(terms.penalty.dtype)),
             exhausted=no,
         )
 

@@ -85,6 +85,22 @@ def call_constraint(c: Callable[..., Any], params: Any, args: Any, kwargs: Any) 
     return jax.tree.map(jnp.asarray, out)
 
 
+def as_sums(constraints: Any) -> list[tuple[str, Callable[..., Scalar]]]:
+    """Of each constraint its name, and a function to a sum of its values, each with a weight between 1/2 and 3/2."""
+
+    def as_sum(c: Callable[..., Any]) -> Callable[..., Scalar]:
+        def total(params: Any, *args: Any, **kwargs: Any) -> Scalar:
+            leaves = jax.tree.leaves(call_constraint(c, params, args, kwargs))
+            dtype = vector.real_dtype(leaves)
+            flat = jnp.concatenate([leaf.reshape(-1).astype(dtype) for leaf in leaves])
+            return jnp.sum(flat * (1 + 0.5 * jnp.cos(jnp.arange(flat.size).astype(dtype))))
+
+        return total
+
+    found = jax.tree_util.tree_leaves_with_path(constraints, is_leaf=is_constraint)
+    return [("constraints" + jax.tree_util.keystr(path), as_sum(one.c)) for path, one in found]
+
+
 def values_of(problem: Problem, params: Any) -> Any:
     """The values of all constraints, a pytree like what the functions return."""
     call = lambda constraint: call_constraint(constraint.c, params, problem.args, problem.kwargs)

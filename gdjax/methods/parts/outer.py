@@ -17,7 +17,7 @@ from gdjax.vectors.vector import Scalar
 FIRST_TOLERANCE = 1.0  # of the first minimisation, for a gradient that is 100 at most
 FALL = 0.25  # what may be left of a violation at an update; otherwise its penalty grows
 GROW = 10.0  # by this factor
-LARGEST_MULTIPLIER = 1e9  # in float64; the square root of 1 / eps is 7e7
+LARGEST_MULTIPLIER = 1e9  # in float64
 LARGEST_PENALTY = 1e12
 PATIENCE = 20  # evaluations without progress after which a minimisation has ended
 MOST_TRIPS = 1000  # of one minimisation
@@ -94,7 +94,8 @@ def next_terms(objective: Objective, terms: Terms, old: Schedule, iterate: Point
     largest = vector.largest(error)
     # A constraint that is violated far less than others can wait (as in alpaqa).
     slow = (error > FALL * old.error) & (error > 0.1 * largest) & (kkt.violation > 0)
-    penalty = jnp.minimum(jnp.where(slow & ~restoring, GROW * terms.penalty, terms.penalty), LARGEST_PENALTY)
+    penalty = jnp.where(slow & ~restoring, GROW * terms.penalty, terms.penalty)
+    penalty = jnp.minimum(penalty, largest_penalty(penalty.dtype))
     multipliers = jnp.where(restoring, 0, safe(shown.multipliers))
 
     fell = (kkt.violation <= 0.5 * old.least) | (kkt.violation <= feasible(objective))
@@ -128,10 +129,20 @@ def feasible(objective: Objective) -> float:
 
 def safe(multipliers: jax.Array) -> jax.Array:
     """The multipliers in a box, which keeps the method from following those that run away."""
-    most = jnp.asarray(LARGEST_MULTIPLIER, multipliers.dtype)
+    most = jnp.asarray(largest_multiplier(multipliers.dtype), multipliers.dtype)
     return jnp.clip(multipliers, -most, most)
+
+
+def largest_multiplier(dtype: jnp.dtype) -> float:
+    """The size of that box."""
+    return min(LARGEST_MULTIPLIER, 0.1 / float(jnp.finfo(dtype).eps))
+
+
+def largest_penalty(dtype: jnp.dtype) -> float:
+    """Beyond it rounding is all that a penalty shows."""
+    return min(LARGEST_PENALTY, 1 / float(jnp.finfo(dtype).eps))
 
 
 def raised(terms: Terms) -> Terms:
     """The same with larger penalties, where those that there were could not hold the loss."""
-    return terms._replace(penalty=jnp.minimum(GROW**2 * terms.penalty, LARGEST_PENALTY))
+    return terms._replace(penalty=jnp.minimum(GROW**2 * terms.penalty, largest_penalty(terms.penalty.dtype)))
