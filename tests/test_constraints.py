@@ -294,3 +294,14 @@ def test_a_given_gradient_is_used_and_a_wrong_one_is_found():
     wrong = gdjax.minimize(loss, jnp.zeros(2), grad=lambda p: 2 * (p - goal[::-1]), constraints=DISC)
     assert wrong.status == Status.WRONG_GRADIENT
     assert not wrong.converged
+
+
+def test_parameters_in_spaces_are_seen_by_constraints_as_they_are():
+    shares = {"w": np.full(3, 1 / 3), "scale": 1.0}
+    where = {"w": gdjax.spaces.Simplex(), "scale": gdjax.spaces.Positive()}
+    c = Constraint(lambda p: p["w"][0] * p["scale"], lower=2.0, upper=2.0)
+    loss = lambda p: 10 * jnp.sum(p["w"] ** 2) + p["scale"]
+    result = gdjax.minimize(loss, shares, space=where, constraints=c)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params["w"][0] * result.params["scale"], 2.0, atol=1e-5)
+    np.testing.assert_allclose(result.params["w"].sum(), 1.0, atol=1e-12)
