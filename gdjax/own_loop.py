@@ -14,37 +14,13 @@ from gdjax.descent.warm_start import first_difference, signature
 from gdjax.doors import DOORS, call_by
 from gdjax.jaxtools.faces import one_line
 from gdjax.jaxtools.packing import Packed, is_key, pack, unpack
-from gdjax.jaxtools.pytrees import Static, is_concrete, merge, pytree_dataclass, split, static_field, strong
+from gdjax.jaxtools.pytrees import is_concrete, merge, pytree_dataclass, split, static_field, strong
 from gdjax.minimize import minimize
 from gdjax.opening import open_call
 from gdjax.problem.problem import check_params
 from gdjax.request import Call
-from gdjax.running.programs import Request, layout_for, own_answer, own_begin, own_start, own_trip
-
-# Numbers of an array that is handed over with others: each by itself takes about 3 us a call, copying many takes more.
-FEW = 64
-
-
-class Frame:
-    """What of a state selects the program, and is the same in each step: there it is compared by identity."""
-
-    def __init__(
-        self, numbers: list[Any], structure: Static, like: Any, layout: Any, by: str, maximize: bool, history: int,
-        unrolled: bool, spread: bool,
-    ) -> None:  # fmt: skip
-        self.numbers, self.structure = numbers, structure  # of the options: shapes of the arrays, and the rest
-        self.like, self.layout = like, layout  # shapes of what goes around, and how parameters become a vector there
-        self.by, self.maximize, self.history, self.unrolled = by, maximize, history, unrolled
-        self.spread = spread  # whether the parameters are in pieces on several devices
-        leaves, treedef = jax.tree.flatten((numbers, like))
-        self.key = treedef, tuple(leaves), structure, layout, by, maximize, history, unrolled, spread
-        self.number = hash(self.key)
-
-    def __hash__(self) -> int:
-        return self.number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Frame) and self.key == other.key)
+from gdjax.running.frame import FEW, Frame, only_shapes, shapes_of
+from gdjax.running.programs import Request, layout_for, own_answer, own_start, own_trip
 
 
 @pytree_dataclass
@@ -136,6 +112,8 @@ class LoopState:
 
     def request(self, caller: str, loss: Any, args: tuple[Any, ...], kwargs: Any) -> tuple[Call, Request]:
         """What is asked for with these data."""
+        if next(iter(self.packed.vectors.values())).ndim > 1:
+            raise ValueError(f"this is a batch of states: jax.vmap the {caller}")
         options = self.options | ({} if kwargs is None else dict(kwargs=kwargs))
         call = DOORS[self.frame.by][1](caller, loss, self.variables, args, options, False)
         call = open_call(call.toward(self.frame.maximize))
@@ -158,17 +136,6 @@ class LoopState:
         """What `repr` shows, by name."""
         names = ("status", "value", "grad_norm", "num_steps", "num_evals", "params")
         return {name: str(x) if isinstance(x := getattr(self, name), Status) else x for name in names}
-
-
-def shapes_of(request: Request, unrolled: bool) -> Any:
-    """Shapes and dtypes of what goes around the loop."""
-    key, arrays = request.split()
-    return only_shapes(own_begin.eval_shape(key, unrolled, arrays))
-
-
-def only_shapes(tree: Any) -> Any:
-    """Shapes and dtypes of the arrays."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
 def init(

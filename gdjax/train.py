@@ -11,6 +11,7 @@ import optax
 
 from gdjax import other_names
 from gdjax.descent.limits import Stop
+from gdjax.descent.result import Result
 from gdjax.jaxtools.hoisted import hoist_call
 from gdjax.jaxtools.pytrees import as_data, split
 from gdjax.methods.optax import Optax
@@ -23,7 +24,7 @@ from gdjax.spaces.chart import chart_of
 from gdjax.spaces.models import is_plain
 from gdjax.sum_over import count_rows, over
 from gdjax.training import epoch as programs
-from gdjax.training.checks import check, check_loss, check_metric
+from gdjax.training.checks import as_key, check, check_loss, check_metric, note_call
 from gdjax.training.epoch import Plan
 from gdjax.training.feed import Feed, is_feed
 from gdjax.training.outcome import Training
@@ -63,7 +64,7 @@ def train(
 
     Args:
         loss: ``loss(params, batch)``; or ``loss(params, batch, key)``, with a random key for dropout. A real number.
-        params: where to start: any pytree of float arrays.
+        params: where to start: any pytree of float arrays; or a `Result` or `Training`, to start at its params.
         data: arrays with rows along their first axis, one or a pytree of them such as ``(x, y)``; a batch is like it.
             They may be sharded over a mesh. Or what gives batches: an iterable (a loader of torch or grain, a
             generator, which is used up by its one pass) or a function of the epoch 0, 1, ... to one. A thread reads two
@@ -138,18 +139,22 @@ def run(
             raise ValueError("batch_size: how many rows a batch is to have is missing")
         batch = jax.tree.map(lambda x: x[: options["batch_size"]], data)
     size = min(options["batch_size"] or 1, rows or 1)
-    seed = key if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.key(key)
+    params, seed = params.params if isinstance(params, Result | Training) else params, as_key(key)
     if options["validation"] is not None and options["metric"] is None and takes_key:
         check_metric(options["validation"])
     metric, validation = options["metric"] or loss, options["validation"]
     loss, params, to_user = freed(loss, params, options["space"])
     measure = make_measure(validation, metric, params, size, to_user)
     requests = Requests(loss, params, options["method"], seed if takes_key else None)
-    request = requests.of(batch)
+    try:
+        request = requests.of(batch)
+    except Exception as error:
+        note_call(error, data, takes_key)
+        raise
     rest = rows % size if rows else 0
     tail = requests.of(jax.tree.map(lambda x: x[:rest], data)).problem.loss if rest else None
     arrays, program = split((request, tail))
-    require_concrete([*arrays, *jax.tree.leaves(batch)], "train works in Python")
+    require_concrete([*arrays, *jax.tree.leaves(batch), seed], "train works in Python")
     plan = Plan(rows, size, bool(options["shuffle"] and rows), takes_key, average is not None)
     decay = np.float32(average or 0.0)
     task = Task(

@@ -220,6 +220,9 @@ def test_what_cannot_be_meant_is_refused():
     state = gdjax.init(of_rows, weights(), x[0], y[0], has_aux=True)
     with pytest.raises(ValueError, match="aux has shape"):
         gdjax.step(of_rows, state, x[0, :4], y[0, :4])
+    several = jax.vmap(lambda x, y: gdjax.init(squares, weights(), x, y))(*batches(2))
+    with pytest.raises(ValueError, match=r"a batch of states: jax\.vmap the step"):
+        gdjax.step(squares, several, x[0], y[0])
     with pytest.raises(TypeError, match=r"gdjax\.init"):
         gdjax.step(squares, weights(), x[0], y[0])
     with pytest.raises(TypeError, match="new_data must be True or False"):

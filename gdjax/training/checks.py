@@ -3,6 +3,8 @@
 import inspect
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -42,3 +44,28 @@ def check_metric(validation: Any) -> None:
     """Raise TypeError if validation data are to be measured by a loss that takes a key."""
     if not callable(validation):
         raise TypeError("the loss takes a key, for training: give metric=, a function of (params, batch), to validate")
+
+
+def as_key(key: Any) -> jax.Array:
+    """A seed, or a random key of the old or the new kind, as one of the new.
+
+    Raises:
+        TypeError: if it is none of these.
+    """
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and np.ndim(key) == 0:
+        return key
+    if dtype == np.uint32 and np.ndim(key) == 1:
+        return jax.random.wrap_key_data(jnp.asarray(key))
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.key(key)
+    raise TypeError(f"key must be a seed, such as 0, or one jax.random.key(0); got {key!r}")
+
+
+def note_call(error: Exception, data: Any, takes_key: bool) -> None:
+    """Say how the loss was called, where it failed."""
+    how = "loss(params, batch, key), since it takes three arguments" if takes_key else "loss(params, batch)"
+    note = f"gdjax: train calls {how}; the batch is like data: take x and y out of it, as in x, y = batch"
+    if isinstance(data, list):
+        note += ". data is a list, which is a pytree of arrays; for a list of batches give data=lambda epoch: batches"
+    error.add_note(note)

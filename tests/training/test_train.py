@@ -306,6 +306,34 @@ def test_whole_models_and_parameters_in_spaces_are_trained():
     np.testing.assert_allclose(trained.params, np.e, rtol=1e-2)
 
 
+def test_it_goes_on_from_a_training_or_a_result_and_takes_keys_of_both_kinds():
+    once = train(key=jax.random.PRNGKey(3))
+    assert same(once.params, train(key=jax.random.key(3)).params)
+    assert same(once.params, train(key=3).params)
+    more = gdjax.train(loss, once, data(), batch_size=SIZE, epochs=1)
+    assert more.status == Status.EPOCHS_DONE
+    result = gdjax.minimize(loss, start(), data(), max_evals=3)
+    assert gdjax.train(loss, result, data(), batch_size=SIZE, epochs=1).history.loss[0] < loss(start(), data())
+    with pytest.raises(TypeError, match="key must be a seed"):
+        train(key="seed")
+
+
+def test_an_error_in_the_loss_says_how_it_was_called():
+    three, rows = lambda p, x, y: jnp.mean((x @ p - y) ** 2), tuple(data().values())
+    with pytest.raises(TypeError, match="unsupported operand") as raised:
+        gdjax.train(three, jnp.ones(3), rows, batch_size=8, epochs=1)
+    assert any("train calls loss(params, batch, key), since it takes three" in note for note in raised.value.__notes__)
+    two = [(np.ones((4, 3)), np.ones(4)), (np.ones((4, 3)), np.ones(4))]
+    with pytest.raises(TypeError, match="unsupported operand") as raised:
+        gdjax.train(lambda p, b: jnp.mean(b[0] @ p - b[1]), jnp.ones(3), two, batch_size=2, epochs=1)
+    assert any("data=lambda epoch: batches" in note for note in raised.value.__notes__)
+
+
+def test_it_is_not_for_traces():
+    with pytest.raises(ValueError, match="train works in Python"):
+        jax.vmap(lambda key: train(key=key).params)(jax.random.split(jax.random.key(0), 2))
+
+
 def test_a_loss_with_a_key_needs_a_metric_to_validate_on_data():
     with pytest.raises(TypeError, match="give metric="):
         train(noisy, validation=data())
