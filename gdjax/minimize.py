@@ -66,6 +66,9 @@ def minimize(
             parameters, as far as their spaces let them move, and 0 for what is fixed. A penalty may act on what lives
             anywhere, or is fixed. Params may be a whole model (an `equinox.Module`, a `flax.nnx.Module`, a dataclass):
             what is no floating array in it is held, and result.params is such a model, too.
+        scale: "auto" measures the curvature at the start, by one Hessian product for each parameter (up to 1000), and
+            lets the descent work in units of ``1 / sqrt|H_ii|``: for parameters of very different sizes, such as the
+            coefficients of raw columns. (`TrustRegion` and `LevenbergMarquardt` learn such units by themselves.)
         constraints: a `gdjax.Constraint`, or a list or dict of them, for ``lower <= c(params, *args) <= upper``. They
             hold at the answer, to the tolerance, not on the way there. The method is `AugmentedLagrangian` with L-BFGS;
             a ``penalty`` beside them must be a `gdjax.penalties.Box` or ``NonNegative``, which is never left.

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.result import Result
+from gdjax.insight.scales import units
 from gdjax.jaxtools.pytrees import as_data, is_traceable, merge, split
 from gdjax.many.axes import count_problems, problems_first, spread_axes
 from gdjax.problem.constraints import is_constraint
+from gdjax.problem.problem import make_problem
 from gdjax.problem.residuals import as_residuals, half_sum
 from gdjax.request import Call
 from gdjax.spaces.chart import Chart, chart_of, chart_of_many
@@ -19,6 +21,7 @@ from gdjax.spaces.composed import composed, composed_gradient, composed_jacobian
 from gdjax.spaces.ends import Value
 from gdjax.spaces.models import is_plain, opened, which_are_numbers
 from gdjax.spaces.penalties import penalty_of_free
+from gdjax.spaces.rescaled import rescaled
 from gdjax.spaces.results import to_user
 
 
@@ -31,12 +34,38 @@ def open_call(call: Call) -> Call:
         return call
     params = call.params.params if isinstance(call.params, Result) else call.params
     options = dict(call.options)
-    space = options.pop("space", None)
-    if space is None and is_plain(params):
+    space, scale = options.pop("space", None), check_scale(options.pop("scale", None))
+    if space is None and scale is None and is_plain(params):
         return call._replace(options=options)
     if isinstance(space, Chart):
         return by_free(call._replace(options=options), space, params, space.to_user(params))
-    return by_free(call._replace(options=options), *chart_of(space, params), params)
+    chart, start = chart_of(space, params)
+    if scale is not None:
+        chart, start = in_units(call, chart, start)
+    return by_free(call._replace(options=options), chart, start, params)
+
+
+def check_scale(scale: Any) -> str | None:
+    """The option ``scale``; ValueError unless it is None or "auto"."""
+    if scale not in (None, "auto"):
+        raise ValueError(
+            f"scale must be 'auto' or None; units that are known are space=gdjax.spaces.Scaled; got {scale!r}"
+        )
+    return scale
+
+
+def in_units(call: Call, chart: Chart, start: Any) -> tuple[Chart, Any]:
+    """The chart with free numbers in the units of the curvature at the start."""
+    options, pair = call.options, bool(call.options.get("value_and_grad"))
+    given: Any = dict(params=start, args=(*call.args, chart.spaces), kwargs=options.get("kwargs") or {}, grad=None)
+    given |= dict(maximize=bool(options.get("maximize")), robust=options.get("robust"))
+    loss = composed(chart, call.function if not pair else lambda *args, **kwargs: call.function(*args, **kwargs)[0])
+    problem = make_problem(loss, False, bool(options.get("has_aux")), squares=bool(options.get("squares")), **given)
+    found = units(problem)
+    triples = zip(chart.spaces, chart.free_leaves(found), chart.free_leaves(start), strict=True)
+    rows = [(rescaled(s, unit), None if s.is_fixed else z / unit.astype(z.dtype)) for s, unit, z in triples]
+    spaces, free = [s for s, _ in rows], [z for _, z in rows]
+    return Chart(spaces, free, chart.treedef), chart.free_tree(free)
 
 
 def open_many(call: Call, in_axes: Any) -> tuple[Call, Any]:
@@ -44,6 +73,8 @@ def open_many(call: Call, in_axes: Any) -> tuple[Call, Any]:
     params = call.params.params if isinstance(call.params, Result) else call.params
     options = dict(call.options)
     space = options.pop("space", None)
+    if check_scale(options.pop("scale", None)) is not None:
+        raise ValueError("scale='auto' is of one problem: give the units of many by space=gdjax.spaces.Scaled(...)")
     if space is None and is_plain(params):
         return call._replace(options=options), in_axes
     tree = opened(params)

@@ -52,6 +52,7 @@ class Options(TypedDict, total=False):
     implicit: bool
     kwargs: dict[str, Any] | None
     space: Any
+    scale: str | None
 
 
 class AllOptions(Options, Services, total=False):
@@ -110,6 +111,7 @@ def prepare(
     implicit: bool = True,
     kwargs: dict[str, Any] | None = None,
     space: Any = None,  # `gdjax.opening.open_call` has taken it
+    scale: str | None = None,  # likewise
     squares: bool = False,
     robust: Any = None,
     jac: Callable[..., Any] | None = None,
