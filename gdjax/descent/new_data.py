@@ -11,6 +11,8 @@ from gdjax.descent.stopping import Status
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Vector
 
+SCALES = ("start_value", "start_norm", "largest_norm")
+
 
 def begin_at(loop: Loop, x: Vector, warm: bool, old: Carry, steps: int) -> Carry:
     """Begin again at x, counts and scales going on: the evaluation there counts for so many ``steps``.
@@ -19,7 +21,7 @@ def begin_at(loop: Loop, x: Vector, warm: bool, old: Carry, steps: int) -> Carry
     """
     moved = dataclasses.replace(loop.objective, start=x, blank=loop.objective.blank._replace(x=x))
     fresh = loop._replace(objective=moved, warm=old.state if warm else None).start()
-    scales = {name: getattr(old.progress, name) for name in ("evals", "start_value", "start_norm", "largest_norm")}
+    scales = {name: getattr(old.progress, name) for name in ("evals", *SCALES)}
     begun = fresh.progress._replace(steps=jnp.maximum(old.progress.steps - 1 + steps, -1), **scales)
     return fresh._replace(progress=begun, record=old.record, first=old.first)
 
@@ -32,7 +34,8 @@ def trip(loop: Loop, old: Carry) -> Carry:
     """
     if loop.method.searches:
         return loop.trip(begin_at(loop, old.state.iterate.x, True, old, 0))
-    return accept(loop, old)
+    known = {name: getattr(old.progress, name) for name in ("evals", "steps", *SCALES)}
+    return accept(loop, old._replace(progress=progress.begin(loop.objective)._replace(**known)))
 
 
 def accept(loop: Loop, old: Carry) -> Carry:
@@ -46,7 +49,7 @@ def accept(loop: Loop, old: Carry) -> Carry:
     value, norm, finite = jax.lax.optimization_barrier((point.value, point.grad_norm, progress.is_finite(point)))
     point, was = point._replace(value=value, grad_norm=norm), old.progress
     begins = finite & (was.steps < 0)
-    now = progress.begin(loop.objective, loop.method.least_squares)._replace(
+    now = was._replace(
         evals=was.evals + 1 + outcome.extra_evals,
         steps=was.steps + (finite & outcome.accepted).astype(jnp.int32),
         start_value=jnp.where(begins, point.value, was.start_value),

@@ -76,7 +76,7 @@ class Optax(Method):
         if is_transformation and hyperparameters:
             raise TypeError("hyperparameters go with a function such as optax.adam, not with a made optimiser")
         self.optimizer, self.hyperparameters = optimizer, hyperparameters
-        self.on_batches = False  # schedule-free: then nothing is evaluated where it reports
+        self.on_batches = False  # see `for_batches`
 
     def tree_flatten(self) -> tuple[tuple[Any, Any], bool]:
         """Children: the optimiser (static, being made of functions) and its hyperparameters."""
@@ -152,6 +152,8 @@ class Optax(Method):
             return self.two_point_step(objective, state, point)
         trial, optimizer = self.update(objective, state.optimizer, point)
         iterate = vector.where(keep, point, state.iterate)
+        if self.on_batches:  # where it was is of no use: not to carry it around saves two copies of the parameters
+            iterate = iterate._replace(x=state.iterate.x, grad=state.iterate.grad)
         extra = line_search_evaluations(optimizer)
         return OptaxState(iterate, trial, optimizer, None, state.probing), Outcome(
             finite, effective_rate(state), extra_evals=extra
