@@ -116,7 +116,7 @@ def minimize(
     They are those of a problem whose loss and constraints are scaled to gradients of 100 at most at the start:
     ``result.stationarity``, the norm of the gradient of the Lagrangian, beside that of the loss;
     ``result.conditions.relative``, the largest violation, each of the size of its constraint,
-    ``|bound| + min(1, |c - bound| + |gradient of c|)`` with c and its gradient at the start; and
+    ``|bound| + min(1, |c - bound| + |x dc/dx|)`` (with c at the start, or what it has become); and
     ``result.complementarity``. ``result.violation`` is the largest in the constraints' own units, and
     ``result.multipliers`` are the sensitivities df*/d(bound). INFEASIBLE is a point of least violation, as far as the
     gradient tells: the sentence names the constraints in the way. What is returned before convergence is the point of

@@ -305,3 +305,11 @@ def test_parameters_in_spaces_are_seen_by_constraints_as_they_are():
     assert result.status == Status.CONVERGED
     np.testing.assert_allclose(result.params["w"][0] * result.params["scale"], 2.0, atol=1e-5)
     np.testing.assert_allclose(result.params["w"].sum(), 1.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_no_violation_is_overlooked_in_other_units_of_the_parameters(unit):
+    plane = Constraint(jnp.sum, lower=3 * unit, upper=3 * unit)
+    result = gdjax.minimize(lambda x: jnp.sum((x / unit - 2) ** 2), jnp.full(2, unit), constraints=plane)
+    far = abs(float(jnp.sum(result.params)) / unit - 3)
+    assert far <= 1e-5 or not result.converged

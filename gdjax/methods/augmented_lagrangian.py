@@ -16,7 +16,7 @@ from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
 from gdjax.jaxtools.scalar_kernels import branch, update_if
 from gdjax.methods.base import Kkt, Method, Outcome
 from gdjax.methods.parts import newton_kkt, outer
-from gdjax.methods.parts.merit import Terms, blank, known, measured, merit, plain, seen, value_and_multipliers
+from gdjax.methods.parts.merit import Terms, blank, grown, known, measured, merit, plain, seen, value_and_multipliers
 from gdjax.methods.parts.outer import FIRST_TOLERANCE, FRUITLESS, MOST_TRIPS, PATIENCE, RUNAWAY, Schedule
 from gdjax.methods.projected_lbfgs import ProjectedLBFGS
 from gdjax.problem.objective import Objective, Point
@@ -211,7 +211,9 @@ class AugmentedLagrangian(Method):
         terms, schedule = vector.where(newton, self.after(state, old), (terms, schedule))
         begun = old._replace(start=state.iterate.loss, tolerance=jnp.full_like(kkt.violation, FIRST_TOLERANCE))
         terms, schedule = vector.where(first, (measured(objective, state.iterate), begun), (terms, schedule))
-        x, function = vector.where(lost, state.base, state.iterate.x), merit(objective, terms)
+        x = vector.where(lost, state.base, state.iterate.x)
+        terms = grown(objective, terms, x)
+        function = merit(objective, terms)
         inner = self.inner.init(dataclasses.replace(function, start=x, blank=function.blank._replace(x=x)))
         same = jnp.all(terms.penalty == before.penalty) & (terms.restoring == before.restoring) & ~first
         inner = vector.where(same, inner._replace(**self.inner.learnt(state.inner)), inner)

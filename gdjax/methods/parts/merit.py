@@ -47,7 +47,7 @@ def plain(constrained: Constrained, dtype: jnp.dtype) -> Terms:
 def measured(objective: Objective, point: Point) -> Terms:
     """Scales, sizes and first penalties, from what the first point shows."""
     constrained, c = known(objective), seen(point).c
-    norms = row_norms(objective, constrained, point.x)
+    norms, spans = row_norms(constrained, point.x, jnp.ones_like(point.x)), row_norms(constrained, point.x, point.x)
     off = jnp.abs(constrained.excess(c))
     usual = jnp.minimum(1, norms + off)  # of constraints in small units, all that they are
     usual = jnp.where((usual > 0) & jnp.isfinite(usual), usual, 1)
@@ -60,6 +60,8 @@ def measured(objective: Objective, point: Point) -> Terms:
     half = 0.5 * jnp.sum((scales * off) ** 2)
     # The first penalty of Algencan (E. G. Birgin and J. M. Martinez, 2014, chapter 12), in narrower limits.
     penalty = jnp.clip(10 * jnp.maximum(1, weight * jnp.abs(point.loss)) / jnp.maximum(1, half), *FIRST_PENALTIES)
+    # A violation is beside what the parameters' own sizes make of a constraint, or 1: they may be of 1e-9.
+    own = jnp.where(off + spans > 0, jnp.minimum(1, off + spans), usual)
     return Terms(
         weight,
         jnp.asarray(False),
@@ -67,18 +69,24 @@ def measured(objective: Objective, point: Point) -> Terms:
         0 * c,
         penalty * jnp.ones_like(c),
         scales,
-        jnp.abs(bound) + usual,
+        jnp.abs(bound) + own,
     )
 
 
-def row_norms(objective: Objective, constrained: Constrained, x: Vector) -> jax.Array:
-    """The lengths of the gradients of the constraints at x, or estimates if there are many parameters."""
+def grown(objective: Objective, terms: Terms, x: Vector) -> Terms:
+    """The same for constraints that have become larger than they were at the start, but for sizes above 1."""
+    spans = row_norms(known(objective), x, x)
+    return terms._replace(sizes=jnp.maximum(terms.sizes, jnp.where(jnp.isfinite(spans), jnp.minimum(1, spans), 0)))
+
+
+def row_norms(constrained: Constrained, x: Vector, units: Vector) -> jax.Array:
+    """The lengths of the gradients by ``x / units`` of the constraints at x; estimates if there are many parameters."""
     n = x.size
     along = jnp.eye(n, dtype=x.dtype)
     if n > PROBES:
         signs = jax.random.rademacher(jax.random.key(0), (PROBES, n), jnp.int32)
         along = signs.astype(x.dtype) / jnp.asarray(PROBES**0.5, x.dtype)
-    parts = jax.lax.map(lambda v: jax.jvp(constrained.values, (x,), (v,))[1], along)
+    parts = jax.lax.map(lambda v: jax.jvp(constrained.values, (x,), (v * units,))[1], along)
     return jnp.sqrt(jnp.sum(parts * parts, axis=0))
 
 
