@@ -15,6 +15,7 @@ COLOURS = {
     "hand-written": "#999999", "value_and_grad": "#56B4E9", "products with W, memory 10": "#E69F00",
 }  # fmt: skip
 LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
+WIDTH = 8.5  # inches: in the README's column text then has about its own size
 
 
 def library(solver: str) -> str:
@@ -36,11 +37,12 @@ def styles(solvers: Any) -> dict[str, dict[str, Any]]:
 
 def bars(panels: dict[str, dict[str, float | None]], path: Path, note: str, scale: str = "linear") -> None:
     """A panel each of horizontal bars, with their numbers; None is what did not get there."""
+    rows = [len(lengths) for lengths in panels.values()]
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(1 + 5.2 * len(panels), 1.2 + 0.32 * max(map(len, panels.values()))),
-        dpi=150, layout="constrained", squeeze=False,
+        len(panels), 1, figsize=(WIDTH, 0.3 + sum(0.7 + 0.27 * n for n in rows)), dpi=150, layout="constrained",
+        squeeze=False, height_ratios=[2 + n for n in rows],
     )  # fmt: skip
-    for panel, (heading, lengths) in zip(axes[0], panels.items(), strict=True):
+    for panel, (heading, lengths) in zip(axes[:, 0], panels.items(), strict=True):
         names = list(lengths)[::-1]
         widths = [lengths[name] or 0 for name in names]
         drawn = panel.barh(names, widths, color=[COLOURS[library(name)] for name in names])
@@ -67,13 +69,23 @@ def lines(
     panels: dict[str, dict[str, Any]], path: Path, along: str | list[str], up: str, note: str, yscale: str = "log"
 ) -> None:
     """A panel each of lines (x, y) over a logarithmic axis, with one legend; ``along`` is for all or one for each."""
+    names = dict.fromkeys(name for curves in panels.values() for name in curves)
+    across = min(len(panels), 2)
+    down = -(-len(panels) // across)
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(5 * len(panels) + 3, 4.5), dpi=150, layout="constrained", squeeze=False
+        down,
+        across,
+        figsize=(WIDTH, 3.4 * down + 0.11 * len(names) + 0.4),
+        dpi=150,
+        layout="constrained",
+        squeeze=False,
     )
-    style = styles(dict.fromkeys(name for curves in panels.values() for name in curves))
-    names = [along] * len(panels) if isinstance(along, str) else along
+    for empty in axes.flat[len(panels) :]:
+        empty.set_axis_off()
+    style = styles(names)
+    below = [along] * len(panels) if isinstance(along, str) else along
     shown: dict[str, Any] = {}
-    for panel, (heading, curves), xlabel in zip(axes[0], panels.items(), names, strict=True):
+    for panel, (heading, curves), xlabel in zip(axes.flat, panels.items(), below, strict=False):
         for solver, (x, y) in curves.items():
             shown[solver] = panel.plot(x, y, marker="o", markersize=3, **style[solver])[0]
         panel.set(xscale="log", yscale=yscale, xlabel=xlabel, title=heading)
@@ -81,8 +93,9 @@ def lines(
         if yscale == "log":
             readable(panel.yaxis, [value for _, y in curves.values() for value in y])
         panel.grid(alpha=0.3)
-    axes[0][0].set_ylabel(up)
-    figure.legend(shown.values(), shown, fontsize=8, loc="outside right center", handlelength=4)
+    for row in axes:
+        row[0].set_ylabel(up)
+    figure.legend(shown.values(), shown, fontsize=8, loc="outside upper center", handlelength=4, ncols=2)
     finish(figure, path, note)
 
 
