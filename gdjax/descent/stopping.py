@@ -75,6 +75,10 @@ SHARE_LEFT = 0.01
 # Roundings of the value (in units of its noise) that no descent has brought. (Sums of squares of residuals of 1% err
 # by ten.)
 UNTOUCHED = 30.0
+# Cosine between residuals and the columns of their Jacobian that is no success by rounding, unless the sum of squares
+# fell to this share. (Fits that round as their model does, far above their residuals, end with 3e-3; plateaus with 0.2
+# to 1, where the sum of squares is what it was.)
+EXPLAINED, BROUGHT_DOWN = 0.1, 1e-4
 # Divergence: ten new highest values without one new low (a momentum method that overshoots makes two or
 # three), and a rise that no start explains: 100 times the size of the start's value, or 1000 times its slope.
 DIVERGED_RISE, DIVERGED_SLOPE = 100.0, 1000.0
@@ -131,12 +135,13 @@ def status(
     cycles = p.curvature > 0  # the same value and gradient norm, but on two sides of a valley
     lost, ran_away = escapes(p, trip, objective.merit(after), method.searches)
     true = ~squares_are_lost(p)
+    rounds = exhausted(p, trip) & is_explained(p, f)
     tests = {
         Status.NONFINITE_START: p.steps < 0,
         Status.UNBOUNDED: unbounded(p, trip),
         Status.TARGET_REACHED: False if stop.target is None else f <= stop.target,
         Status.CONVERGED: stationary & at_bottom & true,
-        Status.PRECISION_FLOOR: exhausted(p, trip) & ((flat & (p.predicted <= noise)) | settled | resting) & true,
+        Status.PRECISION_FLOOR: rounds & ((flat & (p.predicted <= noise)) | settled | resting) & true,
         Status.DIVERGED: ran_away,
         Status.NONFINITE: lost,
         Status.RUNAWAY: outcome.ran_away,
@@ -166,6 +171,16 @@ def squares_are_lost(p: Progress, residuals: jax.Array | None = None) -> jax.Arr
     info = jnp.finfo(p.start_value.dtype)
     some = jnp.any(residuals != 0, axis=-1) if p.cosine is None else (p.cosine > 0) | (p.steps > 0)
     return (p.start_value < float(info.tiny) / float(info.eps)) & some
+
+
+def is_explained(p: Progress, value: Scalar) -> jax.Array:
+    """Whether a method that works on residuals has brought them down, or to right angles to what parameters can change.
+
+    Where it has not, a gradient that vanishes is that of a plateau: a time of 1 in exp(-t / time) is one for t of 1e-9.
+    """
+    if p.cosine is None:
+        return jnp.asarray(True)
+    return (p.cosine <= EXPLAINED) | (value <= BROUGHT_DOWN * p.start_value)
 
 
 def exhausted(p: Progress, trip: Trip) -> jax.Array:

@@ -18,7 +18,7 @@ import numpy as np
 from gdjax.derivatives import hessian_solve
 from gdjax.descent.progress import size_of
 from gdjax.descent.result import Result
-from gdjax.descent.stopping import UNTOUCHED, Status, squares_are_lost
+from gdjax.descent.stopping import UNTOUCHED, Status, is_explained, squares_are_lost
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
 from gdjax.methods.parts.triangular import norm
@@ -36,15 +36,17 @@ FAILED = (Status.LINE_SEARCH_FAILED, Status.STALLED)
 
 
 @remembered(static=1)
-def is_minimum(key: Static, arrays: list[Any], params: Any) -> jax.Array:
+def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any) -> jax.Array:
     """Whether the Hessian there is positive definite, and a Newton step promises nothing but rounding.
 
     Of a sum of squares it may be singular: some changes of the parameters then leave the residuals as they are (two
-    equal exponentials share one amplitude), and no parameter of its own size makes a difference along these.
+    equal exponentials share one amplitude), and no parameter of its own size makes a difference along these. Not so on
+    a plateau where the residuals have not been ``explained``.
 
     Args:
         key, arrays: of a request.
         params: the point.
+        explained: see `is_explained`.
     """
     objective = trace(merge(arrays, key).problem, Flat.of)
     x = objective.layout.ravel(params)
@@ -57,7 +59,7 @@ def is_minimum(key: Static, arrays: list[Any], params: Any) -> jax.Array:
     rounding = (NOISE + x.size) * float(jnp.finfo(x.dtype).eps)
     if objective.residuals is not None:  # which err by what the rounding of the parameters changes
         noise += LEFT * objective.eps * norm(jnp.sqrt(jnp.abs(jnp.diagonal(hessian))) * x) * jnp.sqrt(2 * point.value)
-        return is_flat_minimum(hessian, point.grad, x, noise, rounding)
+        return is_flat_minimum(hessian, point.grad, x, noise, jnp.where(explained, rounding, -rounding))
     scales, lower, _ = hessian_solve.cholesky(hessian)
     # A pivot that is no larger tells nothing: CUTEst's DJTL has one of two roundings in float32, on the wall of a
     # valley 5% above the minimum.
@@ -67,14 +69,14 @@ def is_minimum(key: Static, arrays: list[Any], params: Any) -> jax.Array:
     return definite & (promised <= noise)
 
 
-def is_flat_minimum(hessian: jax.Array, grad: jax.Array, x: jax.Array, noise: Scalar, rounding: float) -> jax.Array:
-    """The same for a Hessian whose eigenvalues, at a unit diagonal, may be zero to within rounding."""
+def is_flat_minimum(hessian: jax.Array, grad: jax.Array, x: jax.Array, noise: Scalar, below: jax.Array) -> jax.Array:
+    """The same for a Hessian whose eigenvalues, at a unit diagonal, may lie ``below`` zero by so much, but no more."""
     diagonal = jnp.diagonal(hessian)
     scales = 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1))
     values, vectors = jnp.linalg.eigh(scales[:, None] * hessian * scales[None, :])
-    slopes, flat, reach = jnp.abs(matmul(scales * grad, vectors)), values <= rounding, norm(x / scales)
+    slopes, flat, reach = jnp.abs(matmul(scales * grad, vectors)), values <= below, norm(x / scales)
     promised = jnp.sum(jnp.where(flat, slopes * reach, 0.5 * slopes**2 / jnp.where(flat, 1, values)))
-    return jnp.all(values >= -rounding) & (promised <= noise)  # false for NaN
+    return jnp.all(values >= -below) & (promised <= noise)  # false for NaN
 
 
 def is_doubtful(request: Any, result: Result) -> np.ndarray:
@@ -97,6 +99,8 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     # of residuals may round far more than they do (a temperature of 293.15 + p exp(-t)).
     sound = ~np.asarray(squares_are_lost(p, None if result.squares is None else result.squares.residuals))
     success &= not request.method.least_squares
+    # On a plateau at which it began, Newton's step, as long as the parameters, promises nothing either.
+    failure &= np.asarray(is_explained(p, value)) | (p.start_value - p.lowest > UNTOUCHED * noise)
     few = sum(np.size(x) for x in jax.tree.leaves(request.problem.params)) <= MOST
     return (success | failure) & free & few & sound & np.isfinite(value)
 
@@ -105,8 +109,9 @@ def reviewed(key: Static, arrays: list[Any], result: Result) -> Result:
     """The result of a request, with the status that the Hessian gives it where there is doubt."""
     if not is_doubtful(merge(arrays, key), result):
         return result
+    explained = is_explained(result.progress, result.value)
     try:
-        return judged(result, np.asarray(True), np.asarray(is_minimum(key, arrays, result.params)))
+        return judged(result, np.asarray(True), np.asarray(is_minimum(key, arrays, result.params, explained)))
     except RAISED:  # there are no Hessian products to be had, or the loss raises
         return result
 
@@ -121,9 +126,12 @@ def reviewed_many(program: Any, own: list[Any], shared: list[Any], result: Resul
     if where.size == 0 or any(program.keys):
         return result
     rows = np.resize(where, 2 ** int(np.ceil(np.log2(where.size))))  # so few shapes are compiled
-    of_one = lambda own, params: is_minimum(program.key, program.arrays(own, shared), params)
+    of_one = lambda own, *of: is_minimum(program.key, program.arrays(own, shared), *of)
+    explained = np.broadcast_to(is_explained(result.progress, result.value), result.code.shape)
     try:
-        sound = jax.vmap(of_one)([x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params))
+        sound = jax.vmap(of_one)(
+            [x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params), explained[rows]
+        )
     except (*RAISED, NotImplementedError):  # likewise, or not of many at once
         return result
     doubtful, minimum = np.zeros((2, *result.code.shape), bool)

@@ -100,3 +100,12 @@ def test_residuals_that_round_as_the_model_does_not_as_they_are_small():
         wide = lambda t, a, b: 293.15 + a * np.exp(-b * t)
         best, cov = scipy.optimize.curve_fit(wide, t.astype(float), data[i].astype(float), [60.0, 1.0])
         assert (np.abs(fits.params[i] - best) <= 0.05 * np.sqrt(np.diagonal(cov))).all()
+
+
+def test_a_plateau_at_which_a_fit_begins_is_no_answer():
+    """Seconds for times of nanoseconds: exp(-t / tau) is 1 whatever tau is, and the residuals are what they were."""
+    t = jnp.linspace(0.5e-9, 5e-9, 30, dtype=jnp.float32)
+    seen = jnp.exp(-t / 2e-9)
+    fit = gdjax.least_squares(lambda tau: jnp.exp(-t / tau) - seen, jnp.float32(1.0))
+    assert fit.status is Status.LINE_SEARCH_FAILED
+    assert gdjax.least_squares(lambda tau: jnp.exp(-t / tau) - seen, jnp.float32(1e-9)).converged
