@@ -6,7 +6,7 @@ K. W. Brodlie, A. R. Gourlay and J. Greenstadt, Rank-one and rank-two correction
 expressed in product form, J. Inst. Maths Applics 11 (1973), for the update of a factor.
 S. S. Oren and D. G. Luenberger, Self-scaling variable metric (SSVM) algorithms I, Management Science 20 (1974); J. F.
 Urban, P. Stefanou and J. A. Pons, Unveiling the optimization process of physics informed neural networks, J. Comput.
-Phys. 523 (2025) 113656, for the factor ``max(1, s'B s / s'y)``.
+Phys. 523 (2025) 113656, for the factor ``max(1, s'B s / s'y)``, which is bounded here.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -20,6 +20,10 @@ from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.methods.searching import Move, Searching
 from gdjax.problem.objective import Objective
 from gdjax.vectors.vector import Scalar, matmul
+
+# Without a bound the minimum of CUTEst's MGH17LS is not found. Of its 56 development problems of up to 99 variables
+# (but DMN15103LS, which ends nowhere) as many are solved, with 67 evaluations in the geometric mean; by plain BFGS 78.
+GROWTH = 2.0
 
 
 class Metric(NamedTuple):
@@ -42,9 +46,9 @@ class BFGS(Searching):
 
     Args:
         line_search: any of `gdjax.line_search`; its constants are traced.
-        self_scaled: whether H is multiplied by ``max(1, s'B s / s'y)``, B = H^-1, before each update: where the
-            curvature along the step was less than H thought, other directions are taken for flatter, too. For long
-            descents of networks to high precision, such as physics-informed ones.
+        self_scaled: whether H is multiplied by ``s'B s / s'y``, B = H^-1, but by no less than 1 and no more than 2,
+            before each update: where the curvature along the step was less than H thought, other directions are taken
+            for flatter, too. For long descents of networks to high precision, such as physics-informed ones.
 
     >>> import gdjax, jax.numpy as jnp
     >>> rosenbrock = lambda x: jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
@@ -88,11 +92,11 @@ class BFGS(Searching):
         return Metric(j, new, updates), -matmul(j, new), jnp.where(updates > 0, 1, jnp.nan).astype(move.slope.dtype)
 
     def grown(self, move: Move, sy: jax.Array, good: jax.Array) -> Any:
-        """By what J grows before an update: ``sqrt(max(1, s'B s / s'y))``, B s = -alpha g, if it is self-scaled."""
+        """By what J grows before an update, if it is self-scaled: the root of ``s'B s / s'y``, from 1 to GROWTH."""
         if not self.self_scaled:
             return 1
-        sbs = (-move.step_size * move.secant.slope_before).astype(sy.dtype)
-        return jnp.where(good, jnp.sqrt(jnp.maximum(1, sbs / sy)), 1)
+        sbs = (-move.step_size * move.secant.slope_before).astype(sy.dtype)  # B s = -alpha g
+        return jnp.where(good, jnp.sqrt(jnp.clip(sbs / sy, 1, GROWTH)), 1)
 
     def forget(self, memory: Metric) -> Metric:
         """No updates."""
