@@ -7,7 +7,6 @@ normal equations. For data on the device the same call is a compiled scan, whose
 Run it with: python examples/more_data_than_memory.py [ROWS]
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def memory(rows, chunk):
 
 def main() -> None:
     """Write, fit, compare."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    rows = 200_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, rows)

@@ -75,9 +75,8 @@ SHARE_LEFT = 0.01
 # Roundings of the value (in units of its noise) that no descent has brought. (Sums of squares of residuals of 1% err
 # by ten.)
 UNTOUCHED = 30.0
-# Cosine between residuals and the columns of their Jacobian that is no success by rounding, unless the sum of squares
-# fell to this share. (Fits that round as their model does, far above their residuals, end with 3e-3; plateaus with 0.2
-# to 1, where the sum of squares is what it was.)
+# Cosine between residuals and the columns of their Jacobian above which rounding is no success, unless the sum of
+# squares fell to this share. (Fits that round as their model does end with 3e-3, plateaus with 0.2 to 1.)
 EXPLAINED, BROUGHT_DOWN = 0.1, 1e-4
 # Divergence: ten new highest values without one new low (a momentum method that overshoots makes two or
 # three), and a rise that no start explains: 100 times the size of the start's value, or 1000 times its slope.

@@ -67,6 +67,8 @@ def above_table(fit: Any) -> list[str]:
         return ["The residuals are not finite: nothing is known of the estimates."]
     if not fit.converged:
         return ["Standard errors, p-values and intervals hold at a minimum only, and the fit has not ended in one:"]
+    if not fit.is_known:
+        return []
     left, coarse = np.linalg.norm(np.asarray(fit.residuals, np.float64)), np.finfo(fit.value.dtype).eps
     seen = fit.by_free
     reach = np.linalg.norm(np.asarray(seen.known().linear.effects, np.float64) * np.asarray(seen.flat, np.float64))

@@ -24,6 +24,7 @@ MODES = [True]
 )
 def test_standard_errors_are_certified_by_nist(name, certified):
     problem = getattr(pytest.importorskip("sif2jax").cutest, name)(y0_iD=1)
+    jax.config.update("jax_enable_x64", False)  # which it has switched on for all tests
     start = jax.tree.map(lambda y: jnp.asarray(y, float), problem.y0)
     fit = gdjax.least_squares(lambda b: problem.constraint(b)[0], start)
     assert fit.status == Status.CONVERGED

@@ -28,7 +28,7 @@ def test_a_small_fit_is_one_function_of_few_operations():
     fit = jax.jit(lambda p, y: gdjax.least_squares(lambda p: p[0] * jnp.exp(-p[1] * x) + p[2] - y, p).params)
     text = fit.lower(jnp.ones(3), jnp.exp(-x)).compile().as_text()
     assert count_kernels(text) <= 6
-    assert text.count(" fusion(") <= 178
+    assert text.count(" fusion(") <= 181
     assert text.count(" while(") <= 3
 
 
