@@ -187,14 +187,14 @@ START = np.array([3.0, 3.0])
 
 
 def test_small_problems_in_turn_make_no_trip_in_vain(calls):
-    curvatures = np.where(np.arange(100) == 3, 0.01, 1.0)
+    curvatures = np.where(np.arange(300) == 3, 0.01, 1.0)
     result = gdjax.minimize_many(valley, START, curvatures, **VALLEY)
     assert result.converged.all()
     assert {width for width, _, _ in calls} == {1}
     assert sum(trips for _, trips, _ in calls) == int(result.num_evals.sum())
     assert len({name for *_, name in calls}) == 2  # both workers had their share
     calls.clear()
-    assert gdjax.minimize_many(valley, START, curvatures[:30], **VALLEY).converged.all()
+    assert gdjax.minimize_many(valley, START, curvatures[:100], **VALLEY).converged.all()
     assert {name for *_, name in calls} == {threading.current_thread().name}  # no thread for so few
 
 
