@@ -1,6 +1,6 @@
 """The covariance of what was minimised over, from the Hessian, as a root; see `gdjax.insight.uncertainty`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from gdjax.insight.spread import lengths_of
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
 from gdjax.problem.objective import trace
+from gdjax.spaces.at_ends import FlatChart, ends_of_minimum
 from gdjax.spaces.results import numbers
 from gdjax.vectors.layout import Flat
 from gdjax.vectors.vector import largest, matmul
@@ -35,20 +36,34 @@ def slopes_at(result: Result, chosen: list[int] | None) -> jax.Array:
     return jax.lax.map(lambda i: pull(unit(i))[0], jnp.asarray(chosen))
 
 
-@remembered(static=3)
-def root_at(static: Static, kind: str, few: bool, arrays: list[Any]) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """A root of the covariance of what has these slopes, their distance from the minimum, and degrees of freedom.
+class Root(NamedTuple):
+    """What is known of n estimates."""
 
-    If they are few, no matrix is formed.
-    """
-    problem, stationary, num_data, held, slopes = merge(arrays, static)
+    root: jax.Array  # of their covariance, shape (n, r)
+    distance: jax.Array  # of the minimum, in standard errors
+    freedom: jax.Array | None  # of the scale, if one was estimated
+    held: jax.Array  # which are taken as known, shape (n,)
+    ends: list[Any] | None  # see `gdjax.spaces.at_ends.Ended.where`
+
+
+@remembered(static=3)
+def root_at(static: Static, kind: str, few: bool, arrays: list[Any]) -> Root:
+    """A root of the covariance of what has these slopes. If they are few, no matrix is formed."""
+    problem, stationary, num_data, held, slopes, chart = merge(arrays, static)
     objective = trace(problem, Flat.of)
     x = objective.start
     grad, whole = products_at(objective, x)
     grad = jnp.where(held, 0, grad)
     product = lambda v: jnp.where(held, v, whole(jnp.where(held, 0, v)))  # as if what is held were apart
-    freedom, free = None, jnp.sum(~held)
+    freedom, free, ends = None, jnp.sum(~held), None
     slopes = jnp.where(held, 0, slopes)
+    if chart is not None:
+        flat = FlatChart(chart, problem.params)
+        where = ends_of_minimum(flat, grad, product, stationary)
+        grad, slopes, product = apart(flat, where, grad, slopes, product)
+        free -= sum(jnp.sum(marks) for marks in where)
+        ends = flat.by_leaf(where)
+    known = ~jnp.any(slopes != 0, axis=1)
     if not few:
         s, lower, definite = hessian_solve.cholesky(hessian_solve.matrix(product, x.size, x.dtype))
         one = jnp.eye(x.size, dtype=x.dtype)
@@ -69,7 +84,13 @@ def root_at(static: Static, kind: str, few: bool, arrays: list[Any]) -> tuple[ja
     errors = lengths_of(root)
     shares = jnp.where(step == 0, 0, jnp.abs(step) / errors)
     distance = jnp.where(jnp.any(jnp.isnan(shares)), jnp.nan, largest(shares))
-    return jnp.where(distance > FAR, jnp.nan, root), distance, freedom
+    return Root(jnp.where(distance > FAR, jnp.nan, root), distance, freedom, known, ends)
+
+
+def apart(flat: FlatChart, where: list[jax.Array], grad: jax.Array, slopes: jax.Array, product: Any) -> Any:
+    """Gradient, slopes and product with the Hessian as if what is at an end were apart."""
+    keep = flat.without(where)
+    return keep(grad), jax.vmap(keep)(slopes), flat.taken_out(product, where)
 
 
 def square_root(c: jax.Array) -> jax.Array:

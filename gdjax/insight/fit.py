@@ -23,7 +23,7 @@ from gdjax.insight.table import unknown
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, merge, pytree_dataclass, split, static_field
 from gdjax.methods.parts.linearised import MOST
-from gdjax.spaces.results import is_fixed, numbers
+from gdjax.spaces.results import at_ends, is_fixed, numbers
 
 NO_COVARIANCE = (
     f"no covariance is known: there are more than {MOST} parameters, or the Jacobian was too large to be formed, or a "
@@ -46,7 +46,8 @@ class Fit(Inference, Result):
       ``cov_type="HC0"`` or ``"HC1"`` they need not be alike: ``H^-1 J' psi^2 J H^-1`` with ``H = J' psi' J``.
 
     All hold where the residuals are nearly linear in the parameters over a few standard errors; `gdjax.profile` tells
-    whether they are. Parameters that are at a bound are taken as known.
+    whether they are. Parameters that are at a bound, or at an end of their space, are taken as known. (There the
+    leverages of HC2 and HC3 still count them.)
     """
 
     count: Any = None  # number of residuals that count: all, or those that are not masked
@@ -95,7 +96,7 @@ class Fit(Inference, Result):
 
     @property
     def held(self) -> jax.Array:
-        """Which entries of the flat parameters are at a bound that holds them, fixed, or do not touch the residuals."""
+        """Which flat parameters are held by a bound, at an end of their space, fixed, or do not touch the residuals."""
         return self.known().linear.columns == 0 if self.space is None else self.spread.held
 
     @property
@@ -184,7 +185,7 @@ class Fit(Inference, Result):
         """See `Inference`. With ``space=`` carried through the maps (delta method), and without what is fixed."""
         if self.space is not None:
             found = self.derived(numbers)
-            return dataclasses.replace(found, held=found.held | is_fixed(self)).spread
+            return dataclasses.replace(found, held=found.held | is_fixed(self) | at_ends(self)).spread
         linear, sandwich = self.known().linear, self.squares.sandwich
         if sandwich is None or sandwich.triangle is None:
             triangle, columns = linear.triangle, linear.columns

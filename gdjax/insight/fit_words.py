@@ -5,10 +5,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from gdjax.spaces.results import is_fixed
+from gdjax.spaces.results import at_ends, is_fixed
 
 MANY = (
     ("held", "a parameter held at a bound"),
+    ("ended", "a parameter held at an end of its space"),
     ("idle", "a parameter of no effect on the residuals"),
     ("lost", "a parameter that the data do not determine"),
     ("full", "no degree of freedom"),
@@ -21,6 +22,7 @@ INSTEAD = dict(
     nowhere="the residuals are not finite",
     fixed="fixed",
     held="held: at its bound",
+    ended="held: at an end of its space",
     idle="held: of no effect on the residuals",
     full="no degree of freedom is left",
 )
@@ -34,7 +36,9 @@ def missing(fit: Any) -> dict[str, Any]:
     told = (nowhere | empty)[..., None]
     lost = np.isnan(np.asarray(fit.flat_errors)) & ~held & ~told & ~full[..., None]
     fixed = np.zeros_like(held) if fit.space is None else np.broadcast_to(is_fixed(fit), held.shape)
-    found = dict(fixed=fixed, held=held & bound & ~told, idle=held & ~bound & ~fixed & ~told, lost=lost)
+    ended = np.zeros_like(held) if fit.space is None else np.asarray(at_ends(fit)) & ~fixed
+    idle = held & ~bound & ~fixed & ~ended & ~told
+    found = dict(fixed=fixed, held=held & bound & ~ended & ~told, ended=ended & ~told, idle=idle, lost=lost)
     return found | dict(full=full & ~nowhere, empty=empty, nowhere=nowhere & ~empty)
 
 

@@ -20,7 +20,7 @@ from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require, split, widened
 from gdjax.problem.hoist import hoist
 from gdjax.problem.problem import make_problem
-from gdjax.spaces.results import by_free, is_fixed, numbers
+from gdjax.spaces.results import at_ends, by_free, is_fixed, numbers
 from gdjax.vectors.layout import Flat
 
 MOST_DENSE = 2000  # unknowns up to which the whole covariance is formed: 2000^2 doubles are 32 MB
@@ -41,6 +41,7 @@ class Uncertainty(Estimates):
     """
 
     fixed: Any = None  # with ``space=``, which of the held are fixed there, shape (k,)
+    ended: Any = None  # and which are at an end of it, likewise
     distance: Any = None  # to the minimum as gradient and Hessian tell it, in standard errors, the largest of an entry
 
     __repr__ = one_line
@@ -53,7 +54,9 @@ class Uncertainty(Estimates):
 
     def why_missing(self) -> list[str]:
         """See `Estimates`."""
-        return ["fixed" if f else word for f, word in zip(self.is_fixed, super().why_missing(), strict=True)]
+        ended = np.zeros(self.held.shape, bool) if self.ended is None else np.asarray(self.ended)
+        special = np.select([self.is_fixed, ended], ["fixed", "held: at an end of its space"], "").tolist()
+        return [own or word for own, word in zip(special, super().why_missing(), strict=True)]
 
     def __str__(self) -> str:
         """The table, and how far away the minimum is."""
@@ -72,7 +75,7 @@ class Uncertainty(Estimates):
             )
         lines = [self.table()]
         if (held & ~self.is_fixed).any():
-            lines.append("What is at its bound has no standard error; those of the others take it as known.")
+            lines.append("What is at its bound or end has no standard error; those of the others take it as known.")
         if distance > NEAR:
             remedy = "minimise with a smaller tol, or by TrustRegion()"
             lines.append(f"The minimum is {distance:.2g} standard errors away: {remedy}.")
@@ -106,9 +109,9 @@ def uncertainty(
       the residuals, which ``scipy.optimize.curve_fit`` leaves out.)
 
     Both hold if the loss is nearly quadratic over a few standard errors. The loss must be the one that was minimised
-    (for a maximised log-likelihood the negative is taken). Entries that are at a bound are held there: they have no
-    standard error (NaN), the errors of the others are computed as if those entries were known, and n counts only the
-    others. No other constraint may be active, and no other penalty may be part of the minimum: it pulls the estimate
+    (for a maximised log-likelihood the negative is taken). Entries that are at a bound, or at an end of their
+    space, are held there: they have no standard error (NaN), the errors of the others are computed as if those entries
+    were known, and n counts only the others. No other constraint may be active, and no other penalty may be part of the minimum: it pulls the estimate
     away from that of the loss, and no Hessian says how far.
 
     Args:
@@ -168,10 +171,17 @@ def uncertainty(
     names, values, slopes = own_names(estimates, "params"), estimates, slopes_at(seen, chosen)
     if chosen is not None:
         values, names = Flat.of(values).ravel(values)[jnp.asarray(chosen)], tuple(names[i] for i in chosen)
-    arrays, static = split((problem, is_stationary(result) & free_of_penalty, num_data, held, slopes))
-    root, distance, freedom = root_at(static, kind, entries is not None, arrays)
-    fixed = None if seen.space is None else is_fixed(seen)[slice(None) if chosen is None else chosen]
-    return Uncertainty(values, root, ~jnp.any((slopes != 0) & ~held, axis=1), freedom, names, fixed, distance)
+    chart = None if seen.space is None else seen.space.chart
+    if chart is not None and not any(s.has_ends for s in chart.spaces if not s.is_fixed):
+        chart = None
+    arrays, static = split((problem, is_stationary(result) & free_of_penalty, num_data, held, slopes, chart))
+    found = root_at(static, kind, entries is not None, arrays)
+    rows = slice(None) if chosen is None else jnp.asarray(chosen)
+    fixed = None if seen.space is None else is_fixed(seen)[rows]
+    ended = None if chart is None else at_ends(seen, found.ends)[rows]
+    known = found.held if ended is None else found.held | ended
+    root = jnp.where(known[:, None], 0, found.root)
+    return Uncertainty(values, root, known, found.freedom, names, fixed, ended, found.distance)
 
 
 def check_kind(kind: Any, num_data: Any, result: Result) -> None:

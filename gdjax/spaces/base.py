@@ -42,6 +42,7 @@ class Space(abc.ABC):
     is_fixed = False  # whether the descent sees nothing
     takes_complex = False
     has_ends = False  # whether `edges` tells where they are
+    mixes = False  # whether the distance to an end depends on several free numbers
 
     def bind(self, start: Any) -> "Space":
         """The space with what it takes from the start; by default nothing."""
@@ -76,6 +77,21 @@ class Space(abc.ABC):
     def edges(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> Edges | None:
         """Where it is; ``start`` are the free numbers at first. None if the space has no ends, or they are unknown."""
         return None
+
+    def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
+        """Of slopes by the free numbers, those by the logarithm of the distance to each end: of the shape of `edges`.
+
+        Only where ``has_ends``.
+        """
+        raise NotImplementedError(f"{self!r} has no ends")
+
+    def without(self, free: jax.Array, slopes: jax.Array, where: jax.Array) -> jax.Array:
+        """Of slopes by the free numbers, what is left if the distances ``where`` (like the edges) do not change."""
+        return slopes
+
+    def known(self, where: jax.Array) -> jax.Array:
+        """Which entries of the parameter are known if it is at the ends ``where``."""
+        return where
 
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """Free numbers with the parameter moved well inside ``where`` (of the shape of the edges) it is not."""

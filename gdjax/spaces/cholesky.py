@@ -46,6 +46,11 @@ def diagonal_of(x: jax.Array) -> jax.Array:
     return jnp.diagonal(x, axis1=-2, axis2=-1)
 
 
+def on_diagonal(x: jax.Array) -> jax.Array:
+    """The inverse, with zeros elsewhere."""
+    return x[..., None] & np.eye(x.shape[-1], dtype=bool)
+
+
 @pytree_dataclass
 class CovarianceCholesky(Space):
     """Cholesky factors of covariances, shape (..., n, n): ``exp(z)`` on the diagonal, z below it.
@@ -91,6 +96,19 @@ class CovarianceCholesky(Space):
         """See `Space`: of the diagonal."""
         return Positive().edges(*(self.halves(x)[1] for x in (free, grad, start)))
 
+    def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
+        """See `Space`."""
+        return self.halves(slopes)[1]
+
+    def without(self, free: jax.Array, slopes: jax.Array, where: jax.Array) -> jax.Array:
+        """See `Space`."""
+        entries, by_logs = self.halves(slopes)
+        return jnp.concatenate([entries, jnp.where(where, 0, by_logs)], axis=-1)
+
+    def known(self, where: jax.Array) -> jax.Array:
+        """See `Space`: entries of the diagonal."""
+        return on_diagonal(where)
+
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """See `Space`."""
         (entries, logs), (_, first) = self.halves(free), self.halves(start)
@@ -109,7 +127,7 @@ class CorrelationCholesky(Space):
      [0.6 1. ]]
     """
 
-    has_ends = True
+    has_ends = mixes = True
 
     def check(self, name: str, start: Any) -> None:
         """A triangle with rows of length 1."""
@@ -148,6 +166,25 @@ class CorrelationCholesky(Space):
     def edges(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> Edges:
         """See `Space`: of the diagonal, whose size is 1."""
         return Edges(diagonal_of(self.to_user(free)), -diagonal_of(self.grad_to_user(free, grad)))
+
+    def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
+        """See `Space`: along the rows of free numbers, of which the first has none."""
+        rows, part = triangle(free, 0), triangle(slopes, 0)
+        square = jnp.sum(rows**2, axis=-1)
+        along = jnp.sum(rows * part, axis=-1)
+        return -along * jnp.where(square > 0, 1 + 1 / jnp.where(square > 0, square, 1), 0)
+
+    def without(self, free: jax.Array, slopes: jax.Array, where: jax.Array) -> jax.Array:
+        """See `Space`: at right angles to these rows."""
+        rows, part = triangle(free, 0), triangle(slopes, 0)
+        square, along = jnp.sum(rows**2, axis=-1), jnp.sum(rows * part, axis=-1)
+        share = jnp.where(where & (square > 0), along / jnp.where(square > 0, square, 1), 0)
+        return below(part - share[..., None] * rows)
+
+    def known(self, where: jax.Array) -> jax.Array:
+        """See `Space`: entries of the diagonal, and in the second row the other one."""
+        whole = on_diagonal(where)
+        return whole.at[..., 1:2, 0].set(where[..., 1:2]) if where.shape[-1] > 1 else whole
 
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """See `Space`: halfway to where the row is independent of those above it."""

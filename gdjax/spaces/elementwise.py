@@ -70,6 +70,14 @@ class Elementwise(Space):
         inward = -sign * self.grad_to_user(free, grad) * size
         return Edges(distance / size, jnp.where(self.slope(free) == 0, jnp.inf, inward))
 
+    def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
+        """See `Space`; the distance is ``exp(z)``."""
+        return slopes
+
+    def without(self, free: jax.Array, slopes: jax.Array, where: jax.Array) -> jax.Array:
+        """See `Space`."""
+        return jnp.where(where, 0, slopes)
+
     def kept(self, user: jax.Array) -> jax.Array:
         """What rounding has put on an end or beyond, next to it; with its own slope."""
         lower, upper = (None if end is None else jax.lax.stop_gradient(end) for end in self.ends(user.dtype))
@@ -219,6 +227,10 @@ class Interval(Elementwise):
         """See `Elementwise`."""
         lower, upper = self.ends(free.dtype)
         return (upper - lower) * jax.nn.sigmoid(-jnp.abs(free)), jnp.where(free < 0, 1, -1).astype(free.dtype)
+
+    def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
+        """See `Space`."""
+        return jnp.where(free < 0, slopes, -slopes) / jax.nn.sigmoid(jnp.abs(free))
 
     def size(self, free: jax.Array, start: jax.Array) -> jax.Array:
         """See `Elementwise`."""

@@ -45,6 +45,25 @@ class Rescaled(Space):
         unit = self.unit.astype(free.dtype)
         return self.inner.edges(unit * free, grad / unit, unit * start)
 
+    @property
+    def mixes(self) -> bool:  # type: ignore[override]
+        """As the space."""
+        return self.inner.mixes
+
+    def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
+        """See `Space`."""
+        unit = self.unit.astype(free.dtype)
+        return self.inner.by_distance(unit * free, slopes / unit)
+
+    def without(self, free: jax.Array, slopes: jax.Array, where: jax.Array) -> jax.Array:
+        """See `Space`."""
+        unit = self.unit.astype(free.dtype)
+        return self.inner.without(unit * free, slopes / unit, where) * unit
+
+    def known(self, where: jax.Array) -> jax.Array:
+        """See `Space`."""
+        return self.inner.known(where)
+
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """See `Space`."""
         unit = self.unit.astype(free.dtype)

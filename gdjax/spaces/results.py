@@ -11,6 +11,7 @@ import numpy as np
 from gdjax.descent.result import Result
 from gdjax.jaxtools.pytrees import Static, merge, pytree_dataclass, split
 from gdjax.jaxtools.remembered import remembered
+from gdjax.spaces.at_ends import ended
 from gdjax.spaces.chart import Chart, chart_of
 from gdjax.spaces.composed import composed, composed_gradient, composed_pair
 from gdjax.spaces.ends import Value, review
@@ -26,6 +27,7 @@ class Origin:
     chart: Chart
     params: Any  # the free numbers, a pytree like the parameters with None for what is held
     grad: Any  # the gradient by them, whose norm the tests have seen
+    ends: Any = None  # of a fit, see `gdjax.spaces.at_ends.Ended.where`
 
     def each(self, function: Callable[[Any], Any], changed: Result, result: Result) -> Result:
         """A result ``changed`` by the function, applied to every array of a model that is no pytree, too."""
@@ -34,12 +36,12 @@ class Origin:
 
     def words(self, result: Any) -> str:
         """Which parameters of one problem are at an end of their spaces, and which settings of a model were held."""
-        found = zip(self.chart.names, self.chart.edges(self.params, self.grad), strict=True)
-        shares = {name: np.asarray(edges.share) for name, edges in found if edges is not None}
-        near = {name: np.sum(share < LAST) for name, share in shares.items()}
-        sizes = {name: share.size for name, share in shares.items()}
-        told = [f"{name} ({n} of {sizes[name]})" if sizes[name] > 1 else name for name, n in near.items() if n]
-        text = f" At an end of its space, to within {LAST:g} of its size: {', '.join(told)}." if told else ""
+        ends = self.ends
+        if ends is None:
+            ends = [e if e is None else e.share < LAST for e in self.chart.edges(self.params, self.grad)]
+        marked = {name: np.asarray(m) for name, m in zip(self.chart.names, ends, strict=True) if m is not None}
+        told = [name if m.size == 1 else f"{name} ({m.sum()} of {m.size})" for name, m in marked.items() if m.any()]
+        text = f" At an end of its space: {', '.join(told)}." if told else ""
         held = self.chart.settings
         return text + (f" Held as settings: {', '.join(held[:4])}{', ...' * (len(held) > 4)}." if held else "")
 
@@ -58,9 +60,14 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
     free, origin = result.params, Origin(chart, result.params, result.grad)
     axes = result.code.ndim
     params, grad = mapped(chart, free, result.grad, axes)
-    changed: dict[str, Any] = dict(params=params, grad=grad, space=origin)
+    changed: dict[str, Any] = dict(params=params, grad=grad)
     if any(s.has_ends for s in chart.spaces) and result.conditions is None:  # constraints may hold it there
         changed["code"] = review(result, chart, value)
+        if result.squares is not None and result.squares.linear is not None:
+            found = ended(dataclasses.replace(result, code=changed["code"]), chart)
+            origin = dataclasses.replace(origin, ends=found.where)
+            changed["squares"] = found.squares
+    changed["space"] = origin
     if result.automatic is not None:
         changed["automatic"] = mapped(chart, free, result.automatic, axes)[1]
     if result.certificate is not None and result.certificate.direction is not None:
@@ -126,6 +133,22 @@ def is_fixed(result: Result) -> np.ndarray:
             mask = space.fixed(np.shape(x)[result.code.ndim :])
             parts += [mask.ravel()] * (2 if jnp.iscomplexobj(x) else 1)
     return np.concatenate(parts)
+
+
+def at_ends(result: Result, ends: list[Any] | None = None) -> jax.Array:
+    """Which of these numbers are known because they are at an end of their space, shape (..., n).
+
+    Args:
+        result: of one problem or of many.
+        ends: see `gdjax.spaces.at_ends.Ended.where`; by default those of a fit.
+    """
+    chart, axes, parts = result.space.chart, result.code.ndim, []
+    ends = ends or result.space.ends or [None] * len(chart.spaces)
+    for s, x, marks in zip(chart.spaces, chart.treedef.flatten_up_to(opened(result.params)), ends, strict=True):
+        if is_floating(x):
+            known = jnp.zeros(np.shape(x), bool) if marks is None else of_many(s.known, axes)(marks)
+            parts += [known.reshape(*result.code.shape, -1)] * (2 if jnp.iscomplexobj(x) else 1)
+    return jnp.concatenate(parts, axis=-1)
 
 
 def opened_problem(

@@ -36,7 +36,7 @@ class Simplex(Space):
     [0.5  0.25 0.25]
     """
 
-    has_ends = True
+    has_ends = mixes = True
 
     def check(self, name: str, start: Any) -> None:
         """Positive, with sum 1."""
@@ -52,9 +52,7 @@ class Simplex(Space):
 
     def to_free(self, user: jax.Array) -> jax.Array:
         """See `Space`; NaN outside."""
-        y = jnp.where(user > 0, jnp.log(jnp.where(user > 0, user, 1)), jnp.nan)
-        i = jnp.arange(1, y.shape[-1], dtype=y.dtype)
-        return (jnp.cumsum(y, axis=-1)[..., :-1] - i * y[..., 1:]) / jnp.sqrt(i * (i + 1))
+        return contrasts(jnp.where(user > 0, jnp.log(jnp.where(user > 0, user, 1)), jnp.nan))
 
     def log_det(self, free: jax.Array) -> jax.Array:
         """``sum log u + log(k) / 2`` for each simplex of k weights, by all of them but one."""
@@ -69,6 +67,20 @@ class Simplex(Space):
         """See `Space`; the size is 1."""
         return Edges(self.to_user(free), -self.grad_to_user(free, grad))
 
+    def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
+        """See `Space`: as weight i takes from all."""
+        return spread(slopes)
+
+    def without(self, free: jax.Array, slopes: jax.Array, where: jax.Array) -> jax.Array:
+        """See `Space`: what is held loses its part, the others that of their mean."""
+        rest = jnp.where(where, 0, spread(slopes))
+        count = jnp.maximum(jnp.sum(~where, axis=-1, keepdims=True), 1).astype(rest.dtype)
+        return contrasts(jnp.where(where, 0, rest - jnp.sum(rest, axis=-1, keepdims=True) / count))
+
+    def known(self, where: jax.Array) -> jax.Array:
+        """See `Space`: and the last weight, if all others are 0."""
+        return where | (jnp.sum(where, axis=-1, keepdims=True) >= where.shape[-1] - 1)
+
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """See `Space`."""
         y = spread(free)
@@ -82,6 +94,12 @@ def spread(z: jax.Array) -> jax.Array:
     zero = jnp.zeros((*z.shape[:-1], 1), z.dtype)
     later = jnp.flip(jnp.cumsum(jnp.flip(w, -1), axis=-1), -1)  # sums of this one and all after
     return jnp.concatenate([later, zero], axis=-1) - jnp.concatenate([zero, i * w], axis=-1)
+
+
+def contrasts(y: jax.Array) -> jax.Array:
+    """``V' y``: shape (..., k) to (..., k - 1)."""
+    i = jnp.arange(1, y.shape[-1], dtype=y.dtype)
+    return (jnp.cumsum(y, axis=-1)[..., :-1] - i * y[..., 1:]) / jnp.sqrt(i * (i + 1))
 
 
 @pytree_dataclass
@@ -133,6 +151,18 @@ class Ordered(Space):
         size = jnp.maximum(gaps, jnp.exp(start[..., 1:]))
         inward = -self.later(free, grad)[..., 1:] * size
         return Edges(gaps / size, jnp.where(gaps == 0, jnp.inf, inward))
+
+    def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
+        """See `Space`: of the gaps."""
+        return slopes[..., 1:]
+
+    def without(self, free: jax.Array, slopes: jax.Array, where: jax.Array) -> jax.Array:
+        """See `Space`."""
+        return jnp.concatenate([slopes[..., :1], jnp.where(where, 0, slopes[..., 1:])], axis=-1)
+
+    def known(self, where: jax.Array) -> jax.Array:
+        """See `Space`: none, though some are equal."""
+        return jnp.concatenate([jnp.zeros_like(where[..., :1]), jnp.zeros_like(where)], axis=-1)
 
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """See `Space`."""

@@ -87,6 +87,22 @@ class Stack(Space):
                 found.append((s.edges(z, g, z0) if s.has_ends else None) or Edges(jnp.ones_like(z), jnp.zeros_like(z)))
         return Edges(*(jnp.stack(parts, axis=-1) for parts in zip(*found, strict=True)))
 
+    def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
+        """Entry by entry; 0 where there are no ends."""
+        pairs = zip(self.moving(free), self.moving(slopes), strict=True)
+        parts = [s.by_distance(z, g) if s.has_ends else jnp.zeros_like(g) for (s, z), (_, g) in pairs if z is not None]
+        return jnp.stack(parts, axis=-1)
+
+    def without(self, free: jax.Array, slopes: jax.Array, where: jax.Array) -> jax.Array:
+        """Entry by entry."""
+        triples = zip(self.moving(free), self.moving(slopes), self.moving(where), strict=True)
+        return jnp.stack([s.without(z, g, m) for (s, z), (_, g), (_, m) in triples if z is not None], axis=-1)
+
+    def known(self, where: jax.Array) -> jax.Array:
+        """Entry by entry; what is fixed is not meant."""
+        parts = [jnp.zeros_like(where[..., 0]) if m is None else m for _, m in self.moving(where)]
+        return jnp.stack(parts, axis=-1)
+
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """Entry by entry."""
         triples = zip(self.moving(free), self.moving(start), self.moving(where), strict=True)
