@@ -1,4 +1,4 @@
-"""A loop of your own: `init` and `step`, one evaluation of the loss a call."""
+"""A loop of your own: `init` and `step`, one evaluation of the loss a call, or one step on new data."""
 
 import dataclasses
 from collections.abc import Callable
@@ -188,7 +188,7 @@ def step(
     new_data: bool = False,
     kwargs: dict[str, Any] | None = None,
 ) -> LoopState:
-    """One evaluation of ``loss(params, *args, **kwargs)``, and what the method makes of it: the next state.
+    """One evaluation of ``loss(params, *args, **kwargs)``, with new data maybe a few, and what follows: the next state.
 
     A pure function, for `jax.jit`, `jax.lax.scan`, `jax.lax.while_loop`, `jax.vmap` and `jax.shard_map`. Called as it
     is from Python, it traces the loss in each call (about a millisecond); so write ``jax.jit`` around your step.
@@ -205,9 +205,13 @@ def step(
       zero by chance; or NONFINITE where value or gradient is not finite, and then the step is left out, moments and
       all. So each batch of a training is one such call.
     - Methods that search or compare values (L-BFGS and all others) evaluate the new loss where they stand, with what
-      they have learnt (curvature pairs, velocity), and go on from there: give them some more steps with the same data
-      before the next. The scales of the gradient test stay those of the first data, so an alternating loop has
-      converged when each part says so in its first step.
+      they have learnt (curvature pairs, velocity, rate), and search from there until they accept a point: two to four
+      evaluations in most cases. So each call moves, and no value is compared with one of other data. If the new loss
+      asks for no step, this takes one evaluation, nothing moves, and the status says so (CONVERGED): an alternating
+      loop has converged when each part says so in its first step. After a step the status is RUNNING. If the loss is
+      not finite where they stand, the data are left out: NONFINITE. Further steps with the same data go on as ever.
+      The scales of the gradient test stay those of the first data. On batches that are small this is fast but noisy:
+      each step fits its own batch.
 
     Args:
         loss: as in `init`.

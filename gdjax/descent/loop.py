@@ -163,12 +163,19 @@ class Loop(NamedTuple):
 
     def run(self, carry: Carry) -> Carry:
         """Until a test fires; or at most ``unroll`` trips, in a loop of fixed length, which has reverse derivatives."""
+        running = lambda c: c.status == Status.RUNNING
         if self.unroll is None:
-            return self.compact(lambda c: while_loop(lambda c: c.status == Status.RUNNING, self.trip, c), carry)
-        step = lambda c, _: (cond(c.status == Status.RUNNING, self.trip, lambda same: same, c), None)
+            return self.compact(lambda c: self.turn(running, c), carry)
+        carry = self.turn(running, carry)
+        return carry._replace(status=jnp.where(running(carry), Status.MAX_EVALS, carry.status))
+
+    def turn(self, goes_on: Callable[[Carry], jax.Array], carry: Carry) -> Carry:
+        """Trips as long as it ``goes_on``; with ``unroll`` at most so many, as in `run`."""
+        if self.unroll is None:
+            return while_loop(goes_on, self.trip, carry)
+        step = lambda c, _: (cond(goes_on(c), self.trip, lambda same: same, c), None)
         with as_written():
-            carry, _ = jax.lax.scan(step, carry, length=self.unroll)
-        return carry._replace(status=jnp.where(carry.status == Status.RUNNING, Status.MAX_EVALS, carry.status))
+            return jax.lax.scan(step, carry, length=self.unroll)[0]
 
     def compact(self, loop: Callable[[Any], Any], state: Any) -> Any:
         """The loop as one function if the loss is cheap: then launching kernels is what takes time."""

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 from gdjax.descent import progress
 from gdjax.descent.loop import Carry, Loop
-from gdjax.descent.stopping import Status
+from gdjax.descent.stopping import Status, is_success
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Vector
 
+TRIALS = 8  # evaluations of a step at most, in a loop of fixed length: see `Loop.turn`
 SCALES = ("start_value", "start_norm", "largest_norm")
 
 
@@ -27,15 +28,37 @@ def begin_at(loop: Loop, x: Vector, warm: bool, old: Carry, steps: int) -> Carry
 
 
 def trip(loop: Loop, old: Carry) -> Carry:
-    """One evaluation of a loss that may be another than in the trip before.
+    """A step of a loss that may be another than in the trip before.
 
-    A method that refuses trials compares values, and those of two losses cannot be compared: it begins again where it
-    stands. One that accepts every point (`accept`) goes on.
+    A method that refuses trials compares values, and those of two losses cannot be compared: it takes a whole step
+    (`search`). One that accepts every point (`accept`) goes on.
     """
     if loop.method.searches:
-        return loop.trip(begin_at(loop, old.state.iterate.x, True, old, 0))
+        return search(loop, old)
     known = {name: getattr(old.progress, name) for name in ("evals", "steps", *SCALES)}
     return accept(loop, old._replace(progress=progress.begin(loop.objective)._replace(**known)))
+
+
+def search(loop: Loop, old: Carry) -> Carry:
+    """The loss where the method stands, and its search from there until it accepts a point.
+
+    A pair of points is so always of one loss, as in N. N. Schraudolph, J. Yu and S. Günter, A stochastic quasi-Newton
+    method for online convex optimization, AISTATS (2007). The status is about where it stood: a success says that the
+    new loss asks for no step. It is not said of the point after, since a loop of the user's own goes on to other data.
+    """
+    begun, stand = begin_at(loop, old.state.iterate.x, True, old, 0), jnp.maximum(old.progress.steps, 0)
+
+    def goes_on(c: Carry) -> jax.Array:
+        unseen, stands = c.progress.evals == old.progress.evals, c.progress.steps == stand
+        return (c.status == Status.RUNNING) & (unseen | stands)
+
+    loop = loop if loop.unroll is None else loop._replace(unroll=TRIALS)
+    carry = loop.turn(goes_on, begun)
+    finite, moved = carry.progress.steps >= stand, carry.progress.steps > stand
+    code = jnp.where(moved & is_success(carry.status), Status.RUNNING, carry.status)
+    lost = old._replace(progress=old.progress._replace(evals=carry.progress.evals))
+    code = jnp.where(finite, code, Status.NONFINITE).astype(jnp.int32)
+    return vector.where(finite, carry, lost)._replace(status=code)
 
 
 def accept(loop: Loop, old: Carry) -> Carry:

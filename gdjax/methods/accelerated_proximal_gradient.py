@@ -4,7 +4,7 @@ A. Beck and M. Teboulle, A fast iterative shrinkage-thresholding algorithm, SIAM
 B. O'Donoghue and E. Candes, Adaptive restart for accelerated gradient schemes, Found. Comput. Math. 15 (2015).
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,10 @@ class AcceleratedProximalGradient(Method):
     def __post_init__(self) -> None:
         require("must be positive", self.learning_rate, lambda x: x > 0, "learning_rate")
 
+    def learnt(self, old: AcceleratedProximalState) -> dict[str, Any]:
+        """The step."""
+        return dict(rate=old.rate, points=old.points)
+
     def init(self, objective: Objective) -> AcceleratedProximalState:
         """At the start."""
         zero, count, x = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32), objective.start
@@ -120,4 +124,5 @@ class AcceleratedProximalGradient(Method):
         kept = jnp.where(state.theta == 1, GROW, 1) * state.rate
         longer = jnp.where(flat, found, kept)
         shorter = jnp.where(jnp.isfinite(curvature), jnp.minimum(found, 0.5 * state.rate), 0.1 * state.rate)
-        return jnp.where(state.points == 0, probe(gg, xx, point.loss), jnp.where(taken, longer, shorter))
+        begun = jnp.where(state.points == 0, probe(gg, xx, point.loss), state.rate)
+        return jnp.where(state.iterate.is_blank, begun, jnp.where(taken, longer, shorter))

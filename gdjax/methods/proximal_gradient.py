@@ -93,6 +93,12 @@ class ProximalGradient(Method):
         """Whether the rate stays what it is."""
         return not callable(self.learning_rate)
 
+    def learnt(self, old: ProximalState) -> dict[str, Any]:
+        """The steps; a schedule goes on with the one that was next."""
+        if self.learning_rate is None:
+            return dict(rate=old.rate, rate_before=old.rate_before, points=old.points)
+        return dict(points=jnp.maximum(old.points - 1, 0)) if callable(self.learning_rate) and not self.monotone else {}
+
     def init(self, objective: Objective) -> ProximalState:
         """At the start."""
         zero, count = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32)
