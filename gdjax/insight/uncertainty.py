@@ -111,8 +111,8 @@ def uncertainty(
     Both hold if the loss is nearly quadratic over a few standard errors. The loss must be the one that was minimised
     (for a maximised log-likelihood the negative is taken). Entries that are at a bound, or at an end of their
     space, are held there: they have no standard error (NaN), the errors of the others are computed as if those entries
-    were known, and n counts only the others. No other constraint may be active, and no other penalty may be part of the minimum: it pulls the estimate
-    away from that of the loss, and no Hessian says how far.
+    were known, and n counts only the others. No other constraint may be active, and no other penalty may be part of the
+    minimum: it pulls the estimate away from that of the loss, and no Hessian says how far.
 
     Args:
         loss, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`.
