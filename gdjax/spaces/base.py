@@ -42,6 +42,7 @@ class Space(abc.ABC):
     is_fixed = False  # whether the descent sees nothing
     takes_complex = False
     has_ends = False  # whether `edges` tells where they are
+    endless: Any = False  # whether that distance may be any, of all ends or of each along the last axis
     mixes = False  # whether the distance to an end depends on several free numbers
 
     def bind(self, start: Any) -> "Space":

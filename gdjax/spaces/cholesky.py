@@ -62,7 +62,7 @@ class CovarianceCholesky(Space):
      [0.5 1. ]]
     """
 
-    has_ends = True
+    has_ends = endless = True
 
     def check(self, name: str, start: Any) -> None:
         """A triangle."""

@@ -94,6 +94,7 @@ class OneEnd(Elementwise):
     """Numbers to one side of an end: ``u = end + sign exp(z)``."""
 
     sign = 1.0
+    endless = True
 
     @property
     def last(self) -> Any:

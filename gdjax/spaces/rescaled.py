@@ -46,6 +46,11 @@ class Rescaled(Space):
         return self.inner.edges(unit * free, grad / unit, unit * start)
 
     @property
+    def endless(self) -> Any:
+        """As the space."""
+        return self.inner.endless
+
+    @property
     def mixes(self) -> bool:  # type: ignore[override]
         """As the space."""
         return self.inner.mixes

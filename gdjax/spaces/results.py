@@ -9,15 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.result import Result
+from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import Static, merge, pytree_dataclass, split
 from gdjax.jaxtools.remembered import remembered
 from gdjax.spaces.at_ends import ended
 from gdjax.spaces.chart import Chart, chart_of
 from gdjax.spaces.composed import composed, composed_gradient, composed_pair
-from gdjax.spaces.ends import Value, review
+from gdjax.spaces.ends import NEAR, Value, review
 from gdjax.spaces.models import closed, is_floating, is_plain, opened
-
-LAST = 1e-4  # share of the size of a space within which a parameter is said to be at its end
 
 
 @pytree_dataclass
@@ -27,6 +26,7 @@ class Origin:
     chart: Chart
     params: Any  # the free numbers, a pytree like the parameters with None for what is held
     grad: Any  # the gradient by them, whose norm the tests have seen
+    runs: Any = None  # see `gdjax.spaces.runs`
     ends: Any = None  # of a fit, see `gdjax.spaces.at_ends.Ended.where`
 
     def each(self, function: Callable[[Any], Any], changed: Result, result: Result) -> Result:
@@ -34,14 +34,20 @@ class Origin:
         inside = lambda model: closed(jax.tree.map(function, opened(model)))
         return dataclasses.replace(changed, params=inside(result.params), grad=inside(result.grad))
 
+    def named(self, ends: list[Any] | None) -> str:
+        """The names of what is marked."""
+        marked = {n: np.asarray(m) for n, m in zip(self.chart.names, ends or (), strict=False) if m is not None}
+        told = [n if m.size == 1 else f"{n} ({m.sum()} of {m.size})" for n, m in marked.items() if m.any()]
+        return ", ".join(told)
+
     def words(self, result: Any) -> str:
         """Which parameters of one problem are at an end of their spaces, and which settings of a model were held."""
-        ends = self.ends
-        if ends is None:
-            ends = [e if e is None else e.share < LAST for e in self.chart.edges(self.params, self.grad)]
-        marked = {name: np.asarray(m) for name, m in zip(self.chart.names, ends, strict=True) if m is not None}
-        told = [name if m.size == 1 else f"{name} ({m.sum()} of {m.size})" for name, m in marked.items() if m.any()]
-        text = f" At an end of its space: {', '.join(told)}." if told else ""
+        ends = self.ends if self.ends is not None or self.runs is None else self.runs.to_end
+        if int(result.code) == Status.AT_EDGE:
+            ends = [e if e is None else e.share < NEAR for e in self.chart.edges(self.params, self.grad)]
+        text = f" At an end of its space: {told}." if (told := self.named(ends)) else ""
+        if self.runs is not None and (told := self.named(self.runs.to_infinity)):
+            text += f" The loss still falls as it grows a hundredfold, so that its minimum may be at infinity: {told}."
         held = self.chart.settings
         return text + (f" Held as settings: {', '.join(held[:4])}{', ...' * (len(held) > 4)}." if held else "")
 
@@ -62,7 +68,8 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
     params, grad = mapped(chart, free, result.grad, axes)
     changed: dict[str, Any] = dict(params=params, grad=grad)
     if any(s.has_ends for s in chart.spaces) and result.conditions is None:  # constraints may hold it there
-        changed["code"] = review(result, chart, value)
+        changed["code"], runs = review(result, chart, value)
+        origin = dataclasses.replace(origin, runs=runs)
         if result.squares is not None and result.squares.linear is not None:
             found = ended(dataclasses.replace(result, code=changed["code"]), chart)
             origin = dataclasses.replace(origin, ends=found.where)

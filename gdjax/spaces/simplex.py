@@ -112,7 +112,7 @@ class Ordered(Space):
     [0. 1. 2.]
     """
 
-    has_ends = True
+    has_ends = endless = True
 
     def check(self, name: str, start: Any) -> None:
         """Each above the one before."""

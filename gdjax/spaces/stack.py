@@ -38,6 +38,11 @@ class Stack(Space):
         """Whether every entry is."""
         return all(s.is_fixed for s in self.spaces)
 
+    @property
+    def endless(self) -> Any:
+        """Entry by entry."""
+        return np.array([bool(s.endless) for s in self.spaces if not s.is_fixed])
+
     def check(self, name: str, start: Any) -> None:
         """Each entry must be inside its own."""
         x = np.asarray(start)

@@ -7,7 +7,7 @@ import pytest
 
 import gdjax
 from gdjax import Status
-from gdjax.spaces import CorrelationCholesky, CovarianceCholesky, Interval, Ordered, Positive, Simplex
+from gdjax.spaces import Above, CorrelationCholesky, CovarianceCholesky, Interval, Ordered, Positive, Simplex
 
 bowl = lambda u, centre: jnp.sum((u - centre) ** 2)
 
@@ -87,3 +87,44 @@ def test_each_space_knows_its_ends(space, at, centre):
     assert bool(marked.any())
     moved = space.to_user(free + 0.5 * (space.inside(free, start, marked) - free))
     assert loss(space.to_user(space.inside(free, start, marked))) < loss(at) or loss(moved) < loss(at)
+
+
+@pytest.mark.parametrize(
+    ("loss", "start"), [(lambda p: jnp.log(p) ** 2, 1e5), (lambda p: (jnp.log(p) - jnp.log(1e-9)) ** 2, 1.0)]
+)
+def test_a_minimum_inside_is_at_no_end_however_far_the_start(loss, start):
+    result = gdjax.minimize(loss, start, space=Positive())
+    assert result.converged
+    assert "At an end" not in str(result)
+    assert "infinity" not in str(result)
+
+
+@pytest.mark.parametrize("loss", [lambda p: p**2, lambda p: p**4, lambda p: 1 + p], ids=["square", "fourth", "line"])
+@pytest.mark.parametrize("space", [Positive(), Interval(0.0, 10.0)], ids=repr)
+def test_an_end_is_named_however_flat_the_loss_is_there(loss, space):
+    result = gdjax.minimize(loss, 3.0, space=space)
+    assert result.status == Status.CONVERGED
+    assert "At an end of its space: params." in str(result)
+
+
+@pytest.mark.parametrize("loss", [lambda p: 1 / p, lambda p: jnp.exp(-p), lambda p: 1 + jnp.exp(-p)])
+@pytest.mark.parametrize("space", [Positive(), Above(0.5)], ids=repr)
+def test_a_minimum_at_infinity_is_said(loss, space):
+    result = gdjax.minimize(loss, 1.0, space=space)
+    assert result.status == Status.CONVERGED
+    assert "may be at infinity: params." in str(result)
+
+
+def test_each_of_many_says_where_it_went():
+    lanes = gdjax.minimize_many(bowl, 1.0, jnp.array([-1.0, 2.0]), in_axes=(None, 0), space=Positive())
+    assert (lanes.code == Status.CONVERGED).all()
+    assert "At an end of its space: params." in str(lanes[0])
+    assert "At an end" not in str(lanes[1])
+
+
+def test_a_loss_without_derivatives_of_its_own_is_judged_by_values():
+    """``grad=`` of a loss that JAX cannot differentiate."""
+    loss = lambda u: jax.pure_callback(lambda u: np.square(u - 1), jax.ShapeDtypeStruct((), u.dtype), u)
+    method = gdjax.GradientDescent(10.0)
+    result = gdjax.minimize(loss, 3.0, space=Positive(), method=method, grad=lambda u: 2 * (u - 1))
+    assert result.status == Status.AT_EDGE
