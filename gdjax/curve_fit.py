@@ -132,6 +132,11 @@ def curve_fit_many(
     y, x, start = as_measured(y), as_one_array(x), params.params if isinstance(params, Result) else params
     if y.ndim < 2:
         raise ValueError(f"y has shape {y.shape}: it needs an axis of problems, and axes of data; one fit is curve_fit")
+    if isinstance(in_axes, tuple | list) and len(in_axes) != 2:
+        raise ValueError(
+            f"in_axes must be an axis or a tuple of two, (params, x), got {in_axes!r}; y has its problems in front, "
+            "and so have sigma and mask if they have as many axes"
+        )
     inputs = spread_axes(in_axes, (start, as_data("x", x)))
     count_problems([Input("y", y, 0), *(i._replace(name=i.name.replace("args[0]", "x", 1)) for i in inputs)])
     one: Any = jax.ShapeDtypeStruct(y.shape[1:], y.dtype)

@@ -16,7 +16,7 @@ from gdjax.jaxtools.packing import is_key, kind_of_key
 from gdjax.jaxtools.pytrees import Static, as_data, is_concrete, is_traceable, places
 from gdjax.jaxtools.scalar_kernels import for_cpu
 from gdjax.many import chunks, one_by_one
-from gdjax.many.axes import Input, count_problems, problems_first, spread_axes
+from gdjax.many.axes import Input, count_problems, note_shared, problems_first, spread_axes
 from gdjax.many.lanes import LaneProgram
 from gdjax.many.workers import Crew
 from gdjax.opening import open_many
@@ -114,7 +114,11 @@ def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: fl
     rows = iter(own)
     first = [x.leaf if x.axis is None else next(rows)[0] for x in inputs]
     params, *args_of_one = jax.tree.unflatten(jax.tree.structure(trees), first)
-    key, arrays = prepare(call.function, params, tuple(args_of_one), **options).split()
+    try:
+        key, arrays = prepare(call.function, params, tuple(args_of_one), **options).split()
+    except Exception as error:
+        note_shared(error, inputs, problems)
+        raise
     kinds = tuple(kind_of_key(x) if is_key(x) else None for x in own)
     program = LaneProgram(key, which_are_own(key, len(arrays), inputs), kinds)
     shared = [x for x, is_own in zip(arrays, program.batched, strict=True) if not is_own]

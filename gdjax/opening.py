@@ -79,9 +79,8 @@ def open_many(call: Call, in_axes: Any) -> tuple[Call, Any]:
         return call._replace(options=options), in_axes
     tree = opened(params)
     given = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes,) * (1 + len(call.args))
-    if len(given) != 1 + len(call.args):
-        raise ValueError(f"in_axes must be an axis or a tuple (params, *args) of {1 + len(call.args)}, got {in_axes!r}")
-    inputs = spread_axes(given[:1], (tree,))
+    whole = spread_axes(in_axes, (tree, *as_data("args", call.args)))
+    inputs, others = whole[: len(jax.tree.leaves(tree))], whole[len(jax.tree.leaves(tree)) :]
     settings = [not (flag or np.ndim(x.leaf)) for flag, x in zip(which_are_numbers(tree), inputs, strict=True)]
     inputs = [x._replace(axis=None) if setting else x for setting, x in zip(settings, inputs, strict=True)]
     if any(x.axis is not None for x in inputs):
@@ -91,7 +90,7 @@ def open_many(call: Call, in_axes: Any) -> tuple[Call, Any]:
     chart, start = chart_of_many(space, jax.tree.unflatten(jax.tree.structure(tree), rows), shared)
     axes = [None if all_share else 0 for all_share in shared]
     first = jax.tree.unflatten(jax.tree.structure(tree), [x if s else x[0] for x, s in zip(rows, shared, strict=True)])
-    data = [x.axis for x in spread_axes(given[1:], as_data("args", call.args)) if is_traceable(x.leaf)]
+    data = [x.axis for x in others if is_traceable(x.leaf)]
     call = by_free(call._replace(options=options), chart, start, first, data, shared)
     free = [None if s.is_fixed else axis for s, axis in zip(chart.spaces, axes, strict=True)]
     return call, (chart.free_tree(free), *given[1:], axes)

@@ -29,15 +29,22 @@ def spread_axes(in_axes: Any, trees: tuple[Any, ...]) -> list[Input]:
     """The leaves of (params, *args) with their axes."""
     given = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes,) * len(trees)
     if len(given) != len(trees):
-        raise ValueError(f"in_axes must be an axis or a tuple (params, *args) of {len(trees)}, got {in_axes!r}")
+        raise ValueError(
+            f"in_axes must be an axis or a tuple of {len(trees)}, one for params and one for each of the data that "
+            f"follow; got {in_axes!r}"
+        )
     inputs = []
     for i, (axes, tree) in enumerate(zip(given, trees, strict=True)):
         name = f"args[{i - 1}]" if i else "params"
         spread = lambda axis, below: jax.tree.map(lambda _: Axis(axis), below)
         try:
             spread_out = jax.tree.map(spread, axes, tree, is_leaf=lambda axis: axis is None)
-        except ValueError as error:
-            raise ValueError(f"in_axes does not fit {name}: {error}") from None
+        except ValueError:
+            leaves = ", ".join(leaf_name for leaf_name, _ in named_leaves(name, tree)[:8])
+            raise ValueError(
+                f"in_axes does not fit {name}: it has {axes!r} there, and must have one axis (or None) for all of it, "
+                f"or one for each of {leaves}"
+            ) from None
         found = jax.tree.leaves(spread_out, is_leaf=lambda x: isinstance(x, Axis))
         for (leaf_name, leaf), (axis,) in zip(named_leaves(name, tree), found, strict=True):
             if not (axis is None or (isinstance(axis, int) and not isinstance(axis, bool))):
@@ -73,6 +80,17 @@ def count_problems(inputs: list[Input]) -> int:
     if problems == 0:
         raise ValueError(f"there are no problems: {first.name} has shape {jnp.shape(first.leaf)}")
     return problems
+
+
+def note_shared(error: Exception, inputs: list[Input], problems: int) -> None:
+    """Say which shared leaves look as if each problem had its own, in case that this is why a function fails."""
+    alike = [x for x in inputs if x.axis is None and is_traceable(x.leaf) and jnp.shape(x.leaf)[:1] == (problems,)]
+    if alike:
+        listed = ", ".join(f"{x.name} of shape {jnp.shape(x.leaf)}" for x in alike[:4]) + ", ..." * (len(alike) > 4)
+        error.add_note(
+            f"gdjax: there are {problems} problems, and in_axes says that all of them share {listed}. If each has its "
+            "own, say so by 0 in its place in in_axes, which goes (params, *data), such as in_axes=(0, None)"
+        )
 
 
 def problems_first(leaf: Any, axis: int) -> Any:

@@ -149,3 +149,41 @@ def test_what_a_mask_leaves_out_needs_no_sigma():
     np.testing.assert_array_equal(one.flat, other.flat)
     with pytest.raises(ValueError, match="positive where the mask lets data count"):
         gdjax.curve_fit_many(decay, START, X, Y, mask=USE, sigma=0.0 * SIGMA)
+
+
+def curve(p, x):
+    return p["a"] * jnp.exp(-p["k"] * x)
+
+
+TIMES, SIZES = np.linspace(0.0, 2.0, 9), np.array([1.0, 2.0, 3.0, 4.0])
+
+
+@pytest.mark.parametrize("space", [None, {"k": gdjax.spaces.Positive()}])
+def test_starts_of_each_curve_without_in_axes_are_told_apart(space):
+    y = SIZES[:, None] * np.exp(-TIMES)
+    with pytest.raises(Exception, match="incompatible shapes") as caught:
+        gdjax.curve_fit_many(curve, {"a": SIZES, "k": 1.0}, TIMES, y, space=space)
+    note = caught.value.__notes__[-1]
+    assert "there are 4 problems, and in_axes says that all of them share params['a'] of shape (4,)" in note
+    assert "in_axes=(0, None)" in note
+    found = gdjax.curve_fit_many(curve, {"a": SIZES, "k": 1.0}, TIMES, y, in_axes=({"a": 0, "k": None}, None))
+    assert found.converged.all()
+
+
+def test_x_of_each_curve_without_in_axes_is_told_apart():
+    y = SIZES[:, None] * np.exp(-TIMES)
+    with pytest.raises(ValueError, match="the model returned an array of shape") as caught:
+        gdjax.curve_fit_many(curve, {"a": 1.0, "k": 1.0}, np.tile(TIMES, (4, 1)), y)
+    assert "all of them share args[0] of shape (4, 9)" in caught.value.__notes__[-1]
+
+
+@pytest.mark.parametrize(
+    ("in_axes", "words"),
+    [
+        (({"a": 0}, None), r"in_axes does not fit params: .* or one for each of params\['a'\], params\['k'\]"),
+        ((None, None, 0), r"a tuple of two, \(params, x\)"),
+    ],
+)
+def test_in_axes_that_do_not_fit_are_refused_in_words(in_axes, words):
+    with pytest.raises(ValueError, match=words):
+        gdjax.curve_fit_many(curve, {"a": SIZES, "k": 1.0}, TIMES, SIZES[:, None] * TIMES, in_axes=in_axes)
