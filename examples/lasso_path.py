@@ -5,14 +5,14 @@
 From the strength at which every coefficient is zero down to a thousandth of it, each a problem of its own: jax.vmap
 solves all at once. The coefficients enter one by one, and the answers agree with scikit-learn's lasso_path.
 
-Run it with: python examples/lasso_path.py [--plot lasso_path.png]
+Draws lasso_path.png. Run it with: python examples/lasso_path.py [FOLDER FOR THE PICTURE, by default pictures]
 """
-
-import argparse
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
+from pictures import save
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import lasso_path
 
@@ -48,28 +48,20 @@ def grid(x, y, count=100):
     return largest * np.logspace(0, -3, count)
 
 
-def plot(strengths, w, names, file):
+def plot(strengths, w, names):
     """The picture of the path."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 5), dpi=150, layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     axes.semilogx(strengths, w, linewidth=1.5)
     axes.invert_xaxis()
     axes.set(xlabel="strength of the L1 penalty", ylabel="coefficient", title="Lasso path of the diabetes data")
     axes.axhline(0, color="0.7", linewidth=0.8)
-    axes.legend(names, fontsize=8, ncols=2)
-    figure.savefig(file)
-    plt.close(figure)
+    for name, end in zip(names, w[-1], strict=True):
+        axes.annotate(name, (strengths[-1], end), xytext=(4, 0), textcoords="offset points", fontsize=8, va="center")
+    save(figure, "lasso_path.png")
 
 
 def main() -> None:
     """Solve, compare, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", metavar="FILE", help="draw the path into a picture (needs matplotlib)")
-    options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
 
     x, y, names = data()
@@ -87,8 +79,7 @@ def main() -> None:
         print(f"{strengths[k]:8.3f}  {kept or 'none'}")
     print("\nOne of them in words:")
     print(results[33])
-    if options.plot:
-        plot(strengths, w, names, options.plot)
+    plot(strengths, w, names)
 
 
 if __name__ == "__main__":

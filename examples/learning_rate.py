@@ -4,21 +4,16 @@ Fits a straight line to the diabetes data (scikit-learn) by gradient descent wit
 Gradient descent is stable below 2 / L, L the largest curvature of the loss, which gdjax measures. Draws
 learning_rate.png.
 
-Run it with: python examples/learning_rate.py [FOLDER FOR THE PICTURE]
+Run it with: python examples/learning_rate.py [FOLDER FOR THE PICTURE, by default pictures]
 """
-
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib
+import matplotlib.pyplot as plt
+from pictures import save
 from sklearn.datasets import load_diabetes
 
 import gdjax
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
 
 
 def load_data():
@@ -59,9 +54,7 @@ def main() -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     gdjax.plot.learning_rates(report, ax=left)
     gdjax.plot.history(three, against="steps", ax=right)
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "learning_rate.png"
-    figure.savefig(path, dpi=80)
-    print(f"The picture is in {path}.")
+    save(figure, "learning_rate.png")
 
 
 if __name__ == "__main__":

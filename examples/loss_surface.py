@@ -3,21 +3,16 @@
 Left: Rosenbrock's curved valley with the path of L-BFGS. Right: a small neural network with 33 weights, seen in the
 plane of its path: the two directions in which the weights moved most. Draws loss_surface.png.
 
-Run it with: python examples/loss_surface.py [FOLDER FOR THE PICTURE]
+Run it with: python examples/loss_surface.py [FOLDER FOR THE PICTURE, by default pictures]
 """
-
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib
+import matplotlib.pyplot as plt
 import optax
+from pictures import save
 
 import gdjax
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
 
 
 def rosenbrock(p):
@@ -60,9 +55,7 @@ def main() -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
     gdjax.plot.surface(rosenbrock, valley[-1], path=valley, ax=left)
     gdjax.plot.surface(fit, steps[-1], *data, path=steps, ax=right)
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "loss_surface.png"
-    figure.savefig(path, dpi=80)
-    print(f"The picture is in {path}.")
+    save(figure, "loss_surface.png")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ The straight line runs through the discs, so the start violates constraints; the
 ones, and how hard it presses, the multipliers tell. Between its points the path may cut a corner by a little: more
 points make that as small as you like.
 
-Run it with: python examples/obstacle_path.py [--plot obstacle_path.png]
+Draws obstacle_path.png. Run it with: python examples/obstacle_path.py [FOLDER FOR THE PICTURE, by default pictures]
 """
-
-import argparse
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
+from pictures import save
 
 import gdjax
 
@@ -46,14 +46,9 @@ def find(count=30, bend=0.3):
     return start, gdjax.minimize(length, start, constraints=gdjax.Constraint(clearance, lower=0.0))
 
 
-def plot(start, result, file):
+def plot(start, result):
     """Discs, start and path; points that touch a disc are marked."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 4), dpi=150, layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
     for centre, radius in zip(CENTRES, RADII, strict=True):
         axes.add_patch(plt.Circle(centre, radius, color="0.8"))
     axes.plot(*np.asarray(whole(start)).T, "--", linewidth=1, label="start")
@@ -63,21 +58,17 @@ def plot(start, result, file):
     axes.plot(*path[1:-1][touching].T, "o", fillstyle="none", label="at a disc")
     axes.set(aspect="equal", title=f"{int(result.num_evals)} evaluations")
     axes.legend()
-    figure.savefig(file)
+    save(figure, "obstacle_path.png")
 
 
 def main():
     """Find the path and say what it touches."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plot", metavar="FILE")
-    options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     start, result = find()
     print(result)
     for k, forces in enumerate(np.asarray(result.multipliers).T):
         print(f"disc {k}: touched by {int((forces > 1e-6).sum())} points, pressed by {forces.sum():.3f}")
-    if options.plot:
-        plot(start, result, options.plot)
+    plot(start, result)
 
 
 if __name__ == "__main__":

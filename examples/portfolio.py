@@ -5,14 +5,14 @@
 for returns m and their covariance C. What a higher target costs at the margin, d risk / d target, is the multiplier of
 its constraint: the slope of the frontier. A target that no portfolio reaches is INFEASIBLE, and said to be so.
 
-Run it with: python examples/portfolio.py [--plot portfolio.png]
+Draws portfolio.png. Run it with: python examples/portfolio.py [FOLDER FOR THE PICTURE, by default pictures]
 """
-
-import argparse
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
+from pictures import save
 
 import gdjax
 
@@ -54,28 +54,21 @@ def highest(returns):
     return float(np.sort(returns)[::-1] @ shares)
 
 
-def plot(found, targets, returns, covariance, file):
+def plot(found, targets, returns, covariance):
     """Risk and return, and the shares along the frontier."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), dpi=150, layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     left.plot(found.value, found.params @ returns, linewidth=2, label="frontier")
     left.plot(np.sqrt(np.diag(covariance)), returns, "o", markersize=4, label="single assets")
     left.set(xlabel="risk", ylabel="return", title="least risk for each return")
     left.legend()
-    right.stackplot(targets, found.params.T)
-    right.set(xlabel="return asked for", ylabel="share", ylim=(0, 1), title="portfolios")
-    figure.savefig(file)
+    held = np.asarray(found.params).max(axis=0) > 1e-3
+    right.stackplot(targets, found.params.T[held])
+    right.set(xlabel="return asked for", ylabel="share", ylim=(0, 1), title="portfolios, a colour for each asset")
+    save(figure, "portfolio.png")
 
 
 def main():
     """Solve, and print a few points of the frontier."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plot", metavar="FILE")
-    options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     returns, covariance = (jnp.asarray(x) for x in data())
     top = highest(returns)
@@ -89,8 +82,7 @@ def main():
         print(f"{float(targets[k]):8.3f} {float(found.value[k]):7.4f} {slope:19.3f} {held:13}")
     print(f"\nA return of {top + 0.01:.3f} is more than shares of at most {LARGEST:.0%} can bring:")
     print(least_risk(top + 0.01, returns, covariance))
-    if options.plot:
-        plot(found, targets, returns, covariance, options.plot)
+    plot(found, targets, returns, covariance)
 
 
 if __name__ == "__main__":

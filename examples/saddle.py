@@ -4,21 +4,15 @@ A descent ends where the gradient is zero. On a ridge between two valleys that i
 `gdjax.classify_critical_point` looks at the curvature and says so, and `escape_saddles=True` goes on downhill from
 there. Draws saddle.png.
 
-Run it with: python examples/saddle.py [FOLDER FOR THE PICTURE]
+Run it with: python examples/saddle.py [FOLDER FOR THE PICTURE, by default pictures]
 """
-
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
+from pictures import save
 
 import gdjax
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
 
 
 def two_valleys(p):
@@ -50,10 +44,7 @@ def main() -> None:
     ax = gdjax.plot.surface(
         two_valleys, free, path=path, marks={"saddle": jnp.zeros(2)}, span=((-1.6, 1.6), (-0.8, 1.4))
     )
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "saddle.png"
-    ax.figure.savefig(target, dpi=80)
-    plt.close(ax.figure)
-    print(f"The picture is in {target}.")
+    save(ax.figure, "saddle.png")
 
 
 if __name__ == "__main__":

@@ -3,20 +3,15 @@
 Walks `gdjax.iterate` one step at a time, prints what each step sees, and draws the point sliding down the curve as an
 animation, step_by_step.gif. The lines between the # %% marks are cells for an editor or a notebook.
 
-Run it with: python examples/step_by_step.py [FOLDER FOR THE ANIMATION]
+Run it with: python examples/step_by_step.py [FOLDER FOR THE ANIMATION, by default pictures]
 """
 
-import sys
-from pathlib import Path
-
 import jax
-import matplotlib
-
-import gdjax
-
-matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.animation import FuncAnimation, PillowWriter
+from pictures import place
+
+import gdjax
 
 
 # %% A curve with two valleys: the left one is deeper
@@ -45,6 +40,7 @@ def draw(states, ax):
     """The curve and the points so far."""
     ax.clear()
     gdjax.plot.slice(curve, states[-1].params, path=states, span=(-2.2, 2.2), ax=ax)
+    ax.legend(frameon=False, loc="upper center")
     state = states[-1]
     ax.set(ylim=(-6.5, 6), xlabel="x", title=f"step {int(state.num_steps)}: x = {float(state.params):.4f}, "
            f"slope = {float(state.grad):+.3f}")  # fmt: skip
@@ -71,9 +67,7 @@ def main() -> None:
               f"  {-RATE * slope:+.5f}")  # fmt: skip
     print(f"...\n{states[-1]}")
     print("It rolled into the valley it started above, not into the deeper one on the left.")
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "step_by_step.gif"
-    animate(states, path)
-    print(f"The animation is in {path}.")
+    animate(states, place("step_by_step.gif"))
 
 
 if __name__ == "__main__":

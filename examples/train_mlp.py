@@ -4,24 +4,21 @@ The digits of scikit-learn (1797 images of 8 by 8), a network with one hidden la
 method gets the same 400 evaluations. Then L-BFGS is stopped half-way with a checkpoint and resumed: the result is
 bitwise the same. Draws train_mlp.png.
 
-Run it with: python examples/train_mlp.py [FOLDER FOR THE PICTURE]
+Run it with: python examples/train_mlp.py [FOLDER FOR THE PICTURE, by default pictures]
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import optax
+from pictures import save
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import gdjax
-
-matplotlib.use("agg")
 
 HIDDEN, DECAY, EVALS = 32, 1e-3, 400
 METHODS = {"Adam": optax.adam(1e-2), "L-BFGS": gdjax.LBFGS(), "trust region": gdjax.TrustRegion()}
@@ -89,9 +86,7 @@ def main() -> None:
     print(f"Resumed from the checkpoint: {int(whole.num_steps)} steps, value {float(whole.value):.6f}; ")
     print(f"bitwise the weights of the training that was not stopped: {'yes' if same else 'NO'}")
     ax = gdjax.plot.history(results)
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "train_mlp.png"
-    ax.figure.savefig(path, dpi=80)
-    print(f"The picture is in {path}.")
+    save(ax.figure, "train_mlp.png")
 
 
 if __name__ == "__main__":
