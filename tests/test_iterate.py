@@ -56,3 +56,12 @@ def test_a_model_is_stepped_too_and_says_which_data_are_spoilt():
 def test_what_cannot_be_meant_is_refused(options, words):
     with pytest.raises(TypeError, match=words):
         gdjax.iterate(decay, START, X, Y, **options)
+
+
+def test_the_last_step_does_not_claim_to_be_the_best_point():
+    options = dict(method=gdjax.GradientDescent(1.05), max_steps=60)
+    whole = gdjax.minimize(lambda x: x**2, 2.0, **options)
+    *_, last = gdjax.iterate(lambda x: x**2, 2.0, **options)
+    assert whole.status == last.status == Status.DIVERGED
+    assert "The best point seen is returned, with value 4." in whole.message
+    assert f"The value here is {float(last.value):.6g}; the best one seen was 4." in last.message

@@ -33,7 +33,9 @@ class Facts:
         self.threshold = max(float(THRESHOLD(stop.tol, p, result.value)), absolute)
         self.settled, self.domain = bool(p.settled), end_of_domain(result)
         self.target = None if stop.target is None else sign * float(stop.target)
-        self.at_best = bool(p.at_best) or self.value != sign * float(p.best_value)
+        self.best = sign * float(p.best_value)
+        self.is_best = self.value == self.best  # `gdjax.iterate` shows the iterate instead
+        self.at_best = bool(p.at_best) or not self.is_best
         self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
         self.scale = lost_squares(result)
         if p.cosine is None and not self.scale:

@@ -110,7 +110,10 @@ def diverged(f: Facts) -> str:
         )
     else:
         advice = f"{cause}, or the gradient is wrong (gdjax.check_gradient){remedy}"
-    return f"{ran}: {advice}. The best point seen is returned, with value {f.value:.6g}."
+    shown = f"The best point seen is returned, with value {f.value:.6g}"
+    if not f.is_best:
+        shown = f"The value here is {f.value:.6g}; the best one seen was {f.best:.6g}"
+    return f"{ran}: {advice}. {shown}."
 
 
 def stalled(f: Facts) -> str:
