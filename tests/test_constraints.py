@@ -173,13 +173,66 @@ def test_at_a_limit_the_best_point_violates_least():
     assert float(result.violation) <= min(abs(np.sum(x**2) - 4) for x in seen) + 1e-6
 
 
+UNITS = {np.float32: (1e-10, 1e-7, 1e-6, 1e6, 1e10), np.float64: (1e-12, 1e-6, 1e6, 1e12)}
+UNITS_OF = [(dtype, unit) for dtype, units in UNITS.items() for unit in units]
+
+
+@pytest.mark.parametrize(("dtype", "unit"), UNITS_OF)
+@pytest.mark.parametrize("start", [0.0, 10.0])
+def test_units_of_the_loss_make_no_difference(dtype, unit, start):
+    """At 0 the gradient of the loss is 0, and tells nothing of its units."""
+    loss, wall = lambda p, s: s * (p @ p), Constraint(lambda p, s: p[0], lower=dtype(3))
+    one, other = (
+        gdjax.minimize(loss, np.full(2, start, dtype), dtype(s), constraints=wall, max_evals=500) for s in (1.0, unit)
+    )
+    assert one.status == other.status == Status.CONVERGED
+    np.testing.assert_allclose(other.params, [3, 0], atol=1e-5 if dtype == np.float64 else 2e-3)
+    np.testing.assert_allclose(other.multipliers, 6 * unit, rtol=1e-3)
+    assert start == 0 or other.num_evals == one.num_evals
+
+
+@pytest.mark.parametrize(("dtype", "unit"), UNITS_OF)
+def test_units_of_loss_and_constraints_together_make_no_difference(dtype, unit):
+    """At 0 all gradients but that of the loss are 0."""
+    goal = GOAL.astype(dtype)
+    loss, disc = lambda p, s: s * jnp.sum((p - goal) ** 2), Constraint(lambda p, s: s * (p @ p), upper=dtype(unit))
+    result = gdjax.minimize(loss, np.zeros(3, dtype), dtype(unit), constraints=disc)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, goal / np.linalg.norm(goal), atol=1e-5 if dtype == np.float64 else 2e-3)
+    np.testing.assert_allclose(result.multipliers, 1 - np.linalg.norm(GOAL), rtol=1e-3)
+
+
 @pytest.mark.parametrize("scale", [1e-10, 1e-3, 1e6])
-def test_units_of_loss_and_constraints_make_no_difference(scale):
+def test_units_of_constraints_make_no_difference(scale):
     plane = Constraint(lambda p: scale * jnp.sum(p), lower=scale, upper=scale)
     for loss in (lambda p: distance(p, GOAL), lambda p: scale * distance(p, GOAL)):
         result = gdjax.minimize(loss, jnp.zeros(3), constraints=plane)
         assert result.converged
         np.testing.assert_allclose(result.params, np.arange(1.0, 4.0) - 5 / 3, atol=1e-5)
+
+
+def test_no_success_far_from_the_answer_where_parameters_are_large():
+    """The gradient of such a loss is small everywhere; start and answer are 1e8 from each other."""
+    wall = Constraint(lambda p: p[0], lower=3e8)
+    result = gdjax.minimize(lambda p: jnp.sum((p / 1e8) ** 2), np.full(2, 1e8), constraints=wall, max_evals=1000)
+    assert not result.converged or abs(float(result.params[0]) / 3e8 - 1) < 1e-5
+
+
+def test_a_gradient_is_no_smaller_for_a_large_loss():
+    """Hock and Schittkowski's problem 64: a start of gradient 5e4, and a minimum of 5800, 100 away."""
+    loss = lambda x: 5 * x[0] + 5e4 / x[0] + 20 * x[1] + 7.2e4 / x[1] + 10 * x[2] + 1.44e5 / x[2]
+    c = Constraint(lambda x: 4 / x[0] + 32 / x[1] + 120 / x[2], upper=2.0)
+    result = gdjax.minimize(loss, np.ones(3), constraints=c, penalty=Box(1e-5, np.inf))
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(jax.grad(loss)(result.params), 0, atol=1e-5)
+
+
+def test_a_sum_holds_to_rounding_in_single_precision():
+    goal = np.linspace(0, 1, 10, dtype=np.float32)
+    shares = Constraint(jnp.sum, lower=1.0, upper=1.0)
+    result = gdjax.minimize(lambda p: jnp.sum((p - goal) ** 2), np.zeros(10, np.float32), constraints=shares)
+    assert result.status == Status.CONVERGED
+    assert abs(np.sum(np.asarray(result.params, np.float64)) - 1) < 3e-6
 
 
 def test_refusals_say_what_to_do():

@@ -35,9 +35,8 @@ def conditions_at(objective: Objective, method: Method, state: Any, point: Point
     near = jnp.minimum(jnp.abs(c - constrained.lower), jnp.abs(constrained.upper - c))
     active = (near <= allowed) | (excess != 0)
     sign = jnp.asarray(-objective.sign, objective.dtype)
-    multipliers = jnp.where(
-        point.seen.of_lagrangian, sign * terms.scales * point.seen.multipliers / terms.weight, jnp.nan
-    )
+    known = point.seen.weight > 0
+    multipliers = jnp.where(known, sign * point.seen.multipliers / kkt.weight, jnp.nan)
     tree = constrained.layout.unravel
     return Conditions(
         multipliers=tree(multipliers),
@@ -46,6 +45,6 @@ def conditions_at(objective: Objective, method: Method, state: Any, point: Point
         active=jax.tree.map(lambda x: x > 0, tree(active.astype(c.dtype))),
         violation=vector.largest(jnp.abs(excess)),
         relative=kkt.violation,
-        stationarity=jnp.where(point.seen.of_lagrangian, kkt.stationarity, jnp.nan),
+        stationarity=jnp.where(known, kkt.stationarity, jnp.nan),
         complementarity=kkt.complementarity,
     )

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
 from gdjax.jaxtools.scalar_kernels import branch, update_if
 from gdjax.methods.base import Kkt, Method, Outcome
-from gdjax.methods.parts import newton_kkt, outer
-from gdjax.methods.parts.merit import Terms, blank, grown, known, measured, merit, plain, seen, value_and_multipliers
+from gdjax.methods.parts import newton_kkt, optimality, outer
+from gdjax.methods.parts.merit import Terms, blank, known, measured, merit, plain, renewed, seen, value_and_multipliers
 from gdjax.methods.parts.outer import FIRST_TOLERANCE, FRUITLESS, MOST_TRIPS, PATIENCE, RUNAWAY, Schedule
 from gdjax.methods.projected_lbfgs import ProjectedLBFGS
 from gdjax.problem.objective import Objective, Point
@@ -35,6 +35,15 @@ class Finish(NamedTuple):
     multipliers: jax.Array  # with it
     residual: Scalar  # of the conditions where it stands
     steps: jax.Array  # that were taken
+
+
+def in_weight(point: Point, before: Terms, terms: Terms) -> Point:
+    """The point as it would have been seen with the weight of the loss that now is."""
+    ratio, shown = terms.weight / before.weight, seen(point)
+    shown = shown._replace(multipliers=ratio * shown.multipliers, weight=ratio * shown.weight)
+    return point._replace(
+        grad=ratio.astype(point.grad.dtype) * point.grad, grad_norm=ratio * point.grad_norm, seen=shown
+    )
 
 
 class AugmentedState(NamedTuple):
@@ -108,9 +117,11 @@ class AugmentedLagrangian(Method):
     def judged(self, objective: Objective, state: AugmentedState, point: Point) -> tuple[Objective, Point]:
         """The merit function whose gradient at the point is that of the Lagrangian with the point's multipliers."""
         constrained, shown, terms = known(objective), seen(point), state.terms
-        bound = jnp.where(shown.multipliers > 0, constrained.upper, constrained.lower)
-        off = jnp.where(shown.multipliers == 0, 0, terms.scales * (shown.c - bound))
-        terms = terms._replace(multipliers=shown.multipliers - terms.penalty * off, restoring=jnp.asarray(False))
+        y = shown.multipliers / terms.scales
+        bound = jnp.where(y > 0, constrained.upper, constrained.lower)
+        off = jnp.where(y == 0, 0, terms.scales * (shown.c - bound))
+        terms = terms._replace(multipliers=y - terms.penalty * off, restoring=jnp.asarray(False))
+        terms = terms._replace(weight=jnp.where(shown.weight > 0, shown.weight, terms.weight))
         value, _ = value_and_multipliers(constrained, terms, point.loss, shown.c)
         return merit(objective, terms), point._replace(value=value)
 
@@ -150,7 +161,7 @@ class AugmentedLagrangian(Method):
         schedule = outer.follow(function, old, old.again | first, iterate, outcome.accepted)
         violation = self.conditions(objective, state, iterate).violation
         feasible = violation <= outer.feasible(objective)
-        length = vector.largest(jnp.abs(seen(iterate).multipliers))  # while restoring, of the violations
+        length = vector.largest(jnp.abs(seen(iterate).multipliers / state.terms.scales))  # of the violations
         enough = feasible | (violation <= outer.RESTORED * old.least)
         restored = state.terms.restoring & (enough | (iterate.grad_norm <= outer.feasible(objective) * length))
         lost = ~first & (iterate.value < -RUNAWAY * (1 + jnp.abs(schedule.begun))) & ~feasible
@@ -162,9 +173,9 @@ class AugmentedLagrangian(Method):
     def follow(self, objective: Objective, state: AugmentedState, point: Point) -> Turn:
         """Take a step of Newton's if it leads nearer to the optimality conditions; otherwise that is its end."""
         finish = state.finish
-        left = newton_kkt.residual(objective, state.terms, point)
+        left = optimality.residual(objective, state.terms, point)
         good = jnp.isfinite(point.value) & jnp.isfinite(left) & (left <= FALLS * finish.residual)
-        point = point._replace(grad_norm=newton_kkt.projected(objective, point))
+        point = point._replace(grad_norm=optimality.projected(objective, point))
         steps = finish.steps + good.astype(jnp.int32)
         ends = ~good | (steps >= STEPS)
         finish = finish._replace(running=~ends, residual=jnp.where(good, left, finish.residual), steps=steps)
@@ -174,22 +185,7 @@ class AugmentedLagrangian(Method):
 
     def conditions(self, objective: Objective, state: AugmentedState, point: Point) -> Kkt:
         """How far a point is from the optimality conditions."""
-        constrained, terms, shown = known(objective), state.terms, seen(point)
-        size = jnp.maximum(1, jnp.mean(jnp.abs(shown.multipliers)) / 100)
-        # In the units of the loss the gradient counts as for `gdjax.minimize`, or beside that of the loss alone.
-        usual = jnp.abs(point.loss) + jnp.minimum(1, jnp.abs(state.schedule.start))
-        own = terms.weight * jnp.maximum(usual, vector.max_abs(shown.grad).astype(usual.dtype))
-        norm = point.grad_norm / (size * jnp.where(own > 0, jnp.minimum(1, own), 1))
-        no = jnp.asarray(False)
-        return Kkt(
-            stationarity=jnp.where(shown.of_lagrangian, norm, jnp.inf),
-            violation=vector.largest(jnp.abs(constrained.excess(shown.c)) / terms.sizes),
-            complementarity=constrained.complementarity(shown.c, shown.multipliers, terms.scales) / size,
-            weight=terms.weight,
-            impossible=no,
-            degenerate=jnp.any(jnp.abs(terms.multipliers) >= outer.largest_multiplier(terms.penalty.dtype)),
-            exhausted=no,
-        )
+        return optimality.conditions(objective, state.terms, state.schedule.start, point)
 
     def update(
         self,
@@ -212,25 +208,28 @@ class AugmentedLagrangian(Method):
         begun = old._replace(start=state.iterate.loss, tolerance=jnp.full_like(kkt.violation, FIRST_TOLERANCE))
         terms, schedule = vector.where(first, (measured(objective, state.iterate), begun), (terms, schedule))
         x = vector.where(lost, state.base, state.iterate.x)
-        terms = grown(objective, terms, x)
+        terms = vector.where(first | lost, terms, renewed(objective, terms, state.iterate))
         function = merit(objective, terms)
         inner = self.inner.init(dataclasses.replace(function, start=x, blank=function.blank._replace(x=x)))
-        same = jnp.all(terms.penalty == before.penalty) & (terms.restoring == before.restoring) & ~first
+        same = jnp.all(terms.penalty == before.penalty) & jnp.all(terms.scales == before.scales) & ~first
+        same &= (terms.restoring == before.restoring) & (terms.weight == before.weight)
         inner = vector.where(same, inner._replace(**self.inner.learnt(state.inner)), inner)
         finish = state.finish._replace(running=jnp.asarray(False))
-        return AugmentedState(inner, state.iterate, terms, schedule, x, finish)
+        return AugmentedState(inner, in_weight(state.iterate, before, terms), terms, schedule, x, finish)
 
     def after(self, state: AugmentedState, schedule: Schedule) -> tuple[Terms, Schedule]:
         """After Newton's steps, if any was taken: with the multipliers that they have found."""
         moved = state.finish.steps > 0
-        multipliers = jnp.where(moved, outer.safe(seen(state.iterate).multipliers), state.terms.multipliers)
+        multipliers = jnp.where(
+            moved, outer.safe(seen(state.iterate).multipliers / state.terms.scales), state.terms.multipliers
+        )
         tolerance = jnp.minimum(schedule.tolerance, jnp.where(moved, state.finish.residual, jnp.inf))
         return state.terms._replace(multipliers=multipliers), schedule._replace(tolerance=tolerance)
 
     def aim(self, objective: Objective, state: AugmentedState, newton: jax.Array) -> AugmentedState:
         """Let a step of Newton's be the trial: the first one, or with ``newton`` the next."""
         step, old = newton_kkt.propose(objective, state.terms, state.iterate), state.finish
-        left = newton_kkt.residual(objective, state.terms, state.iterate)
+        left = optimality.residual(objective, state.terms, state.iterate)
         running = jnp.all(jnp.isfinite(step.x)) & jnp.all(jnp.isfinite(step.multipliers))
         steps, left = jnp.where(newton, old.steps, 0), jnp.where(newton, old.residual, left)
         finish = Finish(running, step.x, step.multipliers, left, steps)

@@ -129,16 +129,17 @@ class Constrained:
         """The largest excess."""
         return vector.largest(jnp.abs(self.excess(c)))
 
-    def complementarity(self, c: jax.Array, multipliers: jax.Array, scales: jax.Array) -> Scalar:
-        """The largest ``min(|multiplier|, distance to the bound)``: a multiplier belongs to a bound that is reached.
+    def complementarity(self, c: jax.Array, multipliers: jax.Array, pulls: jax.Array, sizes: jax.Array) -> Scalar:
+        """The largest ``min(pull, distance to the bound)``: a multiplier belongs to a bound that is reached.
 
         Args:
             c: the values.
-            multipliers: positive for upper bounds, of the scaled values.
-            scales: of the values.
+            multipliers: positive for upper bounds.
+            pulls: what a constraint does to the gradient with its multiplier, of the size of that.
+            sizes: of the values.
         """
-        room = jnp.where(multipliers > 0, self.upper - c, c - self.lower) * scales
-        return vector.largest(jnp.minimum(jnp.abs(multipliers), jnp.maximum(room, 0)))
+        room = jnp.where(multipliers > 0, self.upper - c, c - self.lower) / sizes
+        return vector.largest(jnp.minimum(pulls, jnp.maximum(room, 0)))
 
 
 def constrain(problem: Problem, params: Any, layout: Layout, dtype: Any) -> Constrained | None:

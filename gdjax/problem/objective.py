@@ -31,10 +31,10 @@ class Seen(NamedTuple):
     """What an evaluation shows of constraints."""
 
     c: jax.Array  # their values, shape (m,)
-    multipliers: jax.Array  # with which the gradient of a merit function is that of a Lagrangian; shape (m,)
+    multipliers: jax.Array  # m, with which the gradient of a merit function is ``w f' + sum m_i c_i'``; shape (m,)
     violation: Scalar  # the largest, of the size of its constraint
     grad: Vector  # of the loss alone
-    of_lagrangian: jax.Array  # whether they are multipliers: false where the violation alone is minimised
+    weight: Scalar  # w; 0 where the violation alone is minimised
 
 
 class Point(NamedTuple):
@@ -130,7 +130,9 @@ class Objective(Scalars):
         """params, value, grad (in `jax.grad`'s convention) and aux of the user's own function."""
         sign, point = jnp.asarray(self.sign, self.dtype), self.of_loss(point)
         params, grad = self.layout.unravel(point.x), self.grad_to_user(point.grad)
-        user = dict(params=params, value=sign * point.value, grad=grad, grad_norm=point.grad_norm, aux=point.aux)
+        weight = 1 if point.seen is None else jnp.where(point.seen.weight > 0, point.seen.weight, 1)
+        norm = point.grad_norm / weight
+        user = dict(params=params, value=sign * point.value, grad=grad, grad_norm=norm, aux=point.aux)
         if self.composite is not None:
             unknown = jnp.asarray(jnp.nan, self.dtype)
             penalty_value = point.penalty if self.composite.value_is_known else unknown

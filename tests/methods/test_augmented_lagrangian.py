@@ -6,7 +6,7 @@ import pytest
 
 import gdjax
 from gdjax import AugmentedLagrangian, Constraint, Status
-from gdjax.methods.parts.newton_kkt import eliminate, solve_shifted
+from gdjax.methods.parts.newton_kkt import invert, invert_shifted
 
 pytestmark = pytest.mark.float64
 
@@ -23,13 +23,26 @@ def solve(newton, **options):
 
 
 def test_newtons_steps_give_more_digits_for_fewer_evaluations():
-    plain, finished = solve(False), solve(True)
+    goal, disc = np.arange(1.0, 4.0), Constraint(lambda x: jnp.sum(x**2), upper=1.0)
+    loss = lambda x: jnp.sum((x - goal) ** 2)
+    solutions = [
+        gdjax.minimize(loss, jnp.zeros(3), constraints=disc, method=AugmentedLagrangian(newton=newton))
+        for newton in (False, True)
+    ]
+    plain, finished = solutions
     assert plain.status == finished.status == Status.CONVERGED
     assert 2 * int(finished.num_evals) < int(plain.num_evals)
-    np.testing.assert_allclose(finished.params, [1, 1, 0, 0], atol=1e-7)
-    np.testing.assert_allclose(plain.params, [1, 1, 0, 0], atol=1e-4)
+    want = goal / np.linalg.norm(goal)
+    np.testing.assert_allclose(finished.params, want, atol=1e-9)
+    np.testing.assert_allclose(plain.params, want, atol=1e-5)
+
+
+def test_multipliers_of_equalities_are_slopes():
+    result = solve(True)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, [1, 1, 0, 0], atol=1e-7)
     # x_1^2 - x_1^3 = b_1 + b_2 near 1, so dx_1 = -db, and the loss is -x_1
-    np.testing.assert_allclose(finished.multipliers, [1, 1], atol=1e-6)
+    np.testing.assert_allclose(result.multipliers, [1, 1], atol=1e-6)
 
 
 def test_a_tolerance_near_rounding_is_reached():
@@ -48,15 +61,13 @@ def test_a_saddle_of_the_lagrangian_is_left():
 
 def test_a_matrix_that_is_not_positive_definite_is_seen_and_shifted():
     indefinite = jnp.array([[1.0, 2.0], [2.0, 1.0]])
-    b = jnp.array([1.0, -1.0])
-    x, definite = eliminate(indefinite, b)
-    assert not definite
-    x, definite = eliminate(indefinite + 2 * jnp.eye(2), b)
+    assert not invert(indefinite)[1]
+    sound = indefinite + 2 * jnp.eye(2)
+    inverse, definite = invert(sound)
     assert definite
-    np.testing.assert_allclose((indefinite + 2 * jnp.eye(2)) @ x, b, atol=1e-12)
-    shifted = solve_shifted(indefinite, b, jnp.asarray(2.0))
-    assert jnp.isfinite(shifted).all()
-    assert b @ shifted > 0
+    np.testing.assert_allclose(inverse @ sound, np.eye(2), atol=1e-12)
+    shifted = invert_shifted(indefinite, jnp.asarray(2.0))
+    assert (jnp.linalg.eigvalsh(shifted) > 0).all()
 
 
 def test_large_problems_take_no_newton_steps():

@@ -2,7 +2,7 @@
 
 With ``z = s c + y / rho`` and d what is missing from z to its place between the bounds, which are scaled as well,
 ``M(x) = w f(x) + 1/2 sum rho d^2 - 1/2 sum y^2 / rho`` (M. J. D. Powell, 1969; M. R. Hestenes, 1969; R. T. Rockafellar,
-1973). Its gradient is that of the Lagrangian with the multipliers ``rho d``.
+1973). Its gradient is that of the Lagrangian with the multipliers ``y = rho d`` of the scaled constraints.
 """
 
 import dataclasses
@@ -23,7 +23,14 @@ PROBES = 16
 # Limits of the first penalties. (2000 problems of five variables took 14 evaluations in the median with at most 1, 22
 # with 10, 49 with 1000, and came to lower minima: a large penalty makes a narrow curved valley of each constraint.)
 FIRST_PENALTIES = 0.1, 1.0
-STEEP = 100.0  # largest gradient at the start that is left as it is (A. Waechter and L. T. Biegler, 2006, section 3.8)
+LARGEST_PENALTY = 1e12
+# The gradients of the loss and of each constraint are given these lengths, so that no unit of theirs matters. (A.
+# Waechter and L. T. Biegler, 2006, section 3.8, scale down what is above 100, and leave the rest in its units.)
+LOSS, CONSTRAINT = 3.0, 3.0
+OUTGROWN = 10.0  # growth of a gradient with which its scale is set anew: at the start it may have been 0
+# Part of the steps of all parameters by their own size that is always in the size of a constraint, in square roots of
+# eps: with the usual tolerance ten roundings of its terms.
+ROUNDED = 10.0
 
 
 class Terms(NamedTuple):
@@ -36,47 +43,74 @@ class Terms(NamedTuple):
     penalty: jax.Array  # rho, shape (m,)
     scales: jax.Array  # s, shape (m,)
     sizes: jax.Array  # of the constraints as they are, of which a violation is a part; shape (m,)
+    norms: jax.Array  # of the gradients of the constraints as they are, the largest so far; shape (m,)
+    first: jax.Array  # size of each constraint at the start, beside its bound; shape (m,)
+    steep: Scalar  # the largest gradient of the loss at the start or an update
 
 
 def plain(constrained: Constrained, dtype: jnp.dtype) -> Terms:
     """The loss, and penalties of 1."""
     one = jnp.ones(constrained.size, dtype)
-    return Terms(jnp.ones((), dtype), jnp.asarray(False), jnp.asarray(False), 0 * one, one, one, one)
+    no, unit = jnp.asarray(False), jnp.ones((), dtype)
+    return Terms(unit, no, no, 0 * one, one, one, one, one, one, unit)
 
 
 def measured(objective: Objective, point: Point) -> Terms:
     """Scales, sizes and first penalties, from what the first point shows."""
-    constrained, c = known(objective), seen(point).c
-    norms, spans = row_norms(constrained, point.x, jnp.ones_like(point.x)), row_norms(constrained, point.x, point.x)
+    constrained, c, dtype = known(objective), seen(point).c, objective.dtype
     off = jnp.abs(constrained.excess(c))
-    usual = jnp.minimum(1, norms + off)  # of constraints in small units, all that they are
-    usual = jnp.where((usual > 0) & jnp.isfinite(usual), usual, 1)
-    bound = jnp.where(constrained.excess(c) > 0, constrained.upper, constrained.lower)
-    bound = jnp.where(jnp.isfinite(bound), bound, jnp.where(jnp.isfinite(constrained.upper), constrained.upper, 0))
-    scales = 1 / jnp.maximum(usual, jnp.where(jnp.isfinite(norms), norms, 1) / STEEP)
-    steep = vector.max_abs(seen(point).grad).astype(objective.dtype)
-    small = jnp.minimum(1, steep + jnp.abs(point.loss))
-    weight = 1 / jnp.maximum(jnp.where(small > 0, small, 1), steep / STEEP)
-    half = 0.5 * jnp.sum((scales * off) ** 2)
+    blank = plain(constrained, dtype)._replace(norms=0 * c, first=0 * c, steep=jnp.zeros((), dtype))
+    first = off + finite(row_norms(constrained, point.x, point.x))
+    terms = renewed(objective, blank._replace(first=first), point)
+    half = 0.5 * jnp.sum((terms.scales * off) ** 2)
     # The first penalty of Algencan (E. G. Birgin and J. M. Martinez, 2014, chapter 12), in narrower limits.
-    penalty = jnp.clip(10 * jnp.maximum(1, weight * jnp.abs(point.loss)) / jnp.maximum(1, half), *FIRST_PENALTIES)
-    # A violation is beside what the parameters' own sizes make of a constraint, or 1: they may be of 1e-9.
-    own = jnp.where(off + spans > 0, jnp.minimum(1, off + spans), usual)
-    return Terms(
-        weight,
-        jnp.asarray(False),
-        jnp.asarray(False),
-        0 * c,
-        penalty * jnp.ones_like(c),
-        scales,
-        jnp.abs(bound) + own,
+    penalty = 10 * jnp.maximum(1, terms.weight * jnp.abs(point.loss)) / jnp.maximum(1, half)
+    return terms._replace(penalty=jnp.clip(penalty, *FIRST_PENALTIES) * jnp.ones_like(c))
+
+
+def renewed(objective: Objective, terms: Terms, point: Point) -> Terms:
+    """The same merit function but for its scale, and sizes of constraints, as an update finds them.
+
+    Weight and scales change where gradients have outgrown what they were.
+    """
+    constrained, dtype = known(objective), objective.dtype
+    norms = finite(row_norms(constrained, point.x, jnp.ones_like(point.x)))
+    spans = finite(row_norms(constrained, point.x, point.x))
+    steep = finite(vector.max_abs(seen(point).grad).astype(dtype))
+    weight = rescaled(terms.weight, LOSS, steep, terms.steep)
+    scales = rescaled(terms.scales, CONSTRAINT, norms, terms.norms)
+    w, s = weight / terms.weight, terms.scales / scales
+    # A penalty that was chosen with a scale known then is the same in the new one.
+    same = jnp.where(terms.steep > 0, w, 1) * jnp.where(terms.norms > 0, s * s, 1) * terms.penalty
+    bound = finite(jnp.minimum(jnp.abs(constrained.lower), jnp.abs(constrained.upper)))
+    # A step of length 1 is much, if the parameters' own sizes are not less: they may be of 1e-9.
+    own = jnp.minimum(norms, jnp.maximum(spans, terms.first))
+    sizes = bound + jnp.maximum(own, ROUNDED * objective.eps**0.5 * spans)
+    return terms._replace(
+        weight=weight,
+        scales=scales,
+        multipliers=terms.multipliers * w * s,
+        penalty=jnp.clip(same, FIRST_PENALTIES[0], largest_penalty(dtype)),
+        sizes=jnp.where(sizes > 0, sizes, 1),
+        norms=jnp.maximum(terms.norms, norms),
+        steep=jnp.maximum(terms.steep, steep),
     )
 
 
-def grown(objective: Objective, terms: Terms, x: Vector) -> Terms:
-    """The same for constraints that have become larger than they were at the start, but for sizes above 1."""
-    spans = row_norms(known(objective), x, x)
-    return terms._replace(sizes=jnp.maximum(terms.sizes, jnp.where(jnp.isfinite(spans), jnp.minimum(1, spans), 0)))
+def rescaled(scale: jax.Array, goal: float, length: jax.Array, before: jax.Array) -> jax.Array:
+    """The scale that makes a gradient of that length one of ``goal``; the old one, if that still does."""
+    wanted = (length > 0) & ((before == 0) | (scale * length > OUTGROWN * goal))
+    return jnp.where(wanted, goal / jnp.where(wanted, length, 1), scale)
+
+
+def largest_penalty(dtype: jnp.dtype) -> float:
+    """Beyond it rounding is all that a penalty shows."""
+    return min(LARGEST_PENALTY, 1 / float(jnp.finfo(dtype).eps))
+
+
+def finite(x: jax.Array) -> jax.Array:
+    """0 in place of what is not finite."""
+    return jnp.where(jnp.isfinite(x), x, 0)
 
 
 def row_norms(constrained: Constrained, x: Vector, units: Vector) -> jax.Array:
@@ -103,7 +137,7 @@ def seen(point: Point) -> Seen:
 
 
 def value_and_multipliers(constrained: Constrained, terms: Terms, f: Scalar, c: jax.Array) -> tuple[Scalar, jax.Array]:
-    """M, and the multipliers of its gradient."""
+    """M, and what its gradient has of each constraint's."""
     restoring = terms.restoring
     rho = jnp.where(restoring, 1, terms.penalty)
     y = jnp.where(restoring, 0, terms.multipliers)
@@ -115,7 +149,7 @@ def value_and_multipliers(constrained: Constrained, terms: Terms, f: Scalar, c: 
     parts = jnp.where(d == 0, -0.5 * y * y / rho, off * (y + 0.5 * rho * off))
     beyond = s * c - s * jnp.where(y > 0, constrained.upper, constrained.lower)
     parts = jnp.where(terms.fixed, jnp.where(y == 0, 0, y * beyond), parts)
-    return weight_of(terms) * f + jnp.sum(parts), jnp.where(terms.fixed, y, rho * d)
+    return weight_of(terms) * f + jnp.sum(parts), s * jnp.where(terms.fixed, y, rho * d)
 
 
 def weight_of(terms: Terms) -> Scalar:
@@ -131,8 +165,8 @@ def merit(objective: Objective, terms: Terms) -> Objective:
         point = objective.evaluate(x)
         c, pull = jax.vjp(constrained.values, x)
         value, multipliers = value_and_multipliers(constrained, terms, point.loss, c)
-        weights = terms.scales * multipliers
-        grad = weight_of(terms).astype(x.dtype) * point.grad + jax.lax.optimization_barrier(pull(weights)[0])
+        pulled = jax.lax.optimization_barrier(pull(multipliers)[0])
+        grad = weight_of(terms).astype(x.dtype) * point.grad + pulled
         violation = vector.largest(jnp.abs(constrained.excess(c)) / terms.sizes)
         return point._replace(
             value=value,
@@ -140,7 +174,7 @@ def merit(objective: Objective, terms: Terms) -> Objective:
             grad_norm=vector.max_abs(grad).astype(objective.dtype),
             smooth=point.loss,
             penalty=jnp.zeros_like(value),
-            seen=Seen(c, multipliers, violation, point.grad, ~terms.restoring),
+            seen=Seen(c, multipliers, violation, point.grad, weight_of(terms)),
         )
 
     def value_alone(x: Vector) -> Scalar:
@@ -150,7 +184,7 @@ def merit(objective: Objective, terms: Terms) -> Objective:
         assert objective.automatic is not None
         c, pull = jax.vjp(constrained.values, x)
         multipliers = value_and_multipliers(constrained, terms, jnp.zeros((), objective.dtype), c)[1]
-        return weight_of(terms).astype(x.dtype) * objective.automatic(x) + pull(terms.scales * multipliers)[0]
+        return weight_of(terms).astype(x.dtype) * objective.automatic(x) + pull(multipliers)[0]
 
     return dataclasses.replace(
         objective,
@@ -166,6 +200,4 @@ def blank(objective: Objective) -> Point:
     """Stands for what has not been evaluated yet."""
     constrained, old = known(objective), objective.blank
     none, zero = jnp.zeros(constrained.size, objective.dtype), jnp.zeros((), objective.dtype)
-    return old._replace(
-        smooth=zero, penalty=zero, seen=Seen(none, none, zero, vector.zeros_like(old.grad), jnp.asarray(False))
-    )
+    return old._replace(smooth=zero, penalty=zero, seen=Seen(none, none, zero, vector.zeros_like(old.grad), zero))

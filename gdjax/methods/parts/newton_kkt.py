@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.jaxtools.scalar_kernels import bounded_loop
+from gdjax.methods.parts import optimality
 from gdjax.methods.parts.merit import Terms, known, seen
 from gdjax.methods.parts.pairs import of_rows
 from gdjax.problem.objective import Objective, Point
@@ -22,6 +23,7 @@ from gdjax.vectors.vector import Scalar, matmul
 
 MOST = 300  # parameters and constraints up to which the matrix is formed
 SHIFTS, FIRST_SHIFT, GROW = 12, 1e-4, 10.0  # values of t that are tried, the first in units of H
+REFINEMENTS = 2
 
 
 class Proposal(NamedTuple):
@@ -31,32 +33,13 @@ class Proposal(NamedTuple):
     multipliers: jax.Array  # of the scaled constraints, shape (m,)
 
 
-def residual(objective: Objective, terms: Terms, point: Point) -> Scalar:
-    """How far a point with its multipliers is from the optimality conditions: their natural residual, scaled."""
-    constrained, shown, s = known(objective), seen(point), terms.scales
-    c = s * shown.c
-    off = vector.max_abs(c - jnp.clip(c + shown.multipliers, s * constrained.lower, s * constrained.upper))
-    return jnp.maximum(off, projected(objective, point))
-
-
-def projected(objective: Objective, point: Point) -> Scalar:
-    """The norm of ``x - clip(x - g)``."""
-    return vector.max_abs(point.x - jnp.clip(point.x - point.grad, *ends(objective))).astype(objective.dtype)
-
-
-def ends(objective: Objective) -> tuple[jax.Array, jax.Array]:
-    """The bounds of x."""
-    infinite = jnp.full_like(objective.start, jnp.inf)
-    return (-infinite, infinite) if objective.composite is None else objective.composite.ends
-
-
 def propose(objective: Objective, terms: Terms, point: Point) -> Proposal:
     """The step from a point, whose gradient is that of the Lagrangian with its multipliers.
 
     One derivative of gradient and constraints for each parameter.
     """
     constrained, shown, s, x = known(objective), seen(point), terms.scales, point.x
-    dtype, y = x.dtype, seen(point).multipliers
+    dtype, y = x.dtype, shown.multipliers / s
     z, lower, upper = s * shown.c + y / terms.penalty, s * constrained.lower, s * constrained.upper
     active = (z > upper) | (z < lower) | (lower == upper)
     bound = jnp.where(z > upper, upper, lower)
@@ -69,7 +52,7 @@ def propose(objective: Objective, terms: Terms, point: Point) -> Proposal:
 
     along = jax.lax.map(lambda v: jax.jvp(first_order, (x,), (v,)), jnp.eye(x.size, dtype=dtype))
     gradient, (hessian, rows) = along[0][0][0], along[1]
-    low, high = ends(objective)
+    low, high = optimality.ends(objective)
     free = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)) | (low == high))
     hessian = jnp.where(free[:, None] & free[None, :], (hessian + hessian.T) / 2, 0)
     rows = jnp.where(active[:, None] & free[None, :], rows.T, 0)  # J, shape (m, n)
@@ -82,33 +65,44 @@ def propose(objective: Objective, terms: Terms, point: Point) -> Proposal:
         + of_rows(rows.T * weights[None, :], rows.T)
         + jnp.where(jnp.eye(x.size, dtype=bool), jnp.where(free, 0, size)[None, :], 0)
     )
-    dx = solve_shifted(matrix, -jnp.where(free, gradient + matmul(rows.T, weights * r), 0), size)
-    dy = weights * (matmul(rows, dx) + r)
+    inverse = invert_shifted(matrix, size)
+
+    def solve(g: jax.Array, r: jax.Array) -> tuple[jax.Array, jax.Array]:
+        dx = -matmul(inverse, jnp.where(free, g + matmul(rows.T, weights * r), 0))
+        return dx, weights * (matmul(rows, dx) + r)
+
+    dx, dy = solve(gradient, r)
+    for _ in range(REFINEMENTS):  # S is not so large that nothing is left of r; without them single precision feels it
+        left = gradient + matmul(hessian, dx) + matmul(rows.T, dy)
+        more, change = solve(left, matmul(rows, dx) + r)
+        dx, dy = dx + more, dy + change
     return Proposal(jnp.clip(x + dx, low, high), jnp.where(active, y + dy.astype(y.dtype), 0))
 
 
-def solve_shifted(matrix: jax.Array, b: jax.Array, size: Scalar) -> jax.Array:
-    """``(A + t I)^-1 b`` for the least t that was tried with which the matrix is positive definite; NaN if none was."""
+def invert_shifted(matrix: jax.Array, size: Scalar) -> jax.Array:
+    """``(A + t I)^-1`` for the least t that was tried with which the matrix is positive definite; NaN if none was."""
+    unit = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
 
     def attempt(state: tuple[Scalar, jax.Array, jax.Array, jax.Array]) -> Any:
         shift, _, _, count = state
-        x, definite = eliminate(matrix + shift * jnp.eye(b.size, dtype=b.dtype), b)
-        return jnp.where(shift == 0, FIRST_SHIFT * size, GROW * shift), x, definite, count + 1
+        inverse, definite = invert(matrix + shift * unit)
+        return jnp.where(shift == 0, FIRST_SHIFT * size, GROW * shift), inverse, definite, count + 1
 
-    begun = jnp.zeros_like(size), jnp.full_like(b, jnp.nan), jnp.asarray(False), jnp.asarray(0, jnp.int32)
-    _, x, definite, _ = bounded_loop(lambda s: ~s[2] & (s[3] < SHIFTS), attempt, begun, SHIFTS)
-    return jnp.where(definite, x, jnp.nan)
+    begun = jnp.zeros_like(size), jnp.full_like(matrix, jnp.nan), jnp.asarray(False), jnp.asarray(0, jnp.int32)
+    _, inverse, definite, _ = bounded_loop(lambda s: ~s[2] & (s[3] < SHIFTS), attempt, begun, SHIFTS)
+    return jnp.where(definite, inverse, jnp.nan)
 
 
-def eliminate(matrix: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The solution by Gauss and Jordan's elimination, and whether the matrix is positive definite beyond rounding.
+def invert(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The inverse by Gauss and Jordan's elimination, and whether the matrix is positive definite beyond rounding.
 
     Such a matrix needs no pivoting. LAPACK is not asked, see `gdjax.methods.parts.pairs.solve_definite`.
     """
-    n, eps = b.size, float(jnp.finfo(b.dtype).eps)
-    diagonal = jnp.sum(jnp.where(jnp.eye(n, dtype=bool), matrix, 0), axis=0)
+    n, eps = matrix.shape[0], float(jnp.finfo(matrix.dtype).eps)
+    unit = jnp.eye(n, dtype=matrix.dtype)
+    diagonal = jnp.sum(matrix * unit, axis=0)
     scale = 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1))
-    full = jnp.concatenate([matrix * scale[:, None] * scale[None, :], (b * scale)[:, None]], axis=1)
+    full = jnp.concatenate([matrix * scale[:, None] * scale[None, :], unit], axis=1)
 
     def turn(ab: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
         row, column = jax.lax.dynamic_index_in_dim(ab, i, 0, False), jax.lax.dynamic_index_in_dim(ab, i, 1)
@@ -118,4 +112,5 @@ def eliminate(matrix: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jnp.where(here, row[None, :], ab - column * row[None, :]), pivot
 
     full, pivots = jax.lax.scan(turn, full, jnp.arange(n, dtype=jnp.int32))
-    return scale * full[:, n], jnp.all(diagonal > 0) & jnp.all(pivots > 10 * n * eps)
+    inverse = full[:, n:] * scale[:, None] * scale[None, :]
+    return inverse, jnp.all(diagonal > 0) & jnp.all(pivots > 10 * n * eps)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.methods.base import Kkt
-from gdjax.methods.parts.merit import Terms, seen
+from gdjax.methods.parts.merit import Terms, largest_penalty, seen
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar
@@ -18,7 +18,6 @@ FIRST_TOLERANCE = 1.0  # of the first minimisation, for a gradient that is 100 a
 FALL = 0.25  # what may be left of a violation at an update; otherwise its penalty grows
 GROW = 10.0  # by this factor
 LARGEST_MULTIPLIER = 1e9  # in float64
-LARGEST_PENALTY = 1e12
 PATIENCE = 20  # evaluations without progress after which a minimisation has ended
 MOST_TRIPS = 1000  # of one minimisation
 STUCK = 4  # updates in a row that leave the violation: then it alone is minimised
@@ -90,21 +89,27 @@ def next_terms(objective: Objective, terms: Terms, old: Schedule, iterate: Point
     """Multipliers, penalties and tolerance after a minimisation."""
     shown = seen(iterate)
     restoring = terms.restoring
-    error = jnp.abs(shown.multipliers - terms.multipliers) / terms.penalty
+    y = shown.multipliers / terms.scales
+    error = jnp.abs(y - terms.multipliers) / terms.penalty
     largest = vector.largest(error)
     # A constraint that is violated far less than others can wait (as in alpaqa).
-    slow = (error > FALL * old.error) & (error > 0.1 * largest) & (kkt.violation > 0)
+    slow = (error > FALL * old.error) & (error > 0.1 * largest)
+    slow &= (kkt.violation > 0) | (kkt.complementarity > 0)
     penalty = jnp.where(slow & ~restoring, GROW * terms.penalty, terms.penalty)
     penalty = jnp.minimum(penalty, largest_penalty(penalty.dtype))
-    multipliers = jnp.where(restoring, 0, safe(shown.multipliers))
+    multipliers = jnp.where(restoring, 0, safe(y))
 
     fell = (kkt.violation <= 0.5 * old.least) | (kkt.violation <= feasible(objective))
     stuck = jnp.where(fell, 0, old.stuck + 1)
     restore = ~restoring & (stuck >= STUCK) & (old.restorations < RESTORATIONS)
-    slope, length = iterate.grad_norm, vector.largest(jnp.abs(shown.multipliers))
-    impossible = restoring & (slope <= 100 * feasible(objective) * length) & (kkt.violation > feasible(objective))
+    length = vector.largest(jnp.abs(y))
+    impossible = (
+        restoring & (iterate.grad_norm <= 100 * feasible(objective) * length) & (kkt.violation > feasible(objective))
+    )
 
-    residual = jnp.maximum(jnp.maximum(kkt.stationarity, kkt.violation), kkt.complementarity)
+    # Where nothing is active the gradient is that of the loss, and never small beside it.
+    slope = jnp.minimum(kkt.stationarity, iterate.grad_norm)
+    residual = jnp.maximum(jnp.maximum(slope, kkt.violation), kkt.complementarity)
     better = restoring | (residual < 0.9 * old.residual)
     tolerance = jnp.clip(0.1 * largest, 0.01 * old.tolerance, 0.3 * old.tolerance)
     tolerance = jnp.where(restoring, FIRST_TOLERANCE, tolerance)
@@ -136,11 +141,6 @@ def safe(multipliers: jax.Array) -> jax.Array:
 def largest_multiplier(dtype: jnp.dtype) -> float:
     """The size of that box."""
     return min(LARGEST_MULTIPLIER, 0.1 / float(jnp.finfo(dtype).eps))
-
-
-def largest_penalty(dtype: jnp.dtype) -> float:
-    """Beyond it rounding is all that a penalty shows."""
-    return min(LARGEST_PENALTY, 1 / float(jnp.finfo(dtype).eps))
 
 
 def raised(terms: Terms) -> Terms:

@@ -1,0 +1,83 @@
+"""How far a point is from the optimality conditions of a problem with constraints, in numbers that have no units.
+
+The gradient of the Lagrangian is small beside that of the loss, or else beside the loss; a violation beside the
+constraint; and what a multiplier does to the gradient beside the gradient, or the distance from its bound beside the
+constraint. Multiplying the loss, or a constraint, by any number changes none of them.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gdjax.methods.base import Kkt
+from gdjax.methods.parts.merit import Terms, known, seen
+from gdjax.methods.parts.outer import largest_multiplier
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
+from gdjax.vectors.vector import Scalar
+
+SPAN = 3.0  # as in `gdjax.descent.stopping`
+# Part of the largest gradient of the loss so far that a gradient is always beside: in square roots of eps (with the
+# usual tolerance 30 roundings of it), and at least.
+ROUNDED, LEAST = 30.0, 1e-4
+
+
+def conditions(objective: Objective, terms: Terms, start: Scalar, point: Point) -> Kkt:
+    """Those at a point, where ``start`` is the loss at the start."""
+    constrained, shown, no = known(objective), seen(point), jnp.asarray(False)
+    of_lagrangian = shown.weight > 0
+    weight = jnp.where(of_lagrangian, shown.weight, terms.weight)
+    pulls = jnp.abs(shown.multipliers) * terms.norms / weight  # the parts that constraints have in the gradient
+    # (A. Waechter and L. T. Biegler, 2006, equation 6: multipliers that are large make it so.)
+    own = beside(objective, terms, start, point) * jnp.maximum(1, jnp.mean(pulls) / (10 * positive(terms.steep)))
+    norm = point.grad_norm / weight / own
+    # As for `gdjax.minimize`, the change of the value if each parameter changes by its own size must be small, too.
+    value = jnp.abs(point.loss) + jnp.abs(start) + vector.dot(jnp.abs(point.x), jnp.abs(shown.grad))
+    relative = span(objective, point) / weight / positive(SPAN * float(point.x.size) ** 0.5 * value)
+    return Kkt(
+        stationarity=jnp.where(of_lagrangian, jnp.maximum(norm, relative), jnp.inf),
+        violation=vector.largest(jnp.abs(constrained.excess(shown.c)) / terms.sizes),
+        complementarity=constrained.complementarity(shown.c, shown.multipliers, pulls / own, terms.sizes),
+        weight=weight,
+        impossible=no,
+        degenerate=jnp.any(jnp.abs(terms.multipliers) >= largest_multiplier(terms.penalty.dtype)),
+        exhausted=no,
+    )
+
+
+def beside(objective: Objective, terms: Terms, start: Scalar, point: Point) -> Scalar:
+    """What a gradient is small beside: that of the loss here; or its value, up to a part of its gradients so far."""
+    here = vector.max_abs(seen(point).grad).astype(point.loss.dtype)
+    steep = jnp.maximum(terms.steep, here)
+    value, part = jnp.abs(point.loss) + jnp.abs(start), max(ROUNDED * objective.eps**0.5, LEAST)
+    return positive(jnp.minimum(steep / 10, jnp.maximum(here, jnp.minimum(value, part * steep))))
+
+
+def positive(x: Scalar) -> Scalar:
+    """A number to divide by; 1 in place of 0."""
+    return jnp.where(x > 0, x, 1)
+
+
+def residual(objective: Objective, terms: Terms, point: Point) -> Scalar:
+    """How far a point with its multipliers is from the optimality conditions: their natural residual, scaled."""
+    constrained, shown, s = known(objective), seen(point), terms.scales
+    c = s * shown.c
+    off = vector.max_abs(c - jnp.clip(c + shown.multipliers / s, s * constrained.lower, s * constrained.upper))
+    return jnp.maximum(off, projected(objective, point))
+
+
+def projected(objective: Objective, point: Point) -> Scalar:
+    """The norm of ``x - clip(x - g)``."""
+    return vector.max_abs(point.x - jnp.clip(point.x - point.grad, *ends(objective))).astype(objective.dtype)
+
+
+def span(objective: Objective, point: Point) -> Scalar:
+    """``sum |x_i g_i|`` of what bounds leave of the gradient."""
+    (low, high), x, g = ends(objective), point.x, point.grad
+    held = ((x <= low) & (g > 0)) | ((x >= high) & (g < 0))
+    return vector.dot(jnp.abs(x), jnp.where(held, 0, jnp.abs(g))).astype(objective.dtype)
+
+
+def ends(objective: Objective) -> tuple[jax.Array, jax.Array]:
+    """The bounds of x."""
+    infinite = jnp.full_like(objective.start, jnp.inf)
+    return (-infinite, infinite) if objective.composite is None else objective.composite.ends
