@@ -49,6 +49,7 @@ from gdjax.line_search.backtracking import Backtracking
 from gdjax.line_search.hager_zhang import HagerZhang
 from gdjax.line_search.more_thuente import MoreThuente
 from gdjax.line_search.weak_wolfe import WeakWolfe
+from gdjax.loop_state import LoopState
 from gdjax.methods.accelerated_gradient import AcceleratedGradient
 from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
 from gdjax.methods.augmented_lagrangian import AugmentedLagrangian
@@ -66,7 +67,7 @@ from gdjax.methods.trust_region import TrustRegion
 from gdjax.minimize import maximize, minimize
 from gdjax.minimize_many import minimize_many
 from gdjax.multistart import MultiStart, multistart
-from gdjax.own_loop import LoopState, init, step
+from gdjax.own_loop import init, step
 from gdjax.problem.constraints import Constraint
 from gdjax.problem.robust import Cauchy, Huber, SoftL1, Tukey
 from gdjax.profile import profile

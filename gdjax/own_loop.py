@@ -2,140 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.descent.result import Result
-from gdjax.descent.stopping import Status
-from gdjax.descent.warm_start import first_difference, signature
-from gdjax.doors import DOORS, call_by
-from gdjax.jaxtools.faces import one_line
-from gdjax.jaxtools.packing import Packed, is_key, pack, unpack
-from gdjax.jaxtools.pytrees import is_concrete, merge, pytree_dataclass, split, static_field, strong
+from gdjax.doors import call_by
+from gdjax.jaxtools.packing import is_key, pack
+from gdjax.jaxtools.pytrees import split, strong
+from gdjax.loop_state import LoopState
 from gdjax.minimize import minimize
 from gdjax.opening import open_call
 from gdjax.problem.problem import check_params
-from gdjax.request import Call
 from gdjax.running.frame import FEW, Frame, only_shapes, shapes_of
-from gdjax.running.programs import Request, layout_for, own_answer, own_start, own_trip
-
-
-@pytree_dataclass
-class LoopState:
-    """A descent between two calls of `gdjax.step`: a pytree of arrays, for `jax.jit`, `jax.lax.scan`, `jax.vmap`.
-
-    ``value``, ``grad_norm`` and ``status`` are those of the last point that was accepted, with the data it saw.
-    """
-
-    packed: Packed  # what goes around the loop
-    numbers: Packed  # of the method, the penalty, the tolerances
-    frame: Frame = static_field(cast(Any, None))
-
-    @property
-    def params(self) -> Any:
-        """Where the descent stands: for a method that accepts every point (optax's, gradient descent at a rate) after
-        its last update, as in a loop by hand; for one that searches the last point that it accepted.
-        """  # fmt: skip
-        return self.look(lambda state: state.seen(state.variables))
-
-    @property
-    def variables(self) -> Any:
-        """The same as the descent sees it: with ``space=``, the free numbers behind the parameters. Of one descent."""
-        return self.frame.layout.unravel(self.method.position(self.carry.state))
-
-    def seen(self, variables: Any) -> Any:
-        """Parameters from these."""
-        chart = self.options["space"]
-        return variables if chart is None else chart.to_user(variables)
-
-    @property
-    def value(self) -> jax.Array:
-        """The loss there, or for a method that accepts every point where the last update started; inf before."""
-        sign = -1 if self.frame.maximize else 1
-        return self.look(lambda state: sign * state.carry.state.iterate.value)
-
-    @property
-    def grad_norm(self) -> jax.Array:
-        """The infinity norm of its gradient."""
-        return self.look(lambda state: state.carry.state.iterate.grad_norm)
-
-    @property
-    def aux(self) -> Any:
-        """What the loss returned besides its value; zeros before the first step."""
-        return self.look(lambda state: state.carry.state.iterate.aux)
-
-    @property
-    def num_steps(self) -> jax.Array:
-        """Points accepted after the start."""
-        return self.look(lambda state: jnp.maximum(state.carry.progress.steps, 0))
-
-    @property
-    def num_evals(self) -> jax.Array:
-        """Evaluations of the loss."""
-        return self.look(lambda state: state.carry.progress.evals)
-
-    @property
-    def status(self) -> Any:
-        """The `gdjax.Status` after the last step, RUNNING until a test holds. Inside a trace, its number."""
-        code = self.look(lambda state: state.carry.status)
-        return Status(int(code)) if is_concrete(code) and np.ndim(code) == 0 else code
-
-    @property
-    def carry(self) -> Any:
-        """What goes around the loop, by name."""
-        return unpack(self.packed, self.frame.like)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What it was begun with, the method and the stop among it."""
-        return merge(unpack(self.numbers, self.frame.numbers), self.frame.structure)
-
-    @property
-    def method(self) -> Any:
-        """The method with its numbers."""
-        return self.options["method"]
-
-    def look(self, what: Callable[["LoopState"], Any]) -> Any:
-        """Something of a state, or of a batch of states."""
-        for _ in range(next(iter(self.packed.vectors.values())).ndim - 1):
-            what = jax.vmap(what)
-        return what(self)
-
-    def result(self, loss: Callable[..., Any], *args: Any, kwargs: dict[str, Any] | None = None) -> Result:
-        """The best point so far as a `gdjax.Result`; with new data, the last point. Arguments as of `step`."""
-        call, request = self.request("result", loss, args, kwargs)
-        key, arrays = request.split()
-        return call.finish(own_answer(key, self.frame.unrolled, arrays, self.packed))
-
-    def request(self, caller: str, loss: Any, args: tuple[Any, ...], kwargs: Any) -> tuple[Call, Request]:
-        """What is asked for with these data."""
-        if next(iter(self.packed.vectors.values())).ndim > 1:
-            raise ValueError(f"this is a batch of states: jax.vmap the {caller}")
-        options = self.options | ({} if kwargs is None else dict(kwargs=kwargs))
-        call = DOORS[self.frame.by][1](caller, loss, self.variables, args, options, False)
-        call = open_call(call.toward(self.frame.maximize))
-        request = dataclasses.replace(call.prepare(), history=self.frame.history)
-        # Inside a `jax.jit` of the user's it may not be seen.
-        problem = dataclasses.replace(request.problem, spread=self.frame.spread)
-        request = dataclasses.replace(request, problem=problem)
-        now = shapes_of(request, self.frame.unrolled)
-        difference = first_difference(signature("", now), signature("", self.frame.like))
-        if difference is not None:
-            raise ValueError(
-                f"{caller}: the state is of other parameters, aux or residuals than the loss has here: {difference}. "
-                "gdjax.init makes a state for these"
-            )
-        return call, request
-
-    __repr__ = one_line
-
-    def face(self) -> dict[str, Any]:
-        """What `repr` shows, by name."""
-        names = ("status", "value", "grad_norm", "num_steps", "num_evals", "params")
-        return {name: str(x) if isinstance(x := getattr(self, name), Status) else x for name in names}
+from gdjax.running.programs import layout_for, own_move, own_start, own_trip
 
 
 def init(
@@ -185,7 +66,9 @@ def step(
     loss: Callable[..., Any],
     state: LoopState,
     *args: Any,
-    new_data: bool = False,
+    new_data: Any = False,
+    params: Any = None,
+    whole: bool = False,
     kwargs: dict[str, Any] | None = None,
 ) -> LoopState:
     """One evaluation of ``loss(params, *args, **kwargs)``, with new data maybe a few, and what follows: the next state.
@@ -217,7 +100,10 @@ def step(
         loss: as in `init`.
         state: from `init`, or from the step before.
         *args, kwargs: the data, of any values, in the shapes of before as far as aux or residuals depend on them.
-        new_data: whether the loss is another than in the step before.
+        new_data: whether the loss is another than in the step before. With ``whole`` it may be traced.
+        params: where to go on, if not where the state stands: projected, averaged, set by another solver. What the
+            method has learnt stays. It is for new data, or for ``whole``.
+        whole: go on until the next point is accepted, or a test holds: all trials of a line search in one call.
 
     Raises:
         TypeError: if the state is none. ValueError: if it is one of other parameters, aux or residuals, with the first
@@ -234,7 +120,18 @@ def step(
     """
     if not isinstance(state, LoopState):
         raise TypeError(f"state must come from gdjax.init or gdjax.step, got {type(state).__name__}")
-    if not isinstance(new_data, bool):
+    if not (isinstance(new_data, bool) or (whole and is_truth(new_data))):
         raise TypeError(f"new_data must be True or False, got {new_data!r}")
+    if params is not None and not (whole or new_data):
+        raise ValueError("params are for new data: step(loss, state, *args, new_data=True, params=params)")
     key, arrays = state.request("step", loss, args, kwargs)[1].split()
-    return dataclasses.replace(state, packed=own_trip(key, state.frame.unrolled, new_data, arrays, state.packed))
+    if params is None and not whole:
+        return dataclasses.replace(state, packed=own_trip(key, state.frame.unrolled, new_data, arrays, state.packed))
+    given = (None if params is None else state.as_variables(params), jnp.asarray(new_data))
+    packed = own_move(key, state.frame.unrolled, bool(whole), arrays, state.packed, given)
+    return dataclasses.replace(state, packed=packed)
+
+
+def is_truth(x: Any) -> bool:
+    """Whether x is one truth value, maybe traced."""
+    return isinstance(x, bool | np.bool_) or (isinstance(x, jax.Array) and x.shape == () and x.dtype == bool)

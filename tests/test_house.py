@@ -10,6 +10,7 @@ ROOT = pathlib.Path(gdjax.__file__).parent
 
 # From the street down; what stands in one row may not import each other.
 ORDER = [
+    ["compat"],
     ["plot"],
     ["front doors"],
     ["many", "training"],

@@ -309,3 +309,67 @@ def test_a_step_on_a_batch_evaluates_once_and_does_little_besides():
     with jax.numpy_dtype_promotion("standard"):
         flops = [jax.jit(step).lower(s, *wide).compile().cost_analysis()["flops"] for step, s in both]
     assert flops[1] < 1.1 * flops[0]
+
+
+@pytest.mark.parametrize("name", ["default", "rate", "trust region"])
+def test_whole_steps_are_those_of_minimize(name):
+    state = gdjax.init(rosenbrock, START, 100.0, method=METHODS[name])
+    step = jax.jit(lambda state, c: gdjax.step(rosenbrock, state, c, whole=True))
+    for _ in range(5):
+        state = step(state, 100.0)
+    taken = int(state.num_steps)
+    whole = gdjax.minimize(rosenbrock, START, 100.0, method=METHODS[name], max_steps=taken)
+    assert whole.status == Status.MAX_STEPS
+    assert state.num_evals == whole.num_evals
+    np.testing.assert_allclose(state.result(rosenbrock, 100.0).params["x"], whole.params["x"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "whole"), [("default", True), ("adam", False), ("rate", True), ("rate", False)])
+def test_a_step_goes_on_from_other_params(name, whole):
+    """Ordinary projected descent: the same as a loop by hand that clips after each update."""
+    loss = lambda p: jnp.sum((p - jnp.array([2.0, -1.0])) ** 2)
+    state = gdjax.init(loss, jnp.zeros(2), method=METHODS[name])
+    step = jax.jit(lambda state, p: gdjax.step(loss, state, params=p, new_data=not whole, whole=whole))
+    params = jnp.zeros(2)
+    for _ in range(40):
+        state = step(state, params)
+        params = jnp.clip(state.params, -0.1, 0.1)
+    np.testing.assert_allclose(params, [0.1, -0.1], atol=1e-6)
+
+
+def test_where_adam_is_moved_it_takes_the_step_of_a_loop_by_hand():
+    loss, optimizer = lambda p, x: jnp.mean((x @ p) ** 2), optax.adam(0.1)
+    data, p = batches(6)[0], jnp.ones(3)
+    state, own = gdjax.init(loss, p, data[0], method=optimizer), optimizer.init(p)
+    step = jax.jit(lambda state, p, x: gdjax.step(loss, state, x, params=p, new_data=True))
+    q = p
+    for x in data:
+        state = step(state, q, x)
+        q = state.params * 0.9
+        with jax.numpy_dtype_promotion("standard"):
+            update, own = optimizer.update(jax.grad(loss)(p, x), own)
+        p = optax.apply_updates(p, update) * 0.9
+    np.testing.assert_allclose(q, p, rtol=1e-5)
+    assert state.num_evals == 6
+
+
+def test_params_of_another_kind_are_refused_and_numbers_may_change():
+    loss = lambda p: jnp.sum((p - 2.0) ** 2)
+    state = gdjax.init(loss, jnp.zeros(2), penalty=gdjax.penalties.L1(1.0))
+    with pytest.raises(ValueError, match="not like those of the start"):
+        gdjax.step(loss, state, params=jnp.zeros(3), whole=True)
+    with pytest.raises(ValueError, match="params are for new data"):
+        gdjax.step(loss, state, params=jnp.zeros(2))
+    with pytest.raises(ValueError, match="only numbers can change in penalty"):
+        state.with_options(penalty=gdjax.penalties.L2(1.0))
+    state = state.with_options(penalty=gdjax.penalties.L1(2.0))
+    for _ in range(20):
+        state = gdjax.step(loss, state, whole=True)
+    np.testing.assert_allclose(state.params, [1.0, 1.0], atol=1e-3)
+
+
+def test_params_are_the_users_own_in_a_space():
+    loss = lambda p: (p["s"] - 2.0) ** 2
+    state = gdjax.init(loss, {"s": 1.0}, space={"s": gdjax.spaces.Positive()})
+    state = gdjax.step(loss, state, params={"s": 1.9}, whole=True)
+    assert 1.8 < state.params["s"] < 2.1

@@ -30,7 +30,8 @@ class Facts:
         self.rate *= bool(np.isfinite(p.curvature) and p.stable_rate > 0)  # else it is not known
         self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
         absolute = 0.0 if stop.gradient is None else float(stop.gradient)
-        self.threshold = max(float(THRESHOLD(stop.tol, p, result.value)), absolute)
+        most = np.inf if stop.gradient_at_most is None else float(stop.gradient_at_most)
+        self.threshold = max(min(float(THRESHOLD(stop.tol, p, result.value)), most), absolute)
         self.settled, self.domain = bool(p.settled), end_of_domain(result)
         self.target = None if stop.target is None else sign * float(stop.target)
         self.best = sign * float(p.best_value)

@@ -48,6 +48,8 @@ class Stop:
             for schedules and optax optimisers, which may settle when their rate decays.
         gradient: stop when the gradient norm is at most this, in the units of the loss (CONVERGED), as in jaxopt and
             SciPy. The test on ``tol`` stays on and may come first; with ``tol=0`` only this one counts.
+        gradient_at_most: what CONVERGED asks for besides the test on ``tol``: a gradient norm of at most this, in the
+            units of the loss.
 
     Raises:
         ValueError: if a tolerance is negative or NaN, a limit is negative, or patience is below 1.
@@ -64,11 +66,12 @@ class Stop:
     max_evals: int | jax.Array | None = None
     patience: int | jax.Array | None = None
     gradient: float | jax.Array | None = None
+    gradient_at_most: float | jax.Array | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "max_evals", "patience"):
             require("must be a whole number", getattr(self, name), lambda x: x == np.round(x), name)
-        for name in ("tol", "decrease", "step", "max_steps", "max_evals", "gradient"):
+        for name in ("tol", "decrease", "step", "max_steps", "max_evals", "gradient", "gradient_at_most"):
             require("must not be negative", getattr(self, name), lambda x: x >= 0, name)
         require("must be at least 1", self.patience, lambda x: x >= 1, "patience")
         require("must not be NaN", self.target, lambda x: ~np.isnan(x), "target")
@@ -89,6 +92,7 @@ class Stop:
             decrease=real(self.decrease),
             step=real(self.step),
             gradient=real(self.gradient),
+            gradient_at_most=real(self.gradient_at_most),
             target=None if self.target is None else objective.sign * jnp.asarray(self.target).astype(objective.dtype),
             max_steps=count(self.max_steps, 10_000),
             max_evals=count(self.max_evals, MOST),
@@ -118,6 +122,7 @@ class Limits(NamedTuple):
     step: Scalar | None
     target: Scalar | None
     gradient: Scalar | None
+    gradient_at_most: Scalar | None
     max_steps: jax.Array
     max_evals: jax.Array
     patience: jax.Array

@@ -27,33 +27,57 @@ def begin_at(loop: Loop, x: Vector, warm: bool, old: Carry, steps: int) -> Carry
     return fresh._replace(progress=begun, record=old.record, first=old.first)
 
 
-def trip(loop: Loop, old: Carry) -> Carry:
-    """A step of a loss that may be another than in the trip before.
+def moved(loop: Loop, old: Carry, x: Vector | None) -> jax.Array:
+    """Whether x is another point than the one where the descent stands; None is not."""
+    if x is None:
+        return jnp.asarray(False)
+    same = jax.tree.map(lambda a, b: jnp.all(a == b), x, loop.method.position(old.state))
+    return ~jnp.all(jnp.stack(jax.tree.leaves(same)))
+
+
+def whole_step(loop: Loop, old: Carry, x: Vector | None, new_data: jax.Array) -> Carry:
+    """Until the next point is accepted, or a test holds: if the data are new, or x is, begun again at x."""
+    again, here = new_data | moved(loop, old, x), loop.method.position(old.state) if x is None else x
+    carry = vector.where(again, begin_at(loop, here, True, old, 0), old)
+    carry = carry._replace(status=jnp.full_like(carry.status, Status.RUNNING))
+    # For one that searches the start is no step; one that accepts every point has made its first step there.
+    last = jnp.maximum(old.progress.steps, 0) if loop.method.searches else old.progress.steps
+    return with_trials(loop).turn(lambda c: (c.status == Status.RUNNING) & (c.progress.steps <= last), carry)
+
+
+def with_trials(loop: Loop) -> Loop:
+    """A loop for one step: of fixed length, if it is to have derivatives in reverse."""
+    return loop if loop.unroll is None else loop._replace(unroll=TRIALS)
+
+
+def trip(loop: Loop, old: Carry, x: Vector | None = None) -> Carry:
+    """A step of a loss that may be another than in the trip before, from x (None: where the descent stands).
 
     A method that refuses trials compares values, and those of two losses cannot be compared: it takes a whole step
     (`search`). One that accepts every point (`accept`) goes on.
     """
     if loop.method.searches:
-        return search(loop, old)
+        return search(loop, old, old.state.iterate.x if x is None else x)
+    if x is not None:
+        old = vector.where(moved(loop, old, x), begin_at(loop, x, True, old, 1), old)
     known = {name: getattr(old.progress, name) for name in ("evals", "steps", *SCALES)}
     return accept(loop, old._replace(progress=progress.begin(loop.objective)._replace(**known)))
 
 
-def search(loop: Loop, old: Carry) -> Carry:
-    """The loss where the method stands, and its search from there until it accepts a point.
+def search(loop: Loop, old: Carry, x: Vector) -> Carry:
+    """The loss at x, where the method stands, and its search from there until it accepts a point.
 
     A pair of points is so always of one loss, as in N. N. Schraudolph, J. Yu and S. Günter, A stochastic quasi-Newton
     method for online convex optimization, AISTATS (2007). The status is about where it stood: a success says that the
     new loss asks for no step. It is not said of the point after, since a loop of the user's own goes on to other data.
     """
-    begun, stand = begin_at(loop, old.state.iterate.x, True, old, 0), jnp.maximum(old.progress.steps, 0)
+    begun, stand = begin_at(loop, x, True, old, 0), jnp.maximum(old.progress.steps, 0)
 
     def goes_on(c: Carry) -> jax.Array:
         unseen, stands = c.progress.evals == old.progress.evals, c.progress.steps == stand
         return (c.status == Status.RUNNING) & (unseen | stands)
 
-    loop = loop if loop.unroll is None else loop._replace(unroll=TRIALS)
-    carry = loop.turn(goes_on, begun)
+    carry = with_trials(loop).turn(goes_on, begun)
     finite, moved = carry.progress.steps >= stand, carry.progress.steps > stand
     code = jnp.where(moved & is_success(carry.status), Status.RUNNING, carry.status)
     lost = old._replace(progress=old.progress._replace(evals=carry.progress.evals))

@@ -10,6 +10,7 @@ from gdjax.descent import sentences
 from gdjax.descent.certificate import CriticalPoint
 from gdjax.descent.conditions import Conditions
 from gdjax.descent.history import History
+from gdjax.descent.inverse_hessian import InverseHessian, inverse_hessian
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress
 from gdjax.descent.stopping import Status, is_success
@@ -123,6 +124,10 @@ class Result:
         from gdjax.insight.explain import explain  # a door from below
 
         return explain(loss, self, *args, **options)
+
+    def inverse_hessian(self) -> InverseHessian:
+        """With keep_state=True, of L-BFGS and BFGS: their approximation of the inverse Hessian at the last point."""
+        return inverse_hessian(self)
 
     def __getitem__(self, lane: Any) -> "Result":
         """One problem of a batch (or several, by a slice or mask)."""

@@ -192,6 +192,7 @@ def is_stationary(stop: Limits, p: Progress, point: Point) -> jax.Array:
     resting = is_resting(stop, p, point, SPAN)
     # The cosine between residuals and columns of their Jacobian is free of units, and takes the norms' place.
     zero = resting if p.cosine is None else (p.cosine <= stop.tol) & ~promising(stop, p, point)
+    zero &= True if stop.gradient_at_most is None else point.grad_norm <= stop.gradient_at_most
     return zero if stop.gradient is None else zero | (point.grad_norm <= stop.gradient)
 
 
@@ -240,10 +241,9 @@ def escapes(p: Progress, trip: Trip, f: Scalar, searches: bool) -> tuple[jax.Arr
 
 
 def unbounded(p: Progress, trip: Trip) -> jax.Array:
-    """Whether the value is -inf, or so low that the start's value is lost twice over in its rounding.
-
-    Or whether it fell all the way to where the squares of x overflow, and the gradient is zero for that reason.
-    """
+    """Whether the value is -inf, or so low that the start's value is lost twice over in its rounding; or fell all the
+    way to where the squares of x overflow, and the gradient is zero for that reason.
+    """  # fmt: skip
     value, info = trip.after.value, jnp.finfo(trip.point.value.dtype)
     low = (trip.point.value == -jnp.inf) | (value < -(1 + jnp.abs(p.start_value)) / float(info.eps) ** 2)
     if trip.outcome.secant is None:

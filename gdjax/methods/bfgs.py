@@ -33,6 +33,10 @@ class Metric(NamedTuple):
     jg: jax.Array  # J'g at the iterate, shape (n,)
     updates: jax.Array  # updates since it was the unit matrix
 
+    def inverse_times(self, v: jax.Array) -> jax.Array:
+        """H v."""
+        return matmul(self.j, matmul(v, self.j))
+
 
 @pytree_dataclass
 class BFGS(Searching):

@@ -37,6 +37,11 @@ class Memory(NamedTuple):
     stored: jax.Array  # pairs ever stored since the last reset
     slot: jax.Array  # of the next one
 
+    def inverse_times(self, v: Vector) -> Vector:
+        """H v."""
+        products = vector.products(self.pairs, v).astype(self.wg.dtype)
+        return vector.negative(descend(self._replace(wg=products), v))
+
 
 @pytree_dataclass
 class LBFGS(Searching):

@@ -43,6 +43,10 @@ class ProjectedState(NamedTuple):
     trials: jax.Array  # rejected since the iterate
     blocked: jax.Array  # whether the loss was not finite at one of them
 
+    def inverse_times(self, v: jax.Array) -> jax.Array:
+        """H v, of all variables."""
+        return -self.units * solve(self.pairs, self.units * v, jnp.ones(v.shape, bool))
+
 
 @pytree_dataclass
 class ProjectedLBFGS(Method):

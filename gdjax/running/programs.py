@@ -11,6 +11,7 @@ from gdjax.derivatives.implicit import differentiable
 from gdjax.descent.limits import Stop
 from gdjax.descent.loop import NEVER, Carry, Loop, Until
 from gdjax.descent.new_data import trip as new_data_trip
+from gdjax.descent.new_data import whole_step
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.hoisted import Hoisted
@@ -137,6 +138,20 @@ def own_trip(key: Static, unrolled: bool, new_data: bool, arrays: list[Any], pac
     running = vary(jnp.asarray(Status.RUNNING, jnp.int32), loop.objective.axes)
     again = lambda carry: loop.run_until(carry._replace(status=running), Until(1, NEVER, -jnp.inf))[0]
     one = (lambda carry: new_data_trip(loop, carry)) if new_data else loop.trip if unrolled else again
+    with as_written() if unrolled else contextlib.nullcontext():
+        carry = unpack(packed, jax.eval_shape(loop.start))
+        return pack(one(carry) if unrolled else loop.compact(one, carry), packed.most)
+
+
+@remembered(static=3)
+def own_move(key: Static, unrolled: bool, whole: bool, arrays: list[Any], packed: Packed, given: Any) -> Packed:
+    """One trip with new data, or a whole step; ``given``: where to begin (None: where it is), whether data are new."""
+    loop, (params, new_data) = own_loop(key, arrays, unrolled), given
+    x = None if params is None else loop.objective.layout.ravel(params)
+
+    def one(carry: Carry) -> Carry:
+        return whole_step(loop, carry, x, new_data) if whole else new_data_trip(loop, carry, x)
+
     with as_written() if unrolled else contextlib.nullcontext():
         carry = unpack(packed, jax.eval_shape(loop.start))
         return pack(one(carry) if unrolled else loop.compact(one, carry), packed.most)

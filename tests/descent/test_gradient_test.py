@@ -75,6 +75,24 @@ def test_an_absolute_gradient_norm_can_be_asked_for():
 
 
 @pytest.mark.float64
+def test_an_absolute_gradient_norm_can_be_asked_for_besides():
+    quadratic = lambda x: jnp.sum((x - 1) ** 2 * jnp.array([1.0, 10.0]))
+    descend = lambda scale, **stop: gdjax.minimize(
+        lambda x: scale * quadratic(x),
+        jnp.zeros(2),
+        stop=Stop(tol=1e-3, **stop),
+        method=gdjax.GradientDescent(0.02 / scale),
+    )
+    large, small = descend(1e3, gradient_at_most=1e-4), descend(1e-3, gradient_at_most=1e-4)
+    assert large.status == small.status == Status.CONVERGED
+    assert large.grad_norm <= 1e-4 < descend(1e3).grad_norm
+    assert small.grad_norm <= 1e-3 * 2e-2
+    assert "at most 0.0001" in str(large)
+    with pytest.raises(ValueError, match="gradient_at_most must not be negative"):
+        Stop(gradient_at_most=-1.0)
+
+
+@pytest.mark.float64
 def test_adam_that_leaves_a_good_start_has_not_diverged():
     with jax.enable_x64(True):
         quadratic = lambda x: jnp.sum((x - 1) ** 2 * jnp.array([1.0, 10.0])) + 1

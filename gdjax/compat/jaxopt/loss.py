@@ -1,0 +1,70 @@
+"""`jaxopt.loss`: losses of one sample, the label first, by optax, which takes the prediction first.
+
+Labels of the binary losses are 0 or 1; `jax.vmap` makes them losses of many samples.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+sparse_plus = jax.nn.sparse_plus
+sparse_sigmoid = jax.nn.sparse_sigmoid
+
+
+def signed(label: Any) -> jax.Array:
+    """-1 or 1 for 0 or 1."""
+    return 2 * jnp.asarray(label) - 1
+
+
+def huber_loss(target: Any, pred: Any, delta: float = 1.0) -> jax.Array:
+    """Squares up to ``delta``, linear beyond."""
+    return optax.losses.huber_loss(pred, target, delta)
+
+
+def binary_logistic_loss(label: Any, logit: Any) -> jax.Array:
+    """``log(1 + exp(-s logit))``, s = -1 or 1."""
+    return jax.nn.softplus(-signed(label) * logit)
+
+
+def binary_hinge_loss(label: Any, score: Any) -> jax.Array:
+    """``max(0, 1 - s score)``."""
+    return optax.losses.hinge_loss(score, signed(label))
+
+
+def binary_perceptron_loss(label: Any, score: Any) -> jax.Array:
+    """``max(0, -s score)``."""
+    return optax.losses.perceptron_loss(score, signed(label))
+
+
+def binary_sparsemax_loss(label: Any, logit: Any) -> jax.Array:
+    """The sparse analogue of the logistic loss."""
+    return sparse_plus(-signed(label) * logit)
+
+
+def multiclass_logistic_loss(label: Any, logits: Any) -> jax.Array:
+    """Cross entropy of a softmax."""
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(label))
+
+
+def multiclass_hinge_loss(label: Any, scores: Any) -> jax.Array:
+    """Crammer and Singer's."""
+    return optax.losses.multiclass_hinge_loss(scores, jnp.asarray(label))
+
+
+def multiclass_perceptron_loss(label: Any, scores: Any) -> jax.Array:
+    """The largest score less that of the label."""
+    return optax.losses.multiclass_perceptron_loss(scores, jnp.asarray(label))
+
+
+def multiclass_sparsemax_loss(label: Any, scores: Any) -> jax.Array:
+    """The sparse analogue of cross entropy."""
+    return optax.losses.multiclass_sparsemax_loss(scores, jnp.asarray(label))
+
+
+def make_fenchel_young_loss(max_fun: Callable[..., Any]) -> Callable[..., jax.Array]:
+    """``loss(y_true, scores) = max_fun(scores) - <y_true, scores>``."""
+    made = optax.losses.make_fenchel_young_loss(max_fun)
+    return lambda y_true, scores, *args, **kwargs: made(scores, y_true, *args, **kwargs)
