@@ -175,11 +175,11 @@ def squares_are_lost(p: Progress, residuals: jax.Array | None = None) -> jax.Arr
 def is_explained(p: Progress, value: Scalar) -> jax.Array:
     """Whether a method that works on residuals has brought them down, or to right angles to what parameters can change.
 
-    Where it has not, a gradient that vanishes is that of a plateau: a time of 1 in exp(-t / time) is one for t of 1e-9.
+    Else a gradient that vanishes is that of a plateau: a time of 1 in exp(-t / time) is one for t of 1e-9. (But where
+    the step that is left is within the rounding of the parameters, cosines are those of roundings.)
     """
-    if p.cosine is None:
-        return jnp.asarray(True)
-    return (p.cosine <= EXPLAINED) | (value <= BROUGHT_DOWN * p.start_value)
+    down = value <= BROUGHT_DOWN * p.start_value
+    return jnp.asarray(True) if p.cosine is None else (p.cosine <= EXPLAINED) | down | p.settled
 
 
 def exhausted(p: Progress, trip: Trip) -> jax.Array:

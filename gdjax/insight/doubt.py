@@ -31,6 +31,7 @@ MOST = 100  # parameters up to which the Hessian is formed
 # Rounding errors of the value that a Newton step may still promise. (The gradient's own rounding promises a few.)
 LEFT = 30.0
 ULPS = 4.0  # by which rounding may move a parameter from its minimum
+SHORT = 0.1  # of a parameter, a step outward that does not lead to another one
 RAISED = RuntimeError, ValueError  # as what an error of a compiled program comes out
 FAILED = (Status.LINE_SEARCH_FAILED, Status.STALLED)
 
@@ -59,7 +60,7 @@ def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any) -> j
     rounding = (NOISE + x.size) * float(jnp.finfo(x.dtype).eps)
     if objective.residuals is not None:  # which err by what the rounding of the parameters changes
         noise += LEFT * objective.eps * norm(jnp.sqrt(jnp.abs(jnp.diagonal(hessian))) * x) * jnp.sqrt(2 * point.value)
-        return is_flat_minimum(hessian, point.grad, x, noise, jnp.where(explained, rounding, -rounding))
+        return is_flat_minimum(hessian, point.grad, x, noise, explained, rounding)
     scales, lower, _ = hessian_solve.cholesky(hessian)
     # A pivot that is no larger tells nothing: CUTEst's DJTL has one of two roundings in float32, on the wall of a
     # valley 5% above the minimum.
@@ -69,14 +70,24 @@ def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any) -> j
     return definite & (promised <= noise)
 
 
-def is_flat_minimum(hessian: jax.Array, grad: jax.Array, x: jax.Array, noise: Scalar, below: jax.Array) -> jax.Array:
-    """The same for a Hessian whose eigenvalues, at a unit diagonal, may lie ``below`` zero by so much, but no more."""
+def is_flat_minimum(
+    hessian: jax.Array, grad: jax.Array, x: jax.Array, noise: Scalar, explained: jax.Array, rounding: float
+) -> jax.Array:
+    """The same of a sum of squares, for a Hessian whose eigenvalues (at a unit diagonal) may be 0, but for rounding.
+
+    Not where the residuals are not ``explained``: there they must be positive, and Newton's step may lead no parameter
+    far out. (A time that runs to infinity in exp(-t / time) promises nothing, and the step is half of that time.)
+    """
+    below = jnp.where(explained, rounding, -rounding)
     diagonal = jnp.diagonal(hessian)
     scales = 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1))
     values, vectors = jnp.linalg.eigh(scales[:, None] * hessian * scales[None, :])
-    slopes, flat, reach = jnp.abs(matmul(scales * grad, vectors)), values <= below, norm(x / scales)
-    promised = jnp.sum(jnp.where(flat, slopes * reach, 0.5 * slopes**2 / jnp.where(flat, 1, values)))
-    return jnp.all(values >= -below) & (promised <= noise)  # false for NaN
+    slopes, flat, reach = matmul(scales * grad, vectors), values <= below, norm(x / scales)
+    curved = jnp.where(flat, 0, slopes / jnp.where(flat, 1, values))
+    promised = jnp.sum(jnp.where(flat, jnp.abs(slopes) * reach, 0.5 * slopes * curved))
+    outward = -scales * matmul(vectors, curved) * jnp.sign(x)
+    stays = explained | jnp.all(outward <= SHORT * jnp.abs(x))
+    return jnp.all(values >= -below) & (promised <= noise) & stays  # false for NaN
 
 
 def is_doubtful(request: Any, result: Result) -> np.ndarray:

@@ -109,3 +109,24 @@ def test_a_plateau_at_which_a_fit_begins_is_no_answer():
     fit = gdjax.least_squares(lambda tau: jnp.exp(-t / tau) - seen, jnp.float32(1.0))
     assert fit.status is Status.LINE_SEARCH_FAILED
     assert gdjax.least_squares(lambda tau: jnp.exp(-t / tau) - seen, jnp.float32(1e-9)).converged
+
+
+@pytest.mark.parametrize("start", [1.0, 1e-3, 1e-6])
+def test_a_plateau_to_which_a_fit_runs_is_no_answer(start):
+    """The size is fitted, the time runs to infinity, where Newton's step promises nothing and is half of the time."""
+    t = jnp.linspace(0.0, 5e-9, 50, dtype=jnp.float32)
+    seen = jnp.exp(-t / 1.5e-9)
+    residuals = lambda p: p["size"] * jnp.exp(-t / p["tau"]) - seen
+    fit = gdjax.least_squares(residuals, {"size": jnp.float32(1.0), "tau": jnp.float32(start)})
+    assert fit.status is Status.LINE_SEARCH_FAILED
+
+
+@pytest.mark.parametrize("size", [1.0, 2.0, 3.0])
+def test_a_start_at_the_answer_is_one(size, x64):
+    """Where residuals are roundings, so are the cosines between them and what parameters can change."""
+    t = np.linspace(0, 2, 9)
+    model = lambda p, t: p["size"] * jnp.exp(-p["rate"] * t)
+    for rate in (1.0, 0.7):
+        truth = {"size": size, "rate": rate}
+        fit = gdjax.curve_fit(model, truth, t, size * np.exp(-rate * t))
+        assert fit.status in (Status.CONVERGED, Status.PRECISION_FLOOR)
