@@ -51,6 +51,28 @@ OPTIONS: dict[str, str] = {
     "x0": "the start follows the loss: minimize(loss, params)",
     "xtol": "stop=gdjax.Stop(step=...)",
 }
+ENDS = "a training ends after epochs=, or by patience= with validation="
+FULL = "gdjax.minimize(gdjax.mean_over(loss, data, chunk=...), params, {}=...)"
+TRAINING: dict[str, str] = {
+    "args": "data are one pytree, such as (x, y); the loss closes over what is no data",
+    "callbacks": "callback=, one function",
+    "constraints": f"they need all rows at once: {FULL.format('constraints')}; bounds are space=",
+    "has_aux": "the loss returns one number; look at more by metric= or callback=",
+    "kwargs": "data are one pytree, such as (x, y); the loss closes over what is no data",
+    "max_evals": ENDS,
+    "max_steps": ENDS,
+    "maximize": "give -loss",
+    "penalty": f"a smooth term belongs into the loss, bounds are space=. Others need all rows at once: "
+    f"{FULL.format('penalty')}; or a loop of gdjax.step with method=gdjax.ProximalGradient(learning_rate)",
+    "random_state": "key=",
+    "rng": "key=",
+    "scheduler": "a schedule is the learning rate of the optimiser: method=optax.adam(schedule)",
+    "seed": "key=",
+    "stop": ENDS,
+    "tol": ENDS,
+    "validation_data": "validation=",
+    "validation_split": "validation=, a share of the rows",
+}
 METHODS: dict[str, str] = {
     "accelerated": "gdjax.AcceleratedGradient()",
     "bfgs": "gdjax.BFGS()",
@@ -71,11 +93,11 @@ METHODS: dict[str, str] = {
 }
 
 
-def for_option(name: str, known: Iterable[str]) -> str:
-    """What to write instead of an option that does not exist, or the list of options."""
-    known = list(known)
-    if name in OPTIONS:
-        return f"; {name}: {OPTIONS[name]}"
+def for_option(name: str, known: Iterable[str], own: dict[str, str] | None = None) -> str:
+    """What to write instead of an option that does not exist, or the list of options; first what a door has ``own``."""
+    known, instead = list(known), OPTIONS | (own or {})
+    if name in instead:
+        return f"; {name}: {instead[name]}"
     close = difflib.get_close_matches(name, known, 1)
     return f"; is {close[0]} meant?" if close else f"; its options are {', '.join(known)}"
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.jaxtools.pytrees import merge, named_leaves, split
+from gdjax.jaxtools.pytrees import merge, split
+from gdjax.jaxtools.rows import count_rows, rows_from
 from gdjax.problem.problem import check_value
 
 
@@ -28,7 +29,9 @@ def sum_over(loss: Callable[..., Any], data: Any, *, chunk: int, host: bool | No
 
     Args:
         loss: ``loss(params, rows, *args)``, the sum over some rows: a real number. ``rows`` is like data.
-        data: arrays with rows along their first axis, (rows, ...), one or a pytree of them.
+        data: arrays with rows along their first axis, (rows, ...), one or a pytree of them. They may be sharded; on
+            explicit axes of a mesh the params must be on the same mesh, ``jax.device_put(params, NamedSharding(mesh,
+            P()))``.
         chunk: at most so many rows at once. The largest divisor of the number of rows between chunk / 2 and chunk is
             taken; if there is none, what is left at the end is a smaller chunk, for which the loss is compiled twice.
         host: whether data stay on the host. Default: those do that are no arrays of JAX or (plain) of NumPy.
@@ -68,7 +71,7 @@ def over(loss: Callable[..., Any], data: Any, chunk: int, host: bool | None, mea
     if not (isinstance(chunk, int) and not isinstance(chunk, bool) and chunk >= 1):
         raise ValueError(f"chunk must be a number of rows, at least 1; got {chunk!r}")
     rows = count_rows("data", data)
-    take = fetch(data) if (host or (host is None and stays_on_host(data))) else functools.partial(cut, data)
+    take = fetch(data) if (host or (host is None and stays_on_host(data))) else functools.partial(rows_from, data)
     size = even_chunk(rows, chunk)
     whole, rest = divmod(rows, size)
 
@@ -89,27 +92,6 @@ def over(loss: Callable[..., Any], data: Any, chunk: int, host: bool | None, mea
     return total
 
 
-def count_rows(name: str, data: Any) -> int:
-    """The number of rows that all arrays have.
-
-    Raises:
-        ValueError, TypeError: naming the first one that has none, or another number.
-    """
-    leaves = named_leaves(name, data)
-    if not leaves:
-        raise TypeError(f"{name} holds no array")
-    for leaf_name, leaf in leaves:
-        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
-            raise TypeError(f"{leaf_name} is a {type(leaf).__name__}, not an array with rows along its first axis")
-        if len(leaf.shape) == 0 or leaf.shape[0] == 0:
-            raise ValueError(f"{leaf_name} has shape {tuple(leaf.shape)}: there are no rows along its first axis")
-        if leaf.shape[0] != leaves[0][1].shape[0]:
-            raise ValueError(
-                f"{leaf_name} has {leaf.shape[0]} rows, {leaves[0][0]} has {leaves[0][1].shape[0]}: they must be alike"
-            )
-    return int(leaves[0][1].shape[0])
-
-
 def even_chunk(rows: int, chunk: int) -> int:
     """The largest divisor of the rows between chunk / 2 and chunk; chunk, if there is none."""
     chunk = min(chunk, rows)
@@ -120,11 +102,6 @@ def stays_on_host(data: Any) -> bool:
     """Whether some array is neither JAX's nor NumPy's own, loaded into memory."""
     loaded = lambda x: isinstance(x, jax.Array | np.ndarray) and not isinstance(x, np.memmap)
     return not all(map(loaded, jax.tree.leaves(data)))
-
-
-def cut(data: Any, start: jax.Array, count: int) -> Any:
-    """Some rows of arrays on the device."""
-    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(jnp.asarray(x), start, count), data)
 
 
 def fetch(data: Any) -> Callable[[jax.Array, int], Any]:

@@ -13,30 +13,39 @@ from gdjax import other_names
 from gdjax.descent.limits import Stop
 from gdjax.descent.result import Result
 from gdjax.jaxtools.hoisted import hoist_call
-from gdjax.jaxtools.pytrees import as_data, split
+from gdjax.jaxtools.pytrees import split
+from gdjax.jaxtools.rows import beside, count_rows
 from gdjax.methods.optax import Optax
 from gdjax.request import Request, as_method, prepare, require_concrete
-from gdjax.running import checkpoint
 from gdjax.running.observers import Interrupt
 from gdjax.running.services import Services, describe, observers
 from gdjax.running.services import check as check_services
-from gdjax.spaces.chart import chart_of
-from gdjax.spaces.models import is_plain
-from gdjax.sum_over import count_rows, over
+from gdjax.spaces.composed import freed
+from gdjax.spaces.models import call_unchanged
+from gdjax.sum_over import over
 from gdjax.training import epoch as programs
-from gdjax.training.checks import as_key, check, check_loss, check_metric, note_call
+from gdjax.training.checks import (
+    as_key,
+    as_number,
+    check,
+    check_data,
+    check_loss,
+    check_metric,
+    note_call,
+    note_list,
+    noted,
+)
 from gdjax.training.epoch import Plan
-from gdjax.training.feed import Feed, is_feed
 from gdjax.training.outcome import Training
-from gdjax.training.watch import Book, Run, Task, TrainingLine, drive
-from gdjax.vectors.vector import explicit_place
+from gdjax.training.rows import gather
+from gdjax.training.watch import Book, Run, Task, TrainingLine, drive, restored
 
 
 def train(
     loss: Callable[..., Any],
     params: Any,
     data: Any,
-    *,
+    *more: Any,
     epochs: int,
     batch_size: int | None = None,
     method: Any = None,
@@ -76,9 +85,10 @@ def train(
             values, which those of two batches are not good for.
         space: as for `gdjax.minimize`: where parameters live, and which are held. Of a whole model (an Equinox
             module) the floating arrays move.
-        validation: data like ``data``, on which the metric is averaged after each epoch; or a function of params to a
-            number, which may be any Python. The params with the lowest one are returned.
-        metric: ``metric(params, batch)``, for the validation. Default: the loss.
+        validation: data like ``data``, on which the metric is averaged after each epoch; or a share of the rows to hold
+            out for that, such as 0.2, drawn by the key; or a function of params to a number, which may be any Python.
+            The params with the lowest one are returned.
+        metric: ``metric(params, batch)``, for the validation; lower is better (so ``-accuracy``). Default: the loss.
         patience: end after so many epochs without a better validation (EARLY_STOPPED).
         key: a seed or a `jax.random.key`, for the shuffles and the loss.
         shuffle: whether to shuffle arrays.
@@ -107,6 +117,7 @@ def train(
     """
     options = dict(epochs=epochs, batch_size=batch_size, method=method, validation=validation, metric=metric)
     options |= dict(patience=patience, key=key, shuffle=shuffle, average=average, space=space)
+    check_data(more)
     return run(loss, params, data, options, services)
 
 
@@ -114,55 +125,43 @@ def run(
     loss: Any, params: Any, data: Any, options: dict[str, Any], services: Any, saved: tuple[Any, ...] | None = None
 ) -> Training:
     """Train; or go on from (name, header, arrays) of a checkpoint."""
-    known = set(Services.__annotations__) - {"escape_saddles", "keep_state"}
+    known = sorted(set(Services.__annotations__) - {"escape_saddles", "keep_state"})
     for name in services:
         if name not in known:
-            raise TypeError(f"train has no option {name!r}{other_names.for_option(name, [*options, *sorted(known)])}")
+            instead = other_names.for_option(name, [*options, *known], other_names.TRAINING)
+            raise TypeError(f"train has no option {name!r}{instead}")
     check_services(services)
     check(options)
-    average, key = options["average"], options["key"]
+    average, seed, metric = options["average"], as_key(options["key"]), options["metric"]
     takes_key = check_loss(loss)
-    if is_feed(data):
-        if options["batch_size"] is not None:
-            raise ValueError("batch_size is for arrays; batches that come one by one have their own")
-        data = Feed(data)
-        batch, rows = data.first(), 0
-    else:
-        data = jax.tree.map(jnp.asarray, as_data("data", data))
-        rows = count_rows("data", data)
-        if any(map(explicit_place, jax.tree.leaves(data))):
-            raise ValueError(
-                "data are sharded over an explicit axis of their mesh, of which no batches can be taken: make the mesh "
-                "with axis_types=(jax.sharding.AxisType.Auto,)"
-            )
-        if options["batch_size"] is None:
-            raise ValueError("batch_size: how many rows a batch is to have is missing")
-        batch = jax.tree.map(lambda x: x[: options["batch_size"]], data)
-    size = min(options["batch_size"] or 1, rows or 1)
-    params, seed = params.params if isinstance(params, Result | Training) else params, as_key(key)
-    if options["validation"] is not None and options["metric"] is None and takes_key:
-        check_metric(options["validation"])
-    metric, validation = options["metric"] or loss, options["validation"]
+    material = gather(data, options["validation"], options["batch_size"], metric, seed)
+    rows, size, batch, validation = material.rows, material.size, material.batch, material.validation
+    params = params.params if isinstance(params, Result | Training) else params
+    if validation is not None and metric is None and takes_key:
+        check_metric(validation)
+    metric = metric or loss
     loss, params, to_user = freed(loss, params, options["space"])
+    params = beside(params, batch)
     measure = make_measure(validation, metric, params, size, to_user)
     requests = Requests(loss, params, options["method"], seed if takes_key else None)
     try:
         request = requests.of(batch)
     except Exception as error:
-        note_call(error, data, takes_key)
+        note_call(error, takes_key)
+        note_list(error, data)
         raise
-    rest = rows % size if rows else 0
-    tail = requests.of(jax.tree.map(lambda x: x[:rest], data)).problem.loss if rest else None
+    tail = requests.of(material.first(rows % size)).problem.loss if rows % size else None
     arrays, program = split((request, tail))
     require_concrete([*arrays, *jax.tree.leaves(batch), seed], "train works in Python")
     plan = Plan(rows, size, bool(options["shuffle"] and rows), takes_key, average is not None)
     decay = np.float32(average or 0.0)
-    task = Task(
-        program, plan, arrays, data, options["epochs"], measure, options["patience"], decay, to_user, requests.split
-    )
+    patience, epochs = options["patience"], options["epochs"]
+    rest = (material.data, epochs, measure, patience, decay, to_user, requests.split)
+    task = Task(program, plan, arrays, *rest)
     course, book = programs.begin(program, plan, arrays, seed), Book()
     kept = programs.weights(program, plan, arrays, course)
     header = dict(by="train", maximize=False, history=0, method=describe(request.method), rows=rows, batch_size=size)
+    header |= dict(key=np.asarray(jax.random.key_data(seed)).tolist(), shuffle=plan.shuffle, average=plan.averages)
     if saved is not None:
         course, kept, book = restored(saved, header, (course, kept))
     # What is kept must not be what the compiled loop overwrites.
@@ -172,14 +171,6 @@ def run(
         trained = drive(run, observers(services, header, TrainingLine), interrupt)
     interrupt.hand_on(trained.status)
     return trained
-
-
-def freed(loss: Any, params: Any, space: Any) -> tuple[Any, Any, Any]:
-    """Loss and start by the free numbers of a space or a whole model, and the way back; as they are, without."""
-    if space is None and is_plain(params):
-        return loss, params, lambda params: params
-    chart, start = chart_of(space, params)
-    return lambda free, *given: loss(chart.to_user(free), *given), start, chart.to_user
 
 
 class Requests:
@@ -216,7 +207,7 @@ def batch_method(method: Any) -> Any:
         raise TypeError(
             f"{method.name} compares values, and those of two batches tell nothing: train takes optax's optimisers and "
             "GradientDescent at a rate. For all rows at once: gdjax.minimize(gdjax.mean_over(loss, data, chunk=...), "
-            "params)"
+            "params); for a step on each batch all the same: gdjax.step(..., new_data=True)"
         )
     return method
 
@@ -226,24 +217,11 @@ def make_measure(validation: Any, metric: Any, params: Any, chunk: int, to_user:
     if validation is None:
         return None
     if callable(validation):
-        return lambda params: validation(to_user(params))
-    validation = jax.tree.map(jnp.asarray, as_data("validation", validation))
+        validation = noted(validation, "gdjax: validation as a function is called as validation(params)")
+        return lambda params: as_number(validation(to_user(params)))
     chunk = min(max(chunk, 256), count_rows("validation", validation))
-    of_rows = lambda params, rows: metric(to_user(params), rows)
+    of_rows = lambda params, rows: call_unchanged(metric, to_user(params), rows)
     mean = lambda of_rows, params, data: over(of_rows, data, chunk, False, mean=True)(params)
+    mean = noted(mean, "gdjax: so train calls the metric (by default the loss) to validate: metric(params, batch)")
     arrays, program = split(hoist_call(mean, of_rows, params, validation))
     return lambda params: programs.measured(program, arrays, params, validation)
-
-
-def restored(saved: tuple[Any, ...], header: dict[str, Any], like: Any) -> tuple[Any, Any, Book]:
-    """Course, kept parameters and book of a checkpoint.
-
-    Raises:
-        ValueError: if it is of another training.
-    """
-    name, found, arrays = saved
-    for part in ("method", "rows", "batch_size"):
-        if found.get(part) != header[part]:
-            raise ValueError(f"{name} was made with another {part}: {found.get(part)}, here it is {header[part]}")
-    course, kept = checkpoint.restore(name, found, arrays, like)
-    return course, kept, Book(**found["book"])

@@ -139,6 +139,11 @@ def named_leaves(name: str, tree: Any) -> list[tuple[str, Any]]:
     return [(name + jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
+def in_words(tree: Any) -> str:
+    """The structure of a pytree, with a star for each leaf: ``(*, *)``."""
+    return str(jax.tree.structure(tree)).removeprefix("PyTreeDef(")[:-1]
+
+
 def is_concrete(value: Any) -> bool:
     """Whether the numbers in ``value`` can be looked at now (they are not traced by a transformation)."""
     return is_traceable(value) and not isinstance(value, jax.core.Tracer)

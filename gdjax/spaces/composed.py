@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gdjax.spaces.chart import Chart
+from gdjax.spaces.chart import Chart, chart_of
+from gdjax.spaces.models import call_unchanged, is_plain
 
 
 def composed(chart: Chart, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,9 +20,17 @@ def composed(chart: Chart, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @named_as(function)
     def of_free(free: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(with_spaces(chart, args[-1]).to_user(free), *args[:-1], **kwargs)
+        return call_unchanged(function, with_spaces(chart, args[-1]).to_user(free), *args[:-1], **kwargs)
 
     return of_free
+
+
+def freed(loss: Any, params: Any, space: Any) -> tuple[Any, Any, Any]:
+    """Loss and start by the free numbers of a space or a whole model, and the way back; as they are, without."""
+    if space is None and is_plain(params):
+        return loss, params, lambda params: params
+    chart, start = chart_of(space, params)
+    return lambda free, *given: call_unchanged(loss, chart.to_user(free), *given), start, chart.to_user
 
 
 def composed_gradient(chart: Chart, grad: Callable[..., Any]) -> Callable[..., Any]:

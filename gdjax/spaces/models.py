@@ -128,6 +128,36 @@ def closed(tree: Any) -> Any:
     return jax.tree.map(close, tree, is_leaf=is_opened)
 
 
+def call_unchanged(function: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
+    """``function(params, *args, **kwargs)``.
+
+    Raises:
+        ValueError: if it changes what a model of flax.nnx holds besides its parameters, which would be lost in silence.
+    """
+    before = held_by_nnx(params)
+    out = function(params, *args, **kwargs)
+    for (name, was), (_, now) in zip(before, held_by_nnx(params), strict=False):
+        if was is not now:
+            raise ValueError(
+                f"the loss changes {name} of the model, which is no nnx.Param: the change would be lost. Batch norm: "
+                "normalise by running averages (model.eval()), or use nnx.LayerNorm or nnx.GroupNorm. Dropout: hand it "
+                "a key in each call, as in model(x, rngs=nnx.Rngs(key)) of a loss(params, batch, key) for gdjax.train"
+            )
+    return out
+
+
+def held_by_nnx(params: Any) -> list[tuple[str, Any]]:
+    """What models of flax.nnx hold besides their parameters, with names."""
+    found: list[tuple[str, Any]] = []
+    for x in filter(is_nnx, jax.tree.leaves(params, is_leaf=is_nnx)):
+        from flax import nnx
+
+        rest = nnx.to_pure_dict(nnx.split(x, nnx.Param, ...)[-1])
+        paths = jax.tree_util.tree_leaves_with_path(rest)
+        found += [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths]
+    return found
+
+
 def which_are_numbers(tree: Any) -> list[bool]:
     """Whether each leaf of opened parameters is one to fit, rather than a setting, a function, or data."""
     flags: list[bool] = []

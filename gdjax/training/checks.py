@@ -8,6 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def check_data(more: tuple[Any, ...]) -> None:
+    """Raise TypeError where data are given as several arguments."""
+    if more:
+        names = ", ".join(["x", "y", "z", *map(str, range(len(more)))][: 1 + len(more)])
+        raise TypeError(
+            f"data are one pytree: gdjax.train(loss, params, ({names}), ...), and the loss takes a batch of it apart: "
+            f"def loss(params, batch): {names} = batch"
+        )
+
+
 def check_loss(loss: Any) -> bool:
     """Whether it takes a key after the batch; TypeError if it is not called as ``loss(params, batch)``."""
     if not callable(loss):
@@ -62,10 +72,37 @@ def as_key(key: Any) -> jax.Array:
     raise TypeError(f"key must be a seed, such as 0, or one jax.random.key(0); got {key!r}")
 
 
-def note_call(error: Exception, data: Any, takes_key: bool) -> None:
+def note_call(error: Exception, takes_key: bool) -> None:
     """Say how the loss was called, where it failed."""
     how = "loss(params, batch, key), since it takes three arguments" if takes_key else "loss(params, batch)"
-    note = f"gdjax: train calls {how}; the batch is like data: take x and y out of it, as in x, y = batch"
+    error.add_note(f"gdjax: train calls {how}; the batch is like data: take x and y out of it, as in x, y = batch")
+
+
+def note_list(error: Exception, data: Any) -> None:
+    """Say what a list is taken for."""
     if isinstance(data, list):
-        note += ". data is a list, which is a pytree of arrays; for a list of batches give data=lambda epoch: batches"
-    error.add_note(note)
+        error.add_note(
+            "gdjax: data is a list, a pytree of arrays; for a list of batches give data=lambda epoch: batches"
+        )
+
+
+def noted(function: Any, note: str) -> Any:
+    """The same function, whose errors say how it was called."""
+
+    def called(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except Exception as error:
+            error.add_note(note)
+            raise
+
+    return called
+
+
+def as_number(value: Any) -> float:
+    """What a validation is; TypeError if it is no number."""
+    try:
+        return float(value)
+    except TypeError:
+        what = f"an array of shape {np.shape(value)}" if np.ndim(value) else repr(value)
+        raise TypeError(f"validation as a function of params must return one number; it returned {what}") from None

@@ -11,6 +11,7 @@ from gdjax.descent.new_data import accept
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
+from gdjax.jaxtools.rows import rows_at, rows_from
 from gdjax.jaxtools.scalar_kernels import update_if
 from gdjax.problem.problem import check_params
 from gdjax.running.programs import Request, layout_for, make_loop
@@ -96,9 +97,9 @@ def piece(key: Static, plan: Plan, arrays: list[Any], data: Any, course: Course,
         start = course.batch * plan.batch_size
         if plan.shuffle:
             rows = jax.lax.dynamic_slice_in_dim(course.order, start, count)
-            batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0, unique_indices=True, mode="clip"), data)
+            batch = rows_at(data, rows)
         else:
-            batch = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, count), data)
+            batch = rows_from(data, start, count)
         return trip(request, plan, course, batch, count, decay)
 
     if plan.shuffle:

@@ -58,6 +58,7 @@ class Training:
     history: Epochs
     validated: bool = static_field(False)
     patience: int | None = static_field(None)
+    asked: int = static_field(0)  # epochs that were asked for
     timing: Timing | None = None
     exception: Exception | None = static_field(None)
 
@@ -88,7 +89,8 @@ class Training:
             return f"{course} The last parameters are returned; without validation nobody knows the best ones."
         if not int(self.best_epoch):
             return f"{course} The validation was never finite: the last parameters are returned."
-        return f"{course} Returned are those of epoch {int(self.best_epoch)}, with validation {float(self.value):.6g}."
+        best = f"epoch {int(self.best_epoch)}, with the lowest validation, {float(self.value):.6g}"
+        return f"{course} Returned are those of {best}."
 
     @property
     def left_out(self) -> str:
@@ -117,9 +119,19 @@ def raised(t: Training) -> str:
     return f"the loss, the data or a callback raised an error after {t.after}: {error}."
 
 
+def done(t: Training) -> str:
+    """All epochs are; or the data had no more."""
+    if int(t.num_epochs) >= t.asked:
+        return f"all that was asked for, {t.after}."
+    return (
+        f"the data were used up after {t.after}, and {t.asked} epochs were asked for: a generator gives its batches "
+        "once; data=lambda epoch: ... makes them in each epoch."
+    )
+
+
 WORDS: Any = {
     Status.RUNNING: lambda t: f"after {t.after}.",
-    Status.EPOCHS_DONE: lambda t: f"all that was asked for, {t.after}.",
+    Status.EPOCHS_DONE: done,
     Status.EARLY_STOPPED: lambda t: f"{t.patience} epochs brought no better validation, after {t.after}.",
     Status.DIVERGED: lambda t: f"the loss ran away, after {t.after}: lower the learning rate, or clip gradients.",
     Status.NONFINITE: lambda t: (

@@ -11,6 +11,7 @@ import numpy as np
 
 from gdjax.descent.stopping import DIVERGED_RISE, Status
 from gdjax.jaxtools.pytrees import Static
+from gdjax.running import checkpoint
 from gdjax.running.clock import Clock
 from gdjax.running.driver import GROW, VISIT
 from gdjax.running.observers import Interrupt, Observer, Visit
@@ -119,6 +120,8 @@ class Run:
             task.data.begin(len(self.book.loss), int(self.course.batch))
             self.begun = True
         for trips, batch in enumerate(task.data, start=1):
+            if batch is None:
+                return False
             key, arrays = task.request_for(batch)
             self.course = programs.one_batch(key, task.plan, arrays, batch, self.course, task.decay)
             if not self.clock.compiling or time.perf_counter() - began > VISIT:
@@ -162,6 +165,7 @@ class Run:
             history=Epochs(np.array(book.loss), np.array(book.validation), np.array(book.skipped, np.int32)),
             validated=validated,
             patience=self.task.patience,
+            asked=self.task.epochs,
             **rest,
         )
 
@@ -209,3 +213,17 @@ def drive(run: Run, observers: list[Observer], interrupt: Interrupt) -> Training
     if status == Status.RAISED and error is None:
         error = next(observer.error for observer in observers if observer.error is not None)
     return run.answer(status, timing=run.clock.timing(), exception=error)
+
+
+def restored(saved: tuple[Any, ...], header: dict[str, Any], like: Any) -> tuple[Any, Any, Book]:
+    """Course, kept parameters and book of a checkpoint.
+
+    Raises:
+        ValueError: if it is of another training.
+    """
+    name, found, arrays = saved
+    for part in ("method", "rows", "batch_size", "key", "shuffle", "average"):
+        if found.get(part, header[part]) != header[part]:
+            raise ValueError(f"{name} was made with another {part}: {found[part]}, here it is {header[part]}")
+    course, kept = checkpoint.restore(name, found, arrays, like)
+    return course, kept, Book(**found["book"])

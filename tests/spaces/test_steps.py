@@ -55,6 +55,9 @@ def test_nnx_models_with_keys_are_trained():
         nnx.Linear(4, 1, rngs=nnx.Rngs(2)),
     )
     squares = lambda m, x, y: jnp.mean((m(x[:, None])[:, 0] - y) ** 2)
+    with pytest.raises(ValueError, match=r"the loss changes layers.*count.* of the model"):  # one mask for ever
+        gdjax.init(squares, model, X, Y, method=optax.adam(0.05))
+    model.eval()
     state = gdjax.init(squares, model, X, Y, method=optax.adam(0.05))
     train = jax.jit(lambda state: gdjax.step(squares, state, X, Y, new_data=True))
     for _ in range(100):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import gdjax
 from gdjax import Status
@@ -183,6 +184,7 @@ def test_batches_from_a_function_an_iterable_and_a_generator_give_the_same():
     once = gdjax.train(loss, start(), (cut for cut in cuts), **options)  # used up by its one pass
     assert once.status == Status.EPOCHS_DONE
     assert (int(once.num_epochs), int(once.num_steps)) == (1, 7)
+    assert "used up after 1 epoch (7 steps), and 2 epochs were asked for" in once.message
 
 
 @pytest.mark.parametrize("feed", [False, True])
@@ -203,6 +205,10 @@ def test_resumed_in_the_middle_of_an_epoch_it_is_bit_for_bit_the_training_that_w
     assert same(found.history, whole.history)
     more = gdjax.resume(path, noisy, start(), rows, **(options | dict(epochs=5)))
     assert int(more.num_epochs) == 5
+    with pytest.raises(ValueError, match=r"another key: \[0, 0\], here it is \[0, 5\]"):
+        gdjax.resume(path, noisy, start(), rows, **options, key=5)
+    with pytest.raises(ValueError, match="another average: True"):
+        gdjax.resume(path, noisy, start(), rows, **(options | dict(average=None)))
     with pytest.raises(ValueError, match="another method"):
         gdjax.resume(path, noisy, start(), rows, **(options | dict(method=gdjax.GradientDescent(0.1))))
 
@@ -230,6 +236,75 @@ def test_control_c_keeps_the_best(monkeypatch):
     trained = train(epochs=10**6, validation=data(), callback=press)
     assert trained.status == Status.INTERRUPTED
     assert int(trained.best_epoch) >= 1
+
+
+def test_control_c_does_not_wait_for_batches_that_do_not_come():
+    hangs = threading.Event()
+
+    def feed(epoch):
+        yield data()
+        if epoch == 1:
+            threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+            hangs.wait(60)
+
+    trained = gdjax.train(loss, start(), feed, epochs=5)
+    assert not hangs.is_set()
+    hangs.set()
+    assert trained.status == Status.INTERRUPTED
+    assert int(trained.num_epochs) == 1
+
+
+def test_a_share_of_the_rows_is_held_out_by_the_key():
+    seen, whole = [], data()
+    held = lambda p, rows: jnp.sum(rows["x"][:, 0])
+    trained = train(validation=0.2, metric=held, epochs=1)
+    assert trained.status == Status.EPOCHS_DONE
+    assert int(trained.num_steps) == 5  # of 40 rows
+    again, other = train(validation=0.2, metric=held, epochs=1), train(validation=0.2, metric=held, epochs=1, key=1)
+    assert float(again.value) == float(trained.value) != float(other.value)
+    look = lambda p, rows: jnp.mean(rows["x"][:, 0]) + 0 * jnp.sum(p["v"])
+    part = train(look, validation=0.2, shuffle=False, batch_size=40, epochs=1)
+    seen = [float(part.history.loss[0]) * 40, float(part.value) * 10]
+    np.testing.assert_allclose(sum(seen), whole["x"][:, 0].sum(), rtol=1e-4)  # each row is on one side
+
+
+def test_data_in_several_arguments_are_answered_with_the_call_to_write():
+    with pytest.raises(TypeError, match=r"gdjax\.train\(loss, params, \(x, y\), \.\.\.\).*x, y = batch"):
+        gdjax.train(loss, start(), *data().values(), batch_size=8, epochs=1)
+
+
+def test_a_metric_that_fails_says_how_it_was_called():
+    with pytest.raises(TypeError, match="must return one number") as raised:
+        train(validation=data(), metric=lambda p, rows: rows["y"])
+    assert any("metric(params, batch)" in note for note in raised.value.__notes__)
+
+
+class Net(nnx.Module):
+    """A layer, and one that changes itself: by its statistics or by its counter of random keys."""
+
+    def __init__(self, other):
+        self.layer, self.other = nnx.Linear(3, 4, rngs=nnx.Rngs(0)), other
+
+    def __call__(self, x, **rest):
+        return jnp.sum(self.other(self.layer(x), **rest), axis=1)
+
+
+def test_a_model_of_nnx_whose_statistics_or_random_counters_would_be_lost_is_refused():
+    fit = lambda model, rows: jnp.mean((model(rows["x"]) - rows["y"]) ** 2)
+    norm = Net(nnx.BatchNorm(4, rngs=nnx.Rngs(0)))
+    options = dict(batch_size=SIZE, epochs=2, method=optax.adam(1e-2))
+    for model, name in ((norm, r"other\.mean"), (Net(nnx.Dropout(0.5, rngs=nnx.Rngs(0))), "other.*count")):
+        with pytest.raises(ValueError, match=f"the loss changes {name} of the model"):
+            gdjax.train(fit, model, data(), **options)
+        with pytest.raises(ValueError, match=f"the loss changes {name} of the model"):
+            gdjax.minimize(fit, model, data())
+    norm.eval()
+    assert gdjax.train(fit, norm, data(), **options).status == Status.EPOCHS_DONE
+    drops = Net(nnx.Dropout(0.5))
+    dropped = lambda model, rows, key: jnp.mean((model(rows["x"], rngs=nnx.Rngs(key)) - rows["y"]) ** 2)
+    one, two = gdjax.train(dropped, drops, data(), **options), gdjax.train(dropped, drops, data(), key=1, **options)
+    assert one.status == two.status == Status.EPOCHS_DONE
+    assert one.history.loss[0] != two.history.loss[0]
 
 
 def test_progress_shows_both_losses(capsys):
@@ -281,6 +356,24 @@ def test_history_becomes_columns_and_the_result_has_a_face(tmp_path):
         (dict(rows=lambda epoch: [], batch_size=None), ValueError, "data gave no batch"),
         (dict(rows={"x": np.ones(3), "y": np.ones(2)}), ValueError, r"data\['y'\] has 2 rows"),
         (dict(function=lambda p, x, y, z: 0.0), TypeError, "train calls it as loss"),
+        (dict(validation=1), ValueError, "a share of the rows to hold out, between 0 and 1; got 1"),
+        (dict(validation=True), ValueError, "a share of the rows"),
+        (dict(validation=0.001), ValueError, "of 50 rows is 0 rows"),
+        (dict(validation=np.ones((9, 3))), ValueError, r"validation must be like data: it is \*, data is {'x': \*"),
+        (dict(validation={"x": np.ones((9, 2)), "y": np.ones(9)}), ValueError, r"rows of validation\['x'\] have shape"),
+        (dict(validation=0.2, rows=lambda epoch: [], batch_size=None), ValueError, "for batches that come one by one"),
+        (dict(validation=lambda p: p["v"]), TypeError, "must return one number; it returned an array of shape"),
+        (dict(rows={"x": [[1.0], [2.0]], "y": [1.0, 2.0]}), TypeError, r"data\['x'\]\[0\]\[0\] is 1.0, not an array"),
+        (dict(rows=[[1.0, 2.0], [3.0]]), TypeError, r"data\[0\]\[0\] is 1.0, not an array"),
+        (dict(rows=data() | {"name": "digits"}), TypeError, r"data\['name'\] is 'digits'"),
+        (dict(rows=lambda: [data()], batch_size=None), TypeError, "data=lambda epoch: function"),
+        (dict(rows=lambda epoch: [data(), (1.0, 2.0)], batch_size=None), TypeError, r"batch\[0\] is a float"),
+        (dict(rows=lambda epoch: [data(), tuple(data().values())], batch_size=None), ValueError, "must be alike"),
+        (dict(rows=lambda epoch: [data() | {"y": np.ones(3)}], batch_size=None), ValueError, "has 3 rows"),
+        (dict(tol=1e-3), TypeError, "tol: a training ends after epochs="),
+        (dict(penalty=None), TypeError, "bounds are space="),
+        (dict(seed=0), TypeError, "seed: key="),
+        (dict(validation_split=0.2), TypeError, "a share of the rows"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(change, error, words):
