@@ -247,7 +247,7 @@ function build(chosen) {
   const list = $(".methods");
   list.textContent = "";
   for (const method of lesson.methods) {
-    method.on ??= method.key === "descent";
+    method.on ??= ["descent", "escape"].includes(method.key);
     if (method.rates) method.rate ??= method.key === "descent" ? lesson.presets[1][1] : Math.floor(method.rates.length / 2);
     list.append(method.row = makeRow(method));
   }
