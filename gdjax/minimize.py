@@ -113,14 +113,16 @@ def minimize(
     not differentiated; the result is discontinuous where one changes.
 
     **Constraints.** CONVERGED then means that three numbers are at most ``tol`` (see `gdjax.Stop` for its default).
-    They are those of a problem whose loss and constraints are scaled to gradients of 100 at most at the start:
-    ``result.stationarity``, the norm of the gradient of the Lagrangian, beside that of the loss;
-    ``result.conditions.relative``, the largest violation, each of the size of its constraint,
-    ``|bound| + min(1, |c - bound| + |x dc/dx|)`` (with c at the start, or what it has become); and
-    ``result.complementarity``. ``result.violation`` is the largest in the constraints' own units, and
-    ``result.multipliers`` are the sensitivities df*/d(bound). INFEASIBLE is a point of least violation, as far as the
-    gradient tells: the sentence names the constraints in the way. What is returned before convergence is the point of
-    least violation, of feasible ones the lowest. In float32 the default tolerance is 3.5e-4.
+    None has units: loss and constraints may be multiplied by any number. ``result.stationarity`` is the norm of the
+    gradient of the Lagrangian beside that of the loss (or its value, up to 1e-4 of its largest gradient; 1e-2 in
+    float32); ``result.conditions.relative`` the largest violation, each of the size of its constraint,
+    ``|bound| + min(|dc/dx|, |x dc/dx|)``, or more at the start; ``result.complementarity`` the largest part that a
+    multiplier has in the gradient, or the distance of its constraint from the bound. ``result.violation`` is the
+    largest in the constraints' own units, and ``result.multipliers`` are the sensitivities df*/d(bound); large ones
+    are named, of constraints that hardly allow any point, or depend on each other. INFEASIBLE is a point of least
+    violation, as far as the gradient tells: the sentence names the constraints in the way. What is returned before
+    convergence is the point of least violation, of feasible ones the lowest. In float32 the default tolerance is
+    3.5e-4.
 
     Returns:
         The best point found, with a `Status` that says how the descent ended; ``print`` it.

@@ -235,12 +235,57 @@ def test_a_sum_holds_to_rounding_in_single_precision():
     assert abs(np.sum(np.asarray(result.params, np.float64)) - 1) < 3e-6
 
 
+CUSP = [Constraint(lambda p: (1 - p[0]) ** 3 - p[1], lower=0.0), Constraint(lambda p: p[1], lower=0.0)]
+HARDLY = {
+    "a cusp": (lambda p: -p[0], np.full(2, 0.5), CUSP),
+    "a square that vanishes": (lambda p: (p - 1.0) ** 2, 1.0, equal(lambda p: p**2, 0.0)),
+    "no point, but within the tolerance": (
+        lambda p: jnp.sum((p - 1) ** 2),
+        np.ones(2),
+        Constraint(square, upper=-1e-9),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HARDLY)
+def test_constraints_that_hardly_allow_a_point_are_named(name):
+    loss, start, constraints = HARDLY[name]
+    result = gdjax.minimize(loss, start, constraints=constraints)
+    assert not result.converged or "Large multipliers: constraints" in str(result)
+    assert not result.converged or "Large multipliers: constraints" in str(result.explain(loss))
+
+
+def test_sound_problems_have_no_large_multipliers():
+    for result in (solve(GOAL), gdjax.minimize(lambda p: p[0] - 3, np.ones(2), constraints=CUSP[1])):
+        assert "Large" not in str(result)
+    assert "nothing stands out" in str(solve(GOAL).explain(lambda p: distance(p, GOAL)))
+
+
+def test_a_constraint_that_is_nan_at_the_start_is_named():
+    result = gdjax.minimize(square, -np.ones(2), constraints=[DISC, Constraint(lambda p: jnp.log(p[0]), lower=0.0)])
+    assert result.status == Status.NONFINITE_START
+    assert "constraints[1] has 1 of 1" in str(result)
+
+
+def test_beside_constraints_an_end_of_a_space_is_no_false_alarm():
+    """The wall holds it near 0, on which side the loss would fall."""
+    wall = Constraint(lambda p: p["x"] + p["y"], lower=1.0)
+    result = gdjax.minimize(
+        lambda p: p["x"] + 2 * p["y"],
+        {"x": 0.5, "y": 0.5},
+        space={"x": gdjax.spaces.Positive(), "y": gdjax.spaces.Positive()},
+        constraints=wall,
+    )
+    assert result.status != Status.AT_EDGE
+
+
 def test_refusals_say_what_to_do():
     c = Constraint(lambda p: p, lower=0.0)
     loss = lambda p: jnp.sum(p**2)
     for error, words, options in [
         (TypeError, "write gdjax.Constraint", dict(constraints=lambda p: p)),
         (ValueError, "Box or NonNegative", dict(constraints=c, penalty=gdjax.penalties.L1(1.0))),
+        (ValueError, r"space=gdjax.spaces.Simplex\(\)", dict(constraints=c, penalty=gdjax.penalties.Simplex())),
         (ValueError, "cannot take constraints", dict(constraints=c, method=gdjax.BFGS())),
     ]:
         with pytest.raises(error, match=words):

@@ -22,7 +22,11 @@ class Conditions:
     violation: jax.Array  # the largest excess, without its sign
     relative: jax.Array  # the same, each of the size of its constraint: what the tolerance is compared with
     stationarity: jax.Array  # norm of the gradient of the Lagrangian, of the scaled problem; NaN if it is not known
-    complementarity: jax.Array  # largest min(|multiplier|, distance to its bound), of the scaled problem
+    complementarity: jax.Array  # largest min(pull of a multiplier, distance to its bound), each of its own size
+    # |multiplier| times the size of the constraint, of the size of the loss. Where it is large, what the tolerance lets
+    # a constraint be violated by matters to the value: constraints hardly allow a point, or their gradients vanish or
+    # depend on each other.
+    leverage: Any
 
 
 def conditions_at(objective: Objective, method: Method, state: Any, point: Point, tol: jax.Array) -> Conditions | None:
@@ -37,6 +41,9 @@ def conditions_at(objective: Objective, method: Method, state: Any, point: Point
     sign = jnp.asarray(-objective.sign, objective.dtype)
     known = point.seen.weight > 0
     multipliers = jnp.where(known, sign * point.seen.multipliers / kkt.weight, jnp.nan)
+    once = jnp.maximum(terms.sizes, jnp.minimum(terms.norms, terms.first))  # where a gradient vanishes, what it was
+    x, grad = jnp.abs(point.x), jnp.abs(point.seen.grad)
+    value = jnp.abs(point.loss) + jnp.abs(state.schedule.start) + vector.dot(x, grad).astype(c.dtype)
     tree = constrained.layout.unravel
     return Conditions(
         multipliers=tree(multipliers),
@@ -47,4 +54,5 @@ def conditions_at(objective: Objective, method: Method, state: Any, point: Point
         relative=kkt.violation,
         stationarity=jnp.where(known, kkt.stationarity, jnp.nan),
         complementarity=kkt.complementarity,
+        leverage=tree(jnp.abs(multipliers) * once / jnp.where(value > 0, value, 1)),
     )

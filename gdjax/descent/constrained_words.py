@@ -10,6 +10,7 @@ from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import named_leaves
 
 FEW = 3  # constraints that are named
+LEVERAGE = 10.0  # beyond which a multiplier is called large: those of a well-posed problem have about 1
 
 
 def numbers(f: Facts) -> str:
@@ -49,6 +50,30 @@ def side(excess: float) -> str:
     return f"is {abs(excess):.3g} {'above its upper' if excess > 0 else 'below its lower'} bound"
 
 
+def large_multipliers(result: Any) -> str:
+    """The constraints whose multipliers say that the problem is hardly well posed, and what follows from it."""
+    found, tol = [], float(result.stop.tol)
+    multipliers = named_leaves("constraints", result.conditions.multipliers)
+    for (name, leverage), (_, y) in zip(
+        named_leaves("constraints", result.conditions.leverage), multipliers, strict=True
+    ):
+        leverage, y = np.asarray(leverage), np.asarray(y)
+        found += [
+            (float(leverage[i]), f"{name}{list(i) if i else ''} ({float(y[i]):.3g})")
+            for i in np.ndindex(leverage.shape)
+            if leverage[i] > LEVERAGE
+        ]
+    if not found:
+        return ""
+    found.sort(key=lambda pair: -pair[0])
+    more = f" and {len(found) - FEW} more" if len(found) > FEW else ""
+    return (
+        f" Large multipliers: {', '.join(words for _, words in found[:FEW])}{more}. What the tolerance leaves of these "
+        f"constraints changes the value by {found[0][0] * tol:.1g} of its size: they may hardly allow any point, or "
+        "their gradients vanish here or depend on each other. Check them, or loosen or drop one."
+    )
+
+
 def standing(f: Facts) -> str:
     """Whether what is returned is feasible, for a descent that ended before the conditions held."""
     feasible = float(f.result.conditions.relative) <= float(f.stop.tol)
@@ -59,7 +84,8 @@ def standing(f: Facts) -> str:
 def converged(f: Facts) -> str:
     """All conditions hold."""
     tol = f"{float(f.stop.tol):.2g}"
-    return f"{f.after} the optimality conditions hold to {tol}: {numbers(f)}. The value is {f.value:.6g}; {active(f)}."
+    holds = f"{f.after} the optimality conditions hold to {tol}: {numbers(f)}."
+    return f"{holds} The value is {f.value:.6g}; {active(f)}.{large_multipliers(f.result)}"
 
 
 def infeasible(f: Facts) -> str:
@@ -80,7 +106,7 @@ def degenerate(f: Facts) -> str:
 
 def floor(f: Facts) -> str:
     """Within ten times the tolerance, and no further."""
-    more = "" if f.double else " For more digits, use float64."
+    more = large_multipliers(f.result) + ("" if f.double else " For more digits, use float64.")
     return f"{f.after} no further progress can be measured: {numbers(f)}. The value is {f.value:.6g}.{more}"
 
 

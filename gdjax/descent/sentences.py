@@ -159,6 +159,7 @@ def nonfinite_start(f: Facts) -> str:
     slopes = found.grad if found.space is None else found.space.grad
     trees = [(found.variables, "params"), (slopes, "grad")]
     trees += [(found.squares.residuals, "residuals")] if found.squares is not None else []
+    trees += [(found.conditions.values, "constraints")] if found.conditions is not None else []
     named = [(name, leaf) for tree, argument in trees for name, leaf in named_leaves(argument, tree)]
     bad = {name: (np.size(leaf) - np.isfinite(leaf).sum(), np.size(leaf)) for name, leaf in named}
     data = {name: tuple(np.asarray(pair).tolist()) for name, pair in (found.nonfinite_data or {}).items()}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.certificate import CriticalPoint, Kind
+from gdjax.descent.constrained_words import large_multipliers, worst
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.insight.critical_point import classify_critical_point
@@ -33,21 +34,25 @@ class Explanation:
     """What was found; ``print`` it."""
 
     message: str  # of the result
-    point: CriticalPoint
+    point: CriticalPoint | None  # None with constraints: no Hessian of the loss alone shows what they hold
     leaves: dict[str, tuple[float, float]]  # by name: largest modulus of the gradient, mean curvature; or by entry
     advice: list[str]
 
     def face(self) -> dict[str, Any]:
         """What `repr` shows, by name (see `gdjax.jaxtools.faces`)."""
-        return dict(point=self.point.kind.value, condition=self.point.condition, advice=len(self.advice))
+        point = self.point
+        shown = {} if point is None else dict(point=point.kind.value, condition=point.condition)
+        return shown | dict(advice=len(self.advice))
 
     __repr__ = one_line
     _repr_html_ = as_table
 
     def __str__(self) -> str:
+        advice = [f"- {text}" for text in self.advice]
+        if self.point is None:
+            return "\n".join([self.message, "", *advice])
         rows = [["params", "|grad|", "mean curvature"]]
         rows += [[name, f"{norm:.3g}", f"{mean:.3g}"] for name, (norm, mean) in self.leaves.items()]
-        advice = [f"- {text}" for text in self.advice]
         return "\n".join([self.message, f"The point is {self.point}", "", *table(rows), "", *advice]).rstrip()
 
 
@@ -64,7 +69,8 @@ def explain(
 
     It reports conditioning, saddles and flat directions (`gdjax.classify_critical_point`), entries or leaves (arrays of
     the pytree) whose scale differs from the others, the largest stable learning rate, the floor of float32, and what to
-    try. It costs up to a hundred Hessian-vector products, and four more per leaf.
+    try. It costs up to a hundred Hessian-vector products, and four more per leaf. With constraints it looks
+    at multipliers and violations instead.
 
     Args:
         loss, *args, grad, has_aux, value_and_grad, kwargs: those that the result was made with.
@@ -80,6 +86,8 @@ def explain(
     ('MINIMUM', 4.0)
     """
     options: dict[str, Any] = dict(grad=grad, has_aux=has_aux, value_and_grad=value_and_grad, kwargs=kwargs)
+    if result.conditions is not None:
+        return Explanation(result.message, None, {}, about_constraints(result) or ["nothing stands out"])
     result.require_smooth("explain")
     point = classify_critical_point(loss, result, *args, **options)
     given: dict[str, Any] = dict(grad=grad, value_and_grad=value_and_grad)
@@ -146,6 +154,16 @@ def about_status(result: Result, point: CriticalPoint) -> list[str]:
     if result.status == Status.LINE_SEARCH_FAILED:
         return ["gdjax.check_gradient tells a wrong gradient from a kink; for a kink, smooth the loss"]
     return []
+
+
+def about_constraints(result: Result) -> list[str]:
+    """What multipliers and violations suggest."""
+    advice = [found.strip()] if (found := large_multipliers(result)) else []
+    if result.conditions is not None and float(result.conditions.relative) > float(result.stop.tol):
+        advice.append(f"constraints do not hold: {worst(result)}; relax them, or start elsewhere")
+    if result.status == Status.STALLED:
+        advice.append("scale parameters to sizes near 1 (gdjax.minimize(..., scale='start')), or use float64")
+    return advice
 
 
 def about_point(result: Result, point: CriticalPoint) -> list[str]:

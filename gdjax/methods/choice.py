@@ -78,8 +78,10 @@ def with_constraints(method: Method | None, penalty: Any) -> Method:
         ValueError: if the method takes none, or the penalty is no box.
     """
     if penalty is not None and not getattr(penalty, "is_box", False):
+        kind = type(penalty).__name__
+        instead = "space=gdjax.spaces.Simplex(), a parameter space, or as " if kind == "Simplex" else ""
         raise ValueError(
-            f"with constraints the penalty must be Box or NonNegative, got {type(penalty).__name__}: write it as a "
+            f"with constraints the penalty must be Box or NonNegative, got {kind}: write it as {instead}a "
             "constraint, or, if it is smooth, add it to the loss"
         )
     if method is None:
