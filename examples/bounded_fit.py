@@ -67,7 +67,7 @@ def main() -> None:
     print("\nWithout limits:", free)
     print("\nWith limits:", limited)
     background = float(limited.params["background"])
-    where = "exactly at" if background in (0.15, 0.25) else "within"
+    where = "exactly at one of" if background in (0.15, 0.25) else "within"
     print(f"\nThe background is {where} its limits: {background!r}.")
     print(f"The slope of the loss there, {limited.grad['background']:.1f}, says what the limit costs.")
 
