@@ -47,7 +47,7 @@ def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any) -> j
     Args:
         key, arrays: of a request.
         params: the point.
-        explained: see `is_explained`.
+        explained: see `believed`.
     """
     objective = trace(merge(arrays, key).problem, Flat.of)
     x = objective.layout.ravel(params)
@@ -67,7 +67,14 @@ def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any) -> j
     definite = jnp.all(jnp.diagonal(lower) ** 2 > rounding)  # false for NaN
     part = jax.scipy.linalg.solve_triangular(lower, scales * point.grad, lower=True)
     promised = 0.5 * objective.dot(part, part)  # g'H^-1 g / 2
-    return definite & (promised <= noise)
+    step = -scales * jax.scipy.linalg.solve_triangular(lower, part, lower=True, trans=1)
+    # Success by the gradient needs no definite Hessian, a plateau has one.
+    return jnp.where(explained, definite & (promised <= noise), ~definite | stays(x, step))
+
+
+def stays(x: jax.Array, step: jax.Array) -> jax.Array:
+    """Whether Newton's step leads no parameter far out: a time that runs to infinity, by half of itself."""
+    return jnp.all(step * jnp.sign(x) <= SHORT * jnp.abs(x))
 
 
 def is_flat_minimum(
@@ -76,7 +83,7 @@ def is_flat_minimum(
     """The same of a sum of squares, for a Hessian whose eigenvalues (at a unit diagonal) may be 0, but for rounding.
 
     Not where the residuals are not ``explained``: there they must be positive, and Newton's step may lead no parameter
-    far out. (A time that runs to infinity in exp(-t / time) promises nothing, and the step is half of that time.)
+    far out: `stays`.
     """
     below = jnp.where(explained, rounding, -rounding)
     diagonal = jnp.diagonal(hessian)
@@ -85,9 +92,20 @@ def is_flat_minimum(
     slopes, flat, reach = matmul(scales * grad, vectors), values <= below, norm(x / scales)
     curved = jnp.where(flat, 0, slopes / jnp.where(flat, 1, values))
     promised = jnp.sum(jnp.where(flat, jnp.abs(slopes) * reach, 0.5 * slopes * curved))
-    outward = -scales * matmul(vectors, curved) * jnp.sign(x)
-    stays = explained | jnp.all(outward <= SHORT * jnp.abs(x))
-    return jnp.all(values >= -below) & (promised <= noise) & stays  # false for NaN
+    inside = explained | stays(x, -scales * matmul(vectors, curved))
+    return jnp.all(values >= -below) & (promised <= noise) & inside  # false for NaN
+
+
+def believed(result: Result) -> np.ndarray:
+    """Of each problem, whether the answer is no plateau, as far as the residuals or the fall of the value tell.
+
+    A time that starts at 1 in exp(-t / time) for t of 1e-9 may go to 60, where the gradient counts as zero beside what
+    it was, and the value is the same.
+    """
+    code, (p, value) = np.asarray(result.code), jax.device_get((result.progress, result.value))
+    noise = NOISE * float(np.finfo(value.dtype).eps) * np.abs(value)
+    untouched = (code == Status.CONVERGED) & (p.steps > 0) & (p.start_value - p.lowest <= UNTOUCHED * noise)
+    return np.asarray(is_explained(p, value)) & ~(untouched & (value != 0) & (p.cosine is None))
 
 
 def is_doubtful(request: Any, result: Result) -> np.ndarray:
@@ -98,7 +116,7 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     works on residuals, failures alone are looked at.
     """
     code = np.asarray(result.code)
-    if not np.isin(code, (Status.PRECISION_FLOOR, *FAILED)).any():
+    if not (np.isin(code, (Status.PRECISION_FLOOR, *FAILED)) | ~believed(result)).any():
         return np.zeros(code.shape, bool)
     p, value, norm = jax.device_get((result.progress, result.value, result.grad_norm))
     noise = NOISE * float(np.finfo(value.dtype).eps) * np.abs(value)
@@ -110,6 +128,8 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     # of residuals may round far more than they do (a temperature of 293.15 + p exp(-t)).
     sound = ~np.asarray(squares_are_lost(p, None if result.squares is None else result.squares.residuals))
     success &= not request.method.least_squares
+    # What changed the gradient alone may have walked along a plateau.
+    success |= (code == Status.CONVERGED) & ~np.asarray(believed(result))
     # On a plateau at which it began, Newton's step, as long as the parameters, promises nothing either.
     failure &= np.asarray(is_explained(p, value)) | (p.start_value - p.lowest > UNTOUCHED * noise)
     few = sum(np.size(x) for x in jax.tree.leaves(request.problem.params)) <= MOST
@@ -120,7 +140,7 @@ def reviewed(key: Static, arrays: list[Any], result: Result) -> Result:
     """The result of a request, with the status that the Hessian gives it where there is doubt."""
     if not is_doubtful(merge(arrays, key), result):
         return result
-    explained = is_explained(result.progress, result.value)
+    explained = believed(result)
     try:
         return judged(result, np.asarray(True), np.asarray(is_minimum(key, arrays, result.params, explained)))
     except RAISED:  # there are no Hessian products to be had, or the loss raises
@@ -138,7 +158,7 @@ def reviewed_many(program: Any, own: list[Any], shared: list[Any], result: Resul
         return result
     rows = np.resize(where, 2 ** int(np.ceil(np.log2(where.size))))  # so few shapes are compiled
     of_one = lambda own, *of: is_minimum(program.key, program.arrays(own, shared), *of)
-    explained = np.broadcast_to(is_explained(result.progress, result.value), result.code.shape)
+    explained = np.broadcast_to(believed(result), result.code.shape)
     try:
         sound = jax.vmap(of_one)(
             [x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params), explained[rows]
@@ -153,8 +173,9 @@ def reviewed_many(program: Any, own: list[Any], shared: list[Any], result: Resul
 def judged(result: Result, doubtful: np.ndarray, minimum: np.ndarray) -> Result:
     """Success at a minimum, failure elsewhere."""
     was = np.asarray(result.code)
-    failure = np.where(was == Status.PRECISION_FLOOR, Status.LINE_SEARCH_FAILED, was)
-    code = np.where(doubtful, np.where(minimum, Status.PRECISION_FLOOR, failure), was).astype(np.int32)
+    failure = np.where(np.isin(was, (Status.CONVERGED, Status.PRECISION_FLOOR)), Status.LINE_SEARCH_FAILED, was)
+    success = np.where(was == Status.CONVERGED, was, Status.PRECISION_FLOOR)
+    code = np.where(doubtful, np.where(minimum, success, failure), was).astype(np.int32)
     settled = np.asarray(result.progress.settled) | (doubtful & minimum)
     put = (lambda x: x) if isinstance(result.code, np.ndarray) else jax.device_put
     return dataclasses.replace(result, code=put(code), progress=result.progress._replace(settled=put(settled)))

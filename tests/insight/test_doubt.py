@@ -130,3 +130,31 @@ def test_a_start_at_the_answer_is_one(size, x64):
         truth = {"size": size, "rate": rate}
         fit = gdjax.curve_fit(model, truth, t, size * np.exp(-rate * t))
         assert fit.status in (Status.CONVERGED, Status.PRECISION_FLOOR)
+
+
+@pytest.mark.parametrize("method", [gdjax.LBFGS(), gdjax.TrustRegion()], ids=lambda m: m.name)
+def test_a_walk_along_a_plateau_is_no_success(method):
+    """The gradient falls by the tolerance, the value does not: the time went from 1 to 50."""
+    t = jnp.linspace(0.0, 5e-9, 50, dtype=jnp.float32)
+    loss = lambda tau: jnp.mean((jnp.exp(-t / tau) - jnp.exp(-t / 1.5e-9)) ** 2)
+    found = gdjax.minimize(loss, jnp.float32(1.0), method=method)
+    assert found.status is Status.LINE_SEARCH_FAILED
+    assert gdjax.minimize(loss, jnp.float32(1e-8), method=method).converged
+    lanes = gdjax.minimize_many(loss, jnp.array([1.0, 1e-8], jnp.float32), method=method)
+    assert lanes.converged.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("loss", "start"),
+    [
+        (lambda x: 1 + jnp.sum((x - 1) ** 2), [1.001, 0.999]),
+        (lambda x: 1 + jnp.sum(x**2), [1e-3, -1e-3]),
+        (lambda x: 1 + (x[0] + x[1] - 1) ** 2, [0.5, 0.501]),
+        (lambda x: 1 + jnp.sum(x**4), [1e-2, 2e-2]),
+    ],
+    ids=["at one", "at zero", "along a line", "quartic"],
+)
+def test_the_last_part_of_a_descent_is_a_success(loss, start):
+    """Nearer to the minimum than the value tells."""
+    found = gdjax.minimize(loss, jnp.array(start, jnp.float32))
+    assert found.converged
