@@ -129,7 +129,8 @@ def multistart(
         starts: a pytree like the parameters, where each leaf has a leading axis of starts. Or a sampler: a function of
             a JAX random key that returns one start, and is traced. Or a `gdjax.penalties.Box` whose ends are finite and
             like the parameters, or a pytree of boxes, one for each leaf: starts are spread evenly over it (a Latin
-            hypercube). That box is no bound: descents may leave it. For bounds give ``penalty=`` as well.
+            hypercube). That box is no bound: descents may leave it. For bounds give ``penalty=`` as well; with
+            ``space=`` what is drawn lies inside (weights are scaled to the sum 1, numbers brought in order).
         by: `gdjax.minimize`; or `gdjax.least_squares`, and ``loss`` is the residuals; or `gdjax.curve_fit`, and
             ``loss`` is the model, args are x and y. The results of these are `Fit`s, with their covariance.
         num_starts: how many starts to draw from a sampler or a box.
@@ -174,7 +175,7 @@ def multistart(
             raise TypeError(f"multistart has no option {name!r}; is {close[0]} meant?")
     if not (isinstance(distinct, int | float) and distinct >= 0):
         raise ValueError(f"distinct must be a number, not negative; got {distinct!r}")
-    starts = make_starts(starts, num_starts, key)
+    starts = make_starts(starts, num_starts, key, options.get("space"))
     call = call_by(by)("multistart", loss, starts, args, options, watched=False).toward(maximize)
     results = solve_many(call, (0, *[None] * len(call.args)), batch_size, max_seconds)
     plain = results

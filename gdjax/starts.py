@@ -9,12 +9,14 @@ import numpy as np
 from gdjax.descent.result import Result
 from gdjax.jaxtools.pytrees import named_leaves
 from gdjax.penalties.sets import Box
+from gdjax.spaces.base import Space
+from gdjax.spaces.by_leaf import spaces_of
 from gdjax.spaces.models import closed, is_model, opened, which_are_numbers
 
 ENDS = ("lower", "upper")
 
 
-def make_starts(starts: Any, num_starts: int | None, key: Any) -> Any:
+def make_starts(starts: Any, num_starts: int | None, key: Any, space: Any = None) -> Any:
     """Params with a leading axis of starts.
 
     Args:
@@ -22,6 +24,7 @@ def make_starts(starts: Any, num_starts: int | None, key: Any) -> Any:
             ends of the shapes of params, or a pytree of such.
         num_starts: how many, of a sampler or in a box.
         key: a JAX random key, or a whole number that makes one.
+        space: the option of that name: of a box, what is inside is drawn from.
 
     Raises:
         TypeError, ValueError: if there is no ``num_starts`` where there must be one, or there is where there must not;
@@ -41,7 +44,7 @@ def make_starts(starts: Any, num_starts: int | None, key: Any) -> Any:
         return drawn(starts, jax.random.split(key, int(num_starts)))
     if not all(map(is_box, boxes)):
         raise TypeError("starts must be a box, or a pytree of boxes alone: one for each leaf of params")
-    return spread_out(starts, int(num_starts), key)
+    return spread_out(starts, int(num_starts), key, space)
 
 
 def drawn(sampler: Any, keys: Any) -> Any:
@@ -65,7 +68,7 @@ def is_box(x: Any) -> bool:
     return isinstance(x, Box)
 
 
-def spread_out(boxes: Any, count: int, key: Any) -> Any:
+def spread_out(boxes: Any, count: int, key: Any, space: Any = None) -> Any:
     """A Latin hypercube: each entry has one start in each of ``count`` equal parts of its range, in random order.
 
     M. D. McKay, R. J. Beckman and W. J. Conover, A comparison of three methods for selecting values of input variables
@@ -78,7 +81,9 @@ def spread_out(boxes: Any, count: int, key: Any) -> Any:
         raise ValueError(
             f"a box to draw starts from has two finite ends, each like params; got {lower!r} and {upper!r}"
         )
-    sides, treedef = jax.tree.flatten(lower)
+    named, treedef = named_leaves("params", lower), jax.tree.structure(lower)
+    spaces = spaces_of(space, lower)
+    sides = [of_one(s, *pair, high) for s, pair, high in zip(spaces, named, jax.tree.leaves(upper), strict=True)]
     keys = jax.random.split(key, len(sides))
 
     def draw(key: Any, low: Any, high: Any) -> jax.Array:
@@ -90,4 +95,13 @@ def spread_out(boxes: Any, count: int, key: Any) -> Any:
         share = (part + jax.random.uniform(within, shape, dtype)) / count
         return jnp.clip(low + share * (high - low), low, high)
 
-    return jax.tree.unflatten(treedef, list(map(draw, keys, sides, jax.tree.leaves(upper))))
+    found = [s.brought_inside(draw(k, *side)) for s, k, side in zip(spaces, keys, sides, strict=True)]
+    return jax.tree.unflatten(treedef, found)
+
+
+def of_one(space: Space, name: str, lower: Any, upper: Any) -> tuple[Any, Any]:
+    """What of the box of one leaf is inside its space; ValueError if nothing is."""
+    low, high = space.cut(np.asarray(lower), np.asarray(upper))
+    if np.any(low > high) and not np.any(np.asarray(lower) > np.asarray(upper)):
+        raise ValueError(f"the box from which {name} is drawn, {lower} to {upper}, lies outside of {space!r}")
+    return low, high

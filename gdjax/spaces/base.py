@@ -79,6 +79,14 @@ class Space(abc.ABC):
         """Where it is; ``start`` are the free numbers at first. None if the space has no ends, or they are unknown."""
         return None
 
+    def cut(self, lower: Any, upper: Any) -> tuple[Any, Any]:
+        """What of a box, to draw starts from, is inside."""
+        return lower, upper
+
+    def brought_inside(self, drawn: jax.Array) -> jax.Array:
+        """A start inside, of one drawn from what is left of a box."""
+        return drawn
+
     def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
         """Of slopes by the free numbers, those by the logarithm of the distance to each end: of the shape of `edges`.
 

@@ -55,6 +55,16 @@ class Elementwise(Space):
         if outside.any():
             refuse(name, self, x, "start between the ends, not on one (an end belongs to an infinite free number)")
 
+    def cut(self, lower: Any, upper: Any) -> tuple[Any, Any]:
+        """See `Space`."""
+        least, most = self.limits
+        lower = lower if least is None else np.maximum(lower, least)
+        return lower, upper if most is None else np.minimum(upper, most)
+
+    def brought_inside(self, drawn: jax.Array) -> jax.Array:
+        """See `Space`: off the ends."""
+        return self.kept(drawn)
+
     def log_det(self, free: jax.Array) -> jax.Array:
         """The sum of the logarithms of the slopes."""
         return jnp.sum(jnp.log(jnp.abs(self.slope(free))))

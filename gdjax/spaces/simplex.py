@@ -44,6 +44,15 @@ class Simplex(Space):
         if not ((x > 0).all() and close(x.sum(-1), 1).all()):
             refuse(name, self, x, "weights must all be positive (not 0) and have the sum 1")
 
+    def cut(self, lower: Any, upper: Any) -> tuple[Any, Any]:
+        """See `Space`."""
+        return np.maximum(lower, 0), upper
+
+    def brought_inside(self, drawn: jax.Array) -> jax.Array:
+        """See `Space`: its shares."""
+        shares = jnp.maximum(drawn, float(jnp.finfo(drawn.dtype).tiny))
+        return shares / jnp.sum(shares, axis=-1, keepdims=True)
+
     def to_user(self, free: jax.Array) -> jax.Array:
         """See `Space`. No weight underflows to 0."""
         weights = jax.nn.softmax(spread(free), axis=-1)
@@ -120,6 +129,10 @@ class Ordered(Space):
         if not (np.diff(x, axis=-1) > 0).all():
             refuse(name, self, x, "each number must be above the one before")
 
+    def brought_inside(self, drawn: jax.Array) -> jax.Array:
+        """See `Space`: in order."""
+        return jnp.sort(drawn, axis=-1)
+
     def to_user(self, free: jax.Array) -> jax.Array:
         """See `Space`."""
         return jnp.cumsum(jnp.concatenate([free[..., :1], jnp.exp(free[..., 1:])], axis=-1), axis=-1)
@@ -194,6 +207,10 @@ class UnitVector(Space):
         x = needs_entries(name, self, start, 2)
         if not close(np.linalg.norm(x, axis=-1), 1).all():
             refuse(name, self, x, "its length must be 1")
+
+    def brought_inside(self, drawn: jax.Array) -> jax.Array:
+        """See `Space`: its direction."""
+        return drawn / jnp.linalg.norm(drawn, axis=-1, keepdims=True)
 
     def to_user(self, free: jax.Array) -> jax.Array:
         """See `Space`."""

@@ -56,6 +56,16 @@ class Stack(Space):
         start = jnp.asarray(start)
         return Stack([s.bind(start[..., i]) for i, s in enumerate(self.spaces)])
 
+    def cut(self, lower: Any, upper: Any) -> tuple[Any, Any]:
+        """Entry by entry."""
+        lower, upper = np.broadcast_arrays(lower, upper)
+        ends = [s.cut(lower[..., i], upper[..., i]) for i, s in enumerate(self.spaces)]
+        return tuple(np.stack(side, axis=-1) for side in zip(*ends, strict=True))  # type: ignore[return-value]
+
+    def brought_inside(self, drawn: jax.Array) -> jax.Array:
+        """Entry by entry."""
+        return jnp.stack([s.brought_inside(drawn[..., i]) for i, s in enumerate(self.spaces)], axis=-1)
+
     def moving(self, free: jax.Array) -> list[tuple[Space, Any]]:
         """Each space with its free numbers; None where the entry is fixed."""
         entries = iter(jnp.moveaxis(free, -1, 0)) if free is not None else iter(())

@@ -226,3 +226,18 @@ def test_a_start_outside_is_refused_and_in_a_trace_is_a_status():
     inside = jax.vmap(lambda s: gdjax.minimize(loss, dict(START, scale=s), space=SPACE))(jnp.array([1.0, -1.0]))
     assert inside.code.tolist() == [Status.CONVERGED, Status.NONFINITE_START]
     assert "params['scale'] has 1 of 1" in str(inside[1])
+
+
+def test_starts_from_a_box_are_drawn_inside_the_space():
+    where = {"a": gdjax.spaces.Positive(), "w": gdjax.spaces.Simplex(), "o": gdjax.spaces.Ordered()}
+    where |= {"s": gdjax.spaces.Stack([None, gdjax.spaces.Interval(0.0, 1.0)])}
+    loss = lambda p: sum(jnp.sum((p[name] - 0.5) ** 2) for name in p)
+    box = gdjax.penalties.Box(
+        {"a": -1.0, "w": jnp.full(3, -1.0), "o": jnp.full(2, -1.0), "s": jnp.full(2, -2.0)},
+        {"a": 5.0, "w": jnp.full(3, 1.0), "o": jnp.full(2, 1.0), "s": jnp.full(2, 2.0)},
+    )
+    found = gdjax.multistart(loss, box, num_starts=12, space=where)
+    assert (found.results.code != gdjax.Status.NONFINITE_START).all()
+    assert found.best.converged
+    with pytest.raises(ValueError, match=r"params is drawn, -3.0 to -1.0, lies outside of Positive\(\)"):
+        gdjax.multistart(lambda a: a**2, gdjax.penalties.Box(-3.0, -1.0), num_starts=4, space=gdjax.spaces.Positive())
