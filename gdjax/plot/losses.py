@@ -11,6 +11,8 @@ from gdjax.descent.result import Result
 from gdjax.jaxtools.pytrees import named_leaves
 from gdjax.plot.style import COLOURS, HALO, axes, quiet
 from gdjax.problem.problem import check_params
+from gdjax.spaces.chart import chart_of
+from gdjax.spaces.models import is_plain
 from gdjax.vectors.layout import Flat
 
 Direction = int | str | Any  # a weight by number or name, or a pytree like params
@@ -133,12 +135,15 @@ class Plane:
     """A line or plane through params: its directions, and the loss on it."""
 
     def __init__(self, loss: Any, params: Any, args: Any, kwargs: Any, along: Any, path: Sequence[Any] = ()) -> None:
-        params = check_params(params.params if isinstance(params, Result) else params)
+        params = params.params if isinstance(params, Result) else params
+        self.chart = None if is_plain(params) else chart_of(None, params)[0]  # of a model
+        params = self.numbers(params)
         self.layout = Flat.of(params)
         self.center = np.asarray(self.layout.ravel(params), np.float64)
 
         def evaluate(x: jax.Array) -> Any:
-            out = loss(self.layout.unravel(x), *args, **(kwargs or {}))
+            there = self.layout.unravel(x)
+            out = loss(there if self.chart is None else self.chart.to_user(there), *args, **(kwargs or {}))
             return out[0] if isinstance(out, tuple) else out
 
         self.evaluate = jax.jit(lambda xs: jax.lax.map(evaluate, xs))
@@ -165,7 +170,7 @@ class Plane:
             unit = np.zeros_like(self.center)
             unit[along] = 1.0
             return unit, names[along], self.center[along]
-        vector = np.asarray(self.layout.ravel(check_params(along)), np.float64)
+        vector = np.asarray(self.layout.ravel(self.numbers(along)), np.float64)
         if vector.shape != self.center.shape or not vector.any():
             raise ValueError("a direction must be a pytree like params, and not zero")
         return vector / np.linalg.norm(vector), "distance along the direction", 0.0
@@ -181,7 +186,11 @@ class Plane:
     def flat(self, state: Any) -> np.ndarray:
         """A result or parameters as a vector."""
         state = state.params if isinstance(state, Result) else state
-        return np.asarray(self.layout.ravel(check_params(state)), np.float64)
+        return np.asarray(self.layout.ravel(self.numbers(state)), np.float64)
+
+    def numbers(self, params: Any) -> Any:
+        """The parameters; of a model, those that are fitted."""
+        return check_params(params if self.chart is None else self.chart.to_free(params))
 
     def place(self, state: Any) -> np.ndarray:
         """Where a point lies on the axes."""

@@ -240,3 +240,15 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"pip install 'gdjax\[plot\]'"):
         importlib.import_module("gdjax.plot")
+
+
+def test_a_loss_of_a_model_is_drawn_by_what_is_fitted():
+    eqx = pytest.importorskip("equinox")
+    model = eqx.nn.MLP(1, 1, 2, 1, key=jax.random.key(0))
+    x = jnp.linspace(0.0, 1.0, 8)[:, None]
+    loss = lambda model, x: jnp.mean((jax.vmap(model)(x) - x**2) ** 2)
+    found = gdjax.minimize(loss, model, x)
+    assert found.converged
+    ax = gdjax.plot.slice(loss, found, x, along="params.layers[0].weight[0][0]", path=[model], points=5)
+    assert ax.get_xlabel() == "params.layers[0].weight[0][0]"
+    gdjax.plot.surface(loss, found, x, path=[model, found], along=(0, 1), points=3)
