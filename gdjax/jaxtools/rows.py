@@ -64,7 +64,7 @@ def kept_place(x: jax.Array, count: int) -> dict[str, Any]:
 
 
 def beside(tree: Any, data: Any) -> Any:
-    """The arrays whole on each device of the mesh, if data (not traced) are on explicit axes of one: JAX asks for it."""
+    """The arrays whole on each device, if data (not traced) are on explicit axes of a mesh: JAX asks for this."""
     meshes = [x.sharding.mesh for x in jax.tree.leaves(data) if explicit_place(x) is not None]
     if not meshes:
         return tree
