@@ -16,6 +16,7 @@ from gdjax.least_squares import FitOptions, call_least_squares
 from gdjax.many.axes import Input, count_problems, spread_axes
 from gdjax.minimize import run
 from gdjax.minimize_many import refuse_services, solve_many
+from gdjax.problem.constraints import of_model
 from gdjax.problem.jacobian import of_misfit
 from gdjax.problem.misfit import check_sigma, goes_into, hidden, hidden_too, misfit_of
 from gdjax.request import Call, take_services
@@ -59,7 +60,7 @@ def curve_fit(
         jac: the Jacobian of the model by the parameters, ``jac(params, x)``, as `jax.jacfwd` of the model would return
             it: a pytree like params, whose arrays have the axes of y followed by those of the parameters. It is divided
             by sigma here. In SciPy's way to call it ``jac(x, a, b, c)``, of shape (m, n).
-        **options: those of `least_squares`.
+        **options: those of `least_squares`. With ``constraints`` their functions are called as ``c(params, x)``.
 
     Returns:
         A `Fit`.
@@ -213,7 +214,8 @@ def call_measured(
     if mask is not None:
         y, sigma = hidden(mask, y, 0), None if sigma is None else hidden(mask, sigma, 1)
         known |= dict(mask=mask)
-    rest = options | dict(jac=None if options["jac"] is None else of_misfit(options["jac"]))
+    jac, constraints = options["jac"], of_model(options.get("constraints"))
+    rest = options | dict(jac=None if jac is None else of_misfit(jac), constraints=constraints)
     misfit = misfit_of(model, bool(options.get("has_aux")))
     call = call_least_squares(caller, misfit, params, (x, y, sigma, mask), rest, watched)
     return call._replace(by="curve_fit", finish=functools.partial(call.finish, **known))

@@ -67,6 +67,9 @@ def least_squares(
             of the residuals too, and to refuse to start with a wrong one.
         penalty: a `gdjax.penalties.Box` or ``NonNegative`` for bounds, which may be equal; the residuals are never
             evaluated outside.
+        constraints: as for `gdjax.minimize`, functions of (params, *args). The method is `AugmentedLagrangian`, tol is
+            that of `gdjax.minimize`. Errors are those along the active constraints: with Z a basis of their tangent
+            space ``s^2 Z (Z'J'J Z)^-1 Z'``, and each gives back a degree of freedom. For plain squares only.
         tol: tolerance of the cosine test of `LevenbergMarquardt`: the descent has converged when the cosine of the
             angle between the residuals and each column of their Jacobian is at most this,
             ``|J_j'r| <= tol |J_j| |r|``. Default ``eps^(2/3)``: 3.7e-11 in float64, 2.4e-5 in float32. With another
@@ -176,12 +179,13 @@ def as_fit(result: Result, mask: Any = None, masks: int = 0, **known: Any) -> Fi
     """
     count = None
     if result.squares is not None:
-        found = result.squares.residuals.shape[-1]
+        found, held = result.squares.residuals.shape[-1], result.squares.held
         if mask is not None:
             axes, size = tuple(range(masks, mask.ndim)), math.prod(mask.shape[masks:])
             concrete = is_concrete(mask)
             used = np.sum(jax.device_get(mask), axes) if concrete else jnp.sum(mask, axes, dtype=jnp.int32)
             found = found // max(size, 1) * used
+        found = found if held is None else found + held
         plain = not isinstance(found, jax.Array)  # then it goes to the device as the transfer guard wants it
         shape = result.code.shape
         count = jax.device_put(np.full(shape, found, np.int32)) if plain else jnp.broadcast_to(found, shape)

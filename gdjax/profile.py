@@ -120,6 +120,8 @@ def check_fit(fit: Any, parameter: Any) -> int:
         raise ValueError("profile looks at numbers, so it cannot be used inside jit, vmap or grad")
     if fit.axes:
         raise ValueError("profile is of one fit: take one, fits[i]")
+    if fit.conditions is not None:
+        raise ValueError("there is no profile of a fit with constraints: its standard errors are those along them")
     if fit.cov_type is not None:
         raise ValueError(
             f"the fit was made with cov_type={fit.cov_type!r}, for errors that are not alike; a profile takes them to "

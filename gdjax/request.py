@@ -133,8 +133,8 @@ def prepare(
     if twice:
         raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
-    if constraints is not None and squares:
-        raise ValueError("least_squares takes no constraints: give half the sum of squares to gdjax.minimize")
+    if constraints is not None and squares and (robust is not None or cov_type is not None):
+        raise ValueError("with constraints errors are known for plain squares alone: leave robust and cov_type out")
     if constraints is not None and stop is not None and (stop.decrease is not None or stop.step is not None):
         raise ValueError("with constraints a small step tells nothing: leave Stop(decrease=) and Stop(step=) out")
     penalty, constraints = as_penalty(penalty, params), as_constraints(constraints)

@@ -50,7 +50,7 @@ class Fit(Inference, Result):
     leverages of HC2 and HC3 still count them.)
     """
 
-    count: Any = None  # number of residuals that count: all, or those that are not masked
+    count: Any = None  # number of residuals that count: all, or those that are not masked; and active constraints
     absolute_sigma: bool = static_field(False)  # whether the residuals are in units of their known standard deviation
     by: str = static_field("least_squares")  # or "curve_fit": which made it, and goes on with it
     cov_type: str | None = static_field(None)  # None, or "HC0" to "HC3"

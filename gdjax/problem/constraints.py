@@ -58,6 +58,17 @@ class Constraint:
 is_constraint = lambda x: isinstance(x, Constraint)
 
 
+def of_model(constraints: Any) -> Any:
+    """Constraints on the parameters of a model and its x, as those on its residuals, which take more data."""
+
+    def own(one: Any) -> Any:
+        if not is_constraint(one):
+            return one
+        return dataclasses.replace(one, c=lambda params, x, *rest: one.c(params, x))
+
+    return jax.tree.map(own, constraints, is_leaf=is_constraint)
+
+
 def as_constraints(constraints: Any) -> Any:
     """One constraint, or a pytree of them, as it is; None for none.
 

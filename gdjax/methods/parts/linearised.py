@@ -34,12 +34,15 @@ class Squares(NamedTuple):
     residuals: jax.Array  # one vector of reals, shape (m,)
     linear: Linear | None  # None if there are too many parameters, or the Jacobian is too large
     sandwich: Any = None  # for some covariances, see `gdjax.descent.sandwich`
+    held: Any = None  # with constraints, how many are active: each takes a degree of freedom from the parameters
 
 
 def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:
     """Jacobian, gradient and QR factorisation at a point; ``keep`` the Jacobian, too."""
     x, r = point.x, point.residuals
     a = by_jax(objective, x) if objective.jacobian is None else objective.jacobian(x)
+    if objective.constrained is not None:
+        r, a = with_active(objective, point, r, a)
     if objective.robust is not None:
         r, a = corrected(r, a, objective.robust)
     effects, size, slopes = measured(a, r)
@@ -90,9 +93,35 @@ def at_answer(objective: Objective, best: Point, state: Any) -> Any:
     r = best.residuals if known else objective.residuals(x)[0]
     if x.size > MOST or not (known or objective.jacobian is not None or r.size * x.size <= LARGEST):
         return Squares(r, None)
-    linear = state.linear if known else linearise(objective, objective.blank._replace(x=x, residuals=r))
+    there = objective.blank._replace(x=x, residuals=r, seen=best.seen)
+    linear = state.linear if known else linearise(objective, there)
+    held = None if objective.constrained is None else jnp.sum(is_active(objective, best), dtype=jnp.int32)
     more = max(0, x.size - r.size)  # rows of zeros make a triangle's R'R of what has fewer rows
-    return Squares(r, linear._replace(triangle=jnp.pad(linear.triangle, ((0, more), (0, 0))), jacobian=None))
+    return Squares(r, linear._replace(triangle=jnp.pad(linear.triangle, ((0, more), (0, 0))), jacobian=None), held=held)
+
+
+def is_active(objective: Objective, point: Point) -> jax.Array:
+    """Which constraints have a multiplier, or are equalities."""
+    limits = objective.constrained
+    assert limits is not None
+    assert point.seen is not None
+    return (point.seen.multipliers != 0) | (limits.lower == limits.upper)
+
+
+def with_active(objective: Objective, point: Point, r: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Residuals and Jacobian with the active constraints as data of a weight so large that they are kept.
+
+    With A their gradients, ``(J'J + w^2 A'A)^-1`` differs from the covariance ``Z (Z'J'J Z)^-1 Z'`` on the tangent
+    space of the constraints, which Z spans, by a part of about ``1 / w^2 = sqrt(eps)``.
+    """
+    limits = objective.constrained
+    assert limits is not None
+    rows = jax.jacrev(limits.values)(point.x) if limits.size < point.x.size else jax.jacfwd(limits.values)(point.x)
+    lengths = norm(a, axis=0)
+    unit = norm(rows / jnp.where(lengths > 0, lengths, 1)[None, :], axis=1)
+    active = is_active(objective, point) & (unit > 0)
+    weight = jnp.where(active, objective.eps**-0.25 / jnp.where(active, unit, 1), 0).astype(a.dtype)
+    return jnp.concatenate([r, jnp.zeros_like(weight)]), jnp.concatenate([a, weight[:, None] * rows.astype(a.dtype)])
 
 
 def by_jax(objective: Objective, x: jax.Array) -> jax.Array:

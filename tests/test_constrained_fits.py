@@ -1,0 +1,81 @@
+"""`least_squares(constraints=)`, `curve_fit(constraints=)`: the answer and the errors of the problem without them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gdjax
+from gdjax import Constraint, Status
+
+pytestmark = pytest.mark.float64
+
+X = np.linspace(0, 3, 12)
+Y = 2 * np.exp(-0.7 * X) + 0.5 + 0.02 * np.cos(37 * X)
+START = np.array([1.0, 1.0, 0.0])
+
+
+def decay(p, x):
+    return p[0] * jnp.exp(-p[1] * x) + p[2]
+
+
+def residuals(p, y):
+    return decay(p, X) - y
+
+
+SUM = Constraint(lambda p, data: p[0] + p[2], lower=2.4, upper=2.4)
+
+
+def solve(y):
+    return gdjax.least_squares(residuals, START, y, constraints=SUM)
+
+
+@pytest.fixture(scope="module")
+def eliminated():
+    """With the third parameter written as what the constraint makes it."""
+    fit = gdjax.least_squares(lambda p, y: residuals(jnp.array([p[0], p[1], 2.4 - p[0]]), y), START[:2], Y)
+    assert fit.status == Status.CONVERGED
+    return fit
+
+
+def test_an_equality_is_as_good_as_eliminating_a_parameter(eliminated):
+    fit = solve(Y)
+    assert fit.status == Status.CONVERGED
+    np.testing.assert_allclose(fit.params[:2], eliminated.params, rtol=1e-5)
+    assert fit.freedom == eliminated.freedom
+    errors = np.asarray(eliminated.standard_errors)
+    np.testing.assert_allclose(fit.standard_errors, errors[[0, 1, 0]], rtol=1e-4)
+    np.testing.assert_allclose(fit.covariance[0, 2], -(errors[0] ** 2), rtol=1e-3)
+
+
+def test_a_constraint_that_is_not_reached_changes_nothing():
+    free = gdjax.least_squares(residuals, START, Y)
+    loose = Constraint(lambda p, y: p[0] + p[2], upper=10.0)
+    fit = gdjax.least_squares(residuals, START, Y, constraints=loose)
+    assert fit.status == free.status == Status.CONVERGED
+    np.testing.assert_allclose(fit.standard_errors, free.standard_errors, rtol=1e-3)
+    assert fit.freedom == free.freedom
+
+
+def test_curve_fit_constrains_the_parameters_and_x(eliminated):
+    fit = gdjax.curve_fit(decay, START, X, Y, constraints=Constraint(lambda p, x: decay(p, x)[0], upper=2.4))
+    assert fit.status == Status.CONVERGED
+    np.testing.assert_allclose(fit.params[:2], eliminated.params, rtol=1e-5)
+    np.testing.assert_allclose(fit.standard_errors[:2], eliminated.standard_errors, rtol=1e-4)
+
+
+def test_inside_jit_and_with_derivatives():
+    fit = jax.jit(solve)(Y)
+    assert fit.code == Status.CONVERGED
+    slope = jax.grad(lambda y: solve(y).params[1])(Y)[5]
+    h = 1e-4 * np.eye(Y.size)[5]
+    ahead, behind = solve(Y + h), solve(Y - h)
+    assert ahead.status == behind.status == Status.CONVERGED
+    np.testing.assert_allclose(slope, (ahead.params[1] - behind.params[1]) / 2e-4, rtol=1e-4)
+
+
+def test_what_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="plain squares"):
+        gdjax.least_squares(residuals, START, Y, constraints=SUM, robust=gdjax.Huber())
+    with pytest.raises(ValueError, match="no profile"):
+        gdjax.profile(residuals, solve(Y), Y, parameter=0)
