@@ -1,0 +1,3 @@
+"""The project imports jaxopt, which need not be there: `test_project` reads its files."""
+
+collect_ignore = ["project"]
