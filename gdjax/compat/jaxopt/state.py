@@ -57,6 +57,11 @@ class State:
         """The same as grad, by the name in jaxopt's states of least squares."""
         return self.grad
 
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        """As of a named tuple."""
+        return tuple(field.name for field in dataclasses.fields(self))
+
     def _replace(self, **changes: Any) -> "State":
         """As of a named tuple."""
         return dataclasses.replace(self, **changes)
