@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from gdjax.descent import progress
 from gdjax.descent.loop import Carry, Loop
 from gdjax.descent.stopping import Status, is_success
+from gdjax.jaxtools.scalar_kernels import one_kernel
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Vector
 
@@ -95,14 +96,20 @@ def accept(loop: Loop, old: Carry) -> Carry:
     # Behind the barrier the norm is one reduction, not one in each kernel that needs to know.
     value, norm, finite = jax.lax.optimization_barrier((point.value, point.grad_norm, progress.is_finite(point)))
     point, was = point._replace(value=value, grad_norm=norm), old.progress
-    begins = finite & (was.steps < 0)
-    now = was._replace(
-        evals=was.evals + 1 + outcome.extra_evals,
-        steps=was.steps + (finite & outcome.accepted).astype(jnp.int32),
-        start_value=jnp.where(begins, point.value, was.start_value),
-        start_norm=jnp.where(begins, point.grad_norm, was.start_norm),
-        largest_norm=jnp.where(finite, jnp.maximum(point.grad_norm, was.largest_norm), was.largest_norm),
-    )
+    counted = ("evals", "steps", *SCALES)
+
+    def count(known: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        begins = finite & (known["steps"] < 0)
+        largest = jnp.maximum(point.grad_norm, known["largest_norm"])
+        return dict(
+            evals=known["evals"] + 1 + outcome.extra_evals,
+            steps=known["steps"] + (finite & outcome.accepted).astype(jnp.int32),
+            start_value=jnp.where(begins, point.value, known["start_value"]),
+            start_norm=jnp.where(begins, point.grad_norm, known["start_norm"]),
+            largest_norm=jnp.where(finite, largest, known["largest_norm"]),
+        )
+
+    now = was._replace(**one_kernel(count, {name: getattr(was, name) for name in counted}))
     kept = vector.where(finite, state, old.state)
     record = old.record
     if record is not None:

@@ -12,7 +12,7 @@ from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
 from gdjax.jaxtools.rows import rows_at, rows_from
-from gdjax.jaxtools.scalar_kernels import update_if
+from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
 from gdjax.problem.problem import check_params
 from gdjax.running.programs import Request, layout_for, make_loop
 from gdjax.vectors import vector
@@ -120,7 +120,7 @@ def one_batch(key: Static, plan: Plan, arrays: list[Any], batch: Any, course: Co
     return trip(merge(arrays, key)[0], plan, course, batch, count, decay)
 
 
-def trip(request: Request, plan: Plan, course: Course, batch: Any, count: int, decay: Any) -> Course:
+def trip(request: Request, plan: Plan, course: Course, batch: Any, size: int, decay: Any) -> Course:
     """One step of the method, on one batch of so many rows."""
     given = jax.tree.leaves(batch)
     if plan.takes_key:
@@ -129,21 +129,24 @@ def trip(request: Request, plan: Plan, course: Course, batch: Any, count: int, d
     loop = make_loop(dataclasses.replace(request, problem=dataclasses.replace(request.problem, args=tuple(given))))
     carry = accept(loop, course.carry)
     fine = carry.status == Status.RUNNING
-    average, weight = course.average, course.weight
+    average = course.average
     if plan.averages:
         moved = lambda a, x: a + jnp.where(fine, 1 - decay, 0).astype(a.dtype) * (x - a)
         average = jax.tree.map(moved, average, loop.method.position(carry.state))
-        weight = jnp.where(fine, weight * decay.astype(weight.dtype), weight)
-    value = jnp.where(fine, carry.state.iterate.value, 0)
-    return course._replace(
-        carry=carry,
-        average=average,
-        weight=weight,
-        batch=course.batch + 1,
-        total=course.total + value * jnp.asarray(count, value.dtype),
-        rows=course.rows + jnp.where(fine, count, 0).astype(jnp.int32),
-        skipped=course.skipped + jnp.where(fine, 0, 1).astype(jnp.int32),
-    )
+
+    def count(known: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        value = jnp.where(fine, carry.state.iterate.value, 0)
+        weight = known["weight"]
+        return dict(
+            weight=jnp.where(fine & plan.averages, weight * decay.astype(weight.dtype), weight),
+            batch=known["batch"] + 1,
+            total=known["total"] + value * jnp.asarray(size, value.dtype),
+            rows=known["rows"] + jnp.where(fine, size, 0).astype(jnp.int32),
+            skipped=known["skipped"] + jnp.where(fine, 0, 1).astype(jnp.int32),
+        )
+
+    known = {name: getattr(course, name) for name in ("weight", "batch", "total", "rows", "skipped")}
+    return course._replace(carry=carry, average=average, **one_kernel(count, known))
 
 
 @remembered(static=1)
