@@ -31,7 +31,7 @@ def conditions(objective: Objective, terms: Terms, start: Scalar, point: Point) 
     own = beside(objective, terms, start, point) * jnp.maximum(1, jnp.mean(pulls) / (10 * positive(terms.steep)))
     norm = point.grad_norm / weight / own
     # As for `gdjax.minimize`, the change of the value if each parameter changes by its own size must be small, too.
-    value = jnp.abs(point.loss) + jnp.abs(start) + vector.dot(jnp.abs(point.x), jnp.abs(shown.grad))
+    value = jnp.abs(point.loss) + part(objective) * jnp.abs(start) + vector.dot(jnp.abs(point.x), jnp.abs(shown.grad))
     relative = span(objective, point) / weight / positive(SPAN * float(point.x.size) ** 0.5 * value)
     return Kkt(
         stationarity=jnp.where(of_lagrangian, jnp.maximum(norm, relative), jnp.inf),
@@ -48,8 +48,13 @@ def beside(objective: Objective, terms: Terms, start: Scalar, point: Point) -> S
     """What a gradient is small beside: that of the loss here; or its value, up to a part of its gradients so far."""
     here = vector.max_abs(seen(point).grad).astype(point.loss.dtype)
     steep = jnp.maximum(terms.steep, here)
-    value, part = jnp.abs(point.loss) + jnp.abs(start), max(ROUNDED * objective.eps**0.5, LEAST)
-    return positive(jnp.minimum(steep / 10, jnp.maximum(here, jnp.minimum(value, part * steep))))
+    value = jnp.abs(point.loss) + jnp.abs(start)
+    return positive(jnp.minimum(steep / 10, jnp.maximum(here, jnp.minimum(value, part(objective) * steep))))
+
+
+def part(objective: Objective) -> float:
+    """How much of what has been at the start still counts."""
+    return max(ROUNDED * objective.eps**0.5, LEAST)
 
 
 def positive(x: Scalar) -> Scalar:
