@@ -23,7 +23,7 @@ from benchmarks.kernels import count_kernels
 from benchmarks.measuring import Record, chosen, progress, run_or_load, table, title
 from benchmarks.measuring import add_arguments as add_common
 from benchmarks.pictures import bars
-from benchmarks.programs import PEERS, Program, by_hand
+from benchmarks.programs import PEERS, Program, by_hand, of_jaxopt
 
 TOL, LIMIT = 1e-6, 1000
 REFERENCE = "optimistix.LBFGS"  # whose compile time is the measure
@@ -37,6 +37,7 @@ def whole(method: Any) -> Program:
 SOLVERS: dict[str, Program] = {
     "gdjax.LBFGS": whole(gdjax.LBFGS()),
     "gdjax.BFGS": whole(gdjax.BFGS()),
+    "gdjax.compat.jaxopt.LBFGS": of_jaxopt("LBFGS", "gdjax.compat.jaxopt"),
     "gdjax.GradientDescent": whole(gdjax.GradientDescent(1e-3)),
     "hand-written.GradientDescent": by_hand(1e-3),
 } | PEERS

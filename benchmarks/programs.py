@@ -6,6 +6,7 @@ has no gradient test). ``limit`` is on evaluations, but for jaxopt, which has on
 any pytree.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -86,12 +87,14 @@ def of_optax(make: Callable[[], Any]) -> Program:
     return program
 
 
-def of_jaxopt(name: str, **options: Any) -> Program:
-    """A solver of jaxopt; its own count has one evaluation a step that is never made (call-backs show it)."""
+def of_jaxopt(name: str, library: str = "jaxopt", **options: Any) -> Program:
+    """A solver of jaxopt; its own count has one evaluation a step that is never made (call-backs show it).
+
+    ``library`` is what is imported: it is no longer maintained, and not everywhere.
+    """
 
     def program(loss: Any, x0: Any, tol: Any, limit: Any) -> Answer:
-        import jaxopt  # no longer maintained, and not everywhere
-
+        jaxopt = importlib.import_module(library)
         x, state = getattr(jaxopt, name)(loss, tol=tol, maxiter=limit, **options).run(x0)
         return Answer(x, state.error <= tol, state.num_fun_eval - state.iter_num, state.iter_num)
 

@@ -225,6 +225,21 @@ def test_least_squares_of_pytrees(solver):
     np.testing.assert_allclose(params["a"], 2.0, rtol=1e-3)
 
 
+@pytest.mark.float64
+@pytest.mark.parametrize("options", [{}, {"stop_criterion": "madsen-nielsen", "gtol": 1e-8, "xtol": 1e-14}])
+def test_a_loose_tolerance_does_not_end_a_fit_of_exponentials_on_the_way(options):
+    """A cosine of 1e-3 between residuals and Jacobian is met long before the sum of two exponentials is found."""
+    x = jnp.linspace(0.02, 0.9, 45)
+    y = 4 * (jnp.exp(-4 * x) - jnp.exp(-5 * x)) + 1e-3 * jnp.sin(40 * x)
+    residual = lambda c, x, y: y - c[0] * jnp.exp(-c[2] * x) - c[1] * jnp.exp(-c[3] * x)
+    solver = jaxopt.LevenbergMarquardt(residual, maxiter=200, **options)
+    _, state = solver.run(jnp.array([1.0, -1.0, 1.0, 2.0]), x, y)
+    assert state.converged
+    best = gdjax.least_squares(residual, jnp.array([4.0, -4.0, 4.0, 5.0]), x, y)
+    assert best.converged
+    np.testing.assert_allclose(state.value, best.value, rtol=1e-6)
+
+
 def test_a_jacobian_of_ones_own():
     residual = lambda p, a: a * p - jnp.array([1.0, 2.0])
     jac = lambda p, a: a * jnp.eye(2)
@@ -310,6 +325,13 @@ def test_what_cannot_be_is_refused():
             make()
     with pytest.warns(UserWarning, match="stepsize= has no effect"):
         assert jaxopt.LBFGS(ridge, stepsize=0.1).run(jnp.zeros(2), 0.1, (X, Y)).state.converged
+
+
+def test_a_line_search_may_be_an_object():
+    search = jaxopt.BacktrackingLineSearch(ridge, maxiter=20)
+    assert jaxopt.LBFGS(ridge, linesearch=search).run(jnp.zeros(2), 0.1, (X, Y)).state.converged
+    with pytest.raises(NotImplementedError, match="line_search="):
+        search.run(1.0, jnp.zeros(2))
 
 
 def test_complex_parameters():

@@ -11,7 +11,15 @@ from gdjax.compat.jaxopt import implicit_diff, loss, objective, projection, prox
 from gdjax.compat.jaxopt.absent import Absent, where_to_go
 from gdjax.compat.jaxopt.composite import LBFGSB, ProjectedGradient, ProximalGradient
 from gdjax.compat.jaxopt.scipy_like import ScipyBoundedMinimize, ScipyMinimize
-from gdjax.compat.jaxopt.smooth import BFGS, LBFGS, GradientDescent, NonlinearCG
+from gdjax.compat.jaxopt.smooth import (
+    BFGS,
+    LBFGS,
+    BacktrackingLineSearch,
+    GradientDescent,
+    HagerZhangLineSearch,
+    NonlinearCG,
+    ZoomLineSearch,
+)
 from gdjax.compat.jaxopt.solver import OptStep
 from gdjax.compat.jaxopt.squares import GaussNewton, LevenbergMarquardt
 from gdjax.compat.jaxopt.stochastic import ArmijoSGD, OptaxSolver, PolyakSGD
@@ -21,8 +29,10 @@ __all__ = [
     "LBFGS",
     "LBFGSB",
     "ArmijoSGD",
+    "BacktrackingLineSearch",
     "GaussNewton",
     "GradientDescent",
+    "HagerZhangLineSearch",
     "LevenbergMarquardt",
     "NonlinearCG",
     "OptStep",
@@ -32,6 +42,7 @@ __all__ = [
     "ProximalGradient",
     "ScipyBoundedMinimize",
     "ScipyMinimize",
+    "ZoomLineSearch",
     "implicit_diff",
     "loss",
     "objective",

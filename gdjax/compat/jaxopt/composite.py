@@ -124,7 +124,7 @@ class LBFGSB(Composite):
     maxiter: Any = 50
     tol: Any = 1e-3
     stepsize: Any = 0.0
-    linesearch: str = "zoom"
+    linesearch: Any = "zoom"
     linesearch_init: str = "increase"
     stop_if_linesearch_fails: bool = False
     condition: Any = None

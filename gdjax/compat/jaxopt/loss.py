@@ -10,38 +10,40 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdjax.penalties.sets import mixed
+
 sparse_plus = jax.nn.sparse_plus
 sparse_sigmoid = jax.nn.sparse_sigmoid
 
 
-def signed(label: Any) -> jax.Array:
-    """-1 or 1 for 0 or 1."""
-    return 2 * jnp.asarray(label) - 1
+def signed(label: Any, score: Any) -> jax.Array:
+    """-1 or 1 for 0 or 1, in the dtype of the score."""
+    return jnp.where(jnp.asarray(label) > 0, 1, -1).astype(jnp.result_type(score))
 
 
 def huber_loss(target: Any, pred: Any, delta: float = 1.0) -> jax.Array:
     """Squares up to ``delta``, linear beyond."""
-    return optax.losses.huber_loss(pred, target, delta)
+    return optax.losses.huber_loss(pred, target, delta=delta)
 
 
 def binary_logistic_loss(label: Any, logit: Any) -> jax.Array:
     """``log(1 + exp(-s logit))``, s = -1 or 1."""
-    return jax.nn.softplus(-signed(label) * logit)
+    return jax.nn.softplus(-signed(label, logit) * logit)
 
 
 def binary_hinge_loss(label: Any, score: Any) -> jax.Array:
     """``max(0, 1 - s score)``."""
-    return optax.losses.hinge_loss(score, signed(label))
+    return optax.losses.hinge_loss(score, signed(label, score))
 
 
 def binary_perceptron_loss(label: Any, score: Any) -> jax.Array:
     """``max(0, -s score)``."""
-    return optax.losses.perceptron_loss(score, signed(label))
+    return optax.losses.perceptron_loss(score, signed(label, score))
 
 
 def binary_sparsemax_loss(label: Any, logit: Any) -> jax.Array:
     """The sparse analogue of the logistic loss."""
-    return sparse_plus(-signed(label) * logit)
+    return sparse_plus(-signed(label, logit) * logit)
 
 
 def multiclass_logistic_loss(label: Any, logits: Any) -> jax.Array:
@@ -50,18 +52,21 @@ def multiclass_logistic_loss(label: Any, logits: Any) -> jax.Array:
 
 
 def multiclass_hinge_loss(label: Any, scores: Any) -> jax.Array:
-    """Crammer and Singer's."""
-    return optax.losses.multiclass_hinge_loss(scores, jnp.asarray(label))
+    """Crammer and Singer's: ``max_k (score_k + [k is not the label]) - score of the label``."""
+    hit = jax.nn.one_hot(label, jnp.shape(scores)[-1], dtype=jnp.result_type(scores))
+    return jnp.max(scores + 1 - hit, axis=-1) - jnp.sum(scores * hit, axis=-1)
 
 
 def multiclass_perceptron_loss(label: Any, scores: Any) -> jax.Array:
     """The largest score less that of the label."""
-    return optax.losses.multiclass_perceptron_loss(scores, jnp.asarray(label))
+    hit = jax.nn.one_hot(label, jnp.shape(scores)[-1], dtype=jnp.result_type(scores))
+    return jnp.max(scores, axis=-1) - jnp.sum(scores * hit, axis=-1)
 
 
 def multiclass_sparsemax_loss(label: Any, scores: Any) -> jax.Array:
     """The sparse analogue of cross entropy."""
-    return optax.losses.multiclass_sparsemax_loss(scores, jnp.asarray(label))
+    with mixed():
+        return optax.losses.multiclass_sparsemax_loss(scores[None], jnp.asarray(label)[None])[0]
 
 
 def make_fenchel_young_loss(max_fun: Callable[..., Any]) -> Callable[..., jax.Array]:

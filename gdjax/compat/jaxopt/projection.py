@@ -12,6 +12,7 @@ from gdjax.compat.jaxopt.absent import Absent, where_to_go
 from gdjax.compat.jaxopt.prox import MAKE
 from gdjax.penalties import AffineSet, Box, BoxSection, Halfspace, Hyperplane, L1Ball, L2Ball, NonNegative, Simplex
 from gdjax.penalties.base import squared_norm
+from gdjax.penalties.sets import mixed
 
 
 def onto(make: Callable[[Any], Any], default: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -103,7 +104,8 @@ MAKE[projection_box_section] = section
 
 def projection_l1_sphere(x: Any, value: Any = 1.0) -> Any:
     """``|x|_1 = value``."""
-    return optax.projections.projection_l1_sphere(x, value)
+    with mixed():
+        return optax.projections.projection_l1_sphere(x, value)
 
 
 def projection_l2_sphere(x: Any, value: Any = 1.0) -> Any:

@@ -3,8 +3,9 @@
 import dataclasses
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
+from gdjax.compat.jaxopt.absent import SEARCH
 from gdjax.compat.jaxopt.solver import Solver
 from gdjax.jaxtools.pytrees import is_concrete
 from gdjax.line_search.backtracking import Backtracking
@@ -14,6 +15,42 @@ from gdjax.methods.accelerated_gradient import AcceleratedGradient
 from gdjax.methods.conjugate_gradient import ConjugateGradient
 from gdjax.methods.gradient_descent import GradientDescent as Descent
 
+
+class NamedSearch:
+    """A line search of jaxopt's, to be given to a solver as ``linesearch=``; its name is all that counts."""
+
+    name: ClassVar[str]
+
+    def __init__(self, fun: Any = None, *args: Any, **options: Any) -> None:
+        self.fun, self.options = fun, options
+
+    def run(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Nothing is done.
+
+        Raises:
+            NotImplementedError: saying what does it.
+        """
+        raise NotImplementedError(f"gdjax does not run {type(self).__name__} by itself; use {SEARCH}")
+
+
+class BacktrackingLineSearch(NamedSearch):
+    """`gdjax.Backtracking`."""
+
+    name = "backtracking"
+
+
+class ZoomLineSearch(NamedSearch):
+    """The solver's own, `gdjax.MoreThuente`."""
+
+    name = "zoom"
+
+
+class HagerZhangLineSearch(NamedSearch):
+    """`gdjax.HagerZhang`."""
+
+    name = "hager-zhang"
+
+
 SEARCHES = {"zoom": None, "backtracking": Backtracking(), "hager-zhang": HagerZhang()}
 
 
@@ -22,8 +59,9 @@ def searched(stepsize: Any) -> bool:
     return not callable(stepsize) and is_concrete(stepsize) and stepsize <= 0
 
 
-def line_search(name: str, stepsize: Any) -> dict[str, Any]:
+def line_search(name: Any, stepsize: Any) -> dict[str, Any]:
     """The line search of that name; nothing for the method's own."""
+    name = getattr(name, "name", name)
     if name not in SEARCHES:
         raise ValueError(f"linesearch must be one of {', '.join(SEARCHES)}, got {name!r}")
     if not searched(stepsize):
@@ -81,7 +119,7 @@ class LBFGS(Solver):
     maxiter: Any = 500
     tol: Any = 1e-3
     stepsize: Any = 0.0
-    linesearch: str = "zoom"
+    linesearch: Any = "zoom"
     linesearch_init: str = "increase"
     stop_if_linesearch_fails: bool = False
     condition: Any = None
@@ -114,7 +152,7 @@ class BFGS(Solver):
     maxiter: Any = 500
     tol: Any = 1e-3
     stepsize: Any = 0.0
-    linesearch: str = "zoom"
+    linesearch: Any = "zoom"
     linesearch_init: str = "increase"
     condition: Any = None
     maxls: Any = 30
@@ -146,7 +184,7 @@ class NonlinearCG(Solver):
     maxiter: Any = 100
     tol: Any = 1e-3
     method: Any = "polak-ribiere"
-    linesearch: str = "zoom"
+    linesearch: Any = "zoom"
     linesearch_init: str = "increase"
     condition: Any = None
     maxls: Any = 30

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.compat.jaxopt.solver import Solver
+from gdjax.descent.limits import Stop
 from gdjax.least_squares import least_squares
+from gdjax.methods.choice import count_reals
 from gdjax.methods.levenberg_marquardt import LevenbergMarquardt as Marquardt
 
 
@@ -29,6 +31,16 @@ class Squares(Solver):
     def how(self, penalty: Any) -> Any:
         """Marquardt's method: that of Gauss and Newton where its steps are safe."""
         return Marquardt()
+
+    @property
+    def norm(self) -> Any:
+        """What the norm of the gradient may be."""
+        return self.tol
+
+    def stop(self, params: Any) -> Stop:
+        """That, besides gdjax's own test for least squares, which is free of units."""
+        at_most = self.norm / max(count_reals(params), 1) ** 0.5
+        return Stop(gradient_at_most=at_most, max_steps=self.maxiter)
 
     def keywords(self, params: Any, given: Any) -> dict[str, Any]:
         """And the Jacobian."""
@@ -64,7 +76,7 @@ class GaussNewton(Squares):
 
 @dataclasses.dataclass(eq=False)
 class LevenbergMarquardt(Squares):
-    """`gdjax.LevenbergMarquardt`, which chooses its damping and its linear algebra itself.
+    """`gdjax.LevenbergMarquardt`, which chooses its damping and its linear algebra itself; ``xtol`` has no effect.
 
     >>> import jax.numpy as jnp
     >>> x, y = jnp.arange(4.0), jnp.array([3.0, 1.1, 0.4, 0.15])
@@ -91,6 +103,11 @@ class LevenbergMarquardt(Squares):
     has_aux: bool = False
     jit: bool = True
     unroll: Any = "auto"
+
+    @property
+    def norm(self) -> Any:
+        """By the criterion."""
+        return self.gtol if self.stop_criterion == "madsen-nielsen" else self.tol
 
     def how(self, penalty: Any) -> Any:
         """With geodesic acceleration, if it is wanted."""
