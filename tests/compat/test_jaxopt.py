@@ -350,3 +350,18 @@ def test_gdjax_has_the_same_under_its_own_name():
     result = gdjax.minimize(ridge, jnp.zeros(2), 0.1, (X, Y), method=gdjax.LBFGS(10))
     assert result.status == Status.CONVERGED
     np.testing.assert_allclose(jaxopt.LBFGS(ridge).run(jnp.zeros(2), 0.1, (X, Y)).params, result.params, atol=1e-3)
+
+
+def test_a_flat_minimum_has_derivatives_by_normal_equations():
+    """The intercepts of a softmax may all shift; they do not meet the penalty, either."""
+    data = X, jnp.array([0, 1, 2, 1])
+    start = jnp.zeros((2, 3)), jnp.zeros(3)
+
+    def fitted(l2reg):
+        solver = jaxopt.LBFGS(objective, tol=1e-6, implicit_diff_solve=jaxopt.implicit_diff.solve_normal_cg)
+        return solver.run(start, l2reg, data)
+
+    objective = jaxopt.objective.l2_multiclass_logreg_with_intercept
+    assert fitted(0.3).state.converged
+    slope = jax.jacrev(lambda l2reg: fitted(l2reg).params[0])(0.3)
+    np.testing.assert_allclose(slope, (fitted(0.31).params[0] - fitted(0.29).params[0]) / 0.02, atol=5e-3)

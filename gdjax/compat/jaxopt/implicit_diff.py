@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 
 from gdjax.compat.jaxopt.absent import Absent, where_to_go
@@ -26,7 +27,10 @@ def solve_normal_cg(matvec: Callable[[Any], Any], b: Any) -> Any:
 def linear(matvec: Callable[[Any], Any], b: Any, solve: Solve | None) -> Any:
     """``A^-1 b`` as a linear function of b, with its transpose."""
     chosen = solve_normal_cg if solve is None else solve
-    return jax.lax.custom_linear_solve(matvec, b, chosen, chosen)
+    flat, tree = ravel_pytree(b)  # one vector: a leaf that does not change with the data would have no transpose
+    row = lambda tree: ravel_pytree(tree)[0]
+    on_rows = lambda matvec, v: row(chosen(lambda x: tree(matvec(row(x))), tree(v)))
+    return tree(jax.lax.custom_linear_solve(lambda v: row(matvec(tree(v))), flat, on_rows, on_rows))
 
 
 def custom_root(
