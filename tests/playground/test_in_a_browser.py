@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from playground import make
+from docs.playground import make
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright, to test the page in a browser")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from playground import lessons, make, record
+from docs.playground import lessons, make, record
 
 MODES = [True]  # as the page was recorded
 
@@ -58,7 +58,7 @@ def test_the_verdicts_are_those_of_learning_rate_range():
 
 
 def test_the_page_is_up_to_date():
-    """Otherwise run python -m playground.make."""
+    """Otherwise run python -m docs.playground.make."""
     assert make.assemble(make.recorded(PAGE)) == PAGE
     for key, one in LESSONS.items():
         shown = RUNS[key]

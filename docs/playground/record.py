@@ -9,7 +9,7 @@ import numpy as np
 from contourpy import FillType, contour_generator
 
 import gdjax
-from playground.lessons import METHODS, Lesson
+from docs.playground.lessons import METHODS, Lesson
 
 GRID = 91  # points of a surface in each direction
 LEVELS = np.linspace(-3.5, 0.0, 15)  # log10 of the height above the lowest point, as in `gdjax.plot.surface`

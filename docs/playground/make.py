@@ -3,8 +3,8 @@
 Everything that moves on the page was computed by gdjax when this script ran: the points, the values, the statuses and
 their words. The page only plays it.
 
-Run it with: python -m playground.make (a minute or two). After a change of page.html, page.css or page.js alone:
-python -m playground.make --keep, which keeps what is recorded.
+Run it with: python -m docs.playground.make (a minute or two). After a change of page.html, page.css or page.js alone:
+python -m docs.playground.make --keep, which keeps what is recorded.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "playground.html"
+PAGE = HERE.parent / "playground.html"
 BEGIN, END = '<script type="application/json" id="runs">', "</script>"
 
 
@@ -41,7 +41,7 @@ def record() -> str:
 
     jax.config.update("jax_enable_x64", True)
 
-    from playground import lessons, record
+    from docs.playground import lessons, record
 
     everything = [record.lesson(one) for one in lessons.LESSONS]
     return json.dumps(everything, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
