@@ -10,7 +10,7 @@ import numpy as np
 from gdjax.descent.stopping import Status
 from gdjax.insight.fit import Fit
 from gdjax.insight.profiles import FARTHER, Profile, Side, Trail
-from gdjax.insight.profiles_in_spaces import free_number, on_its_scale
+from gdjax.insight.profiles_in_spaces import Behind
 from gdjax.insight.rulers import Ruler, ruler_of
 from gdjax.jaxtools.pytrees import is_concrete
 from gdjax.least_squares import least_squares_many
@@ -41,8 +41,8 @@ def profile(
     holds the values for which it is at most the quantile of Student's distribution (of the normal one with
     ``absolute_sigma``). For a linear model that is ``estimate -+ t s.e.``; where it differs, standard errors mislead,
     and this is the one to report. An end may be open: then no value is too large for the data.
-    A parameter at a bound has one end there. One that the data do not determine, or that has run to infinity, is looked
-    at on a scale of powers of ten.
+    A parameter at a bound, or at an end of its space, has one end there. One that the data do not determine, or that
+    has run to infinity, is looked at on a scale of powers of ten.
     The interval is the connected one around the estimate, as far as the values that were tried tell. An end beyond zero
     has 8 of them on the way to zero, where many models change. What lies between two neighbouring values is not known:
     if the data reject values there alone, an end is too far away, or called open although it is not.
@@ -85,15 +85,21 @@ def profile(
     if options.get("penalty") is not None:
         raise TypeError("profile has no option 'penalty': bounds are those of the fit")
     index = check_fit(fit, parameter)
-    if fit.space is not None:
-        function, seen, data = by_free(residuals, fit, args, {})
-        free: Any = dict(parameter=free_number(fit, index), level=level, robust=robust, **options)
-        return on_its_scale(profile(function, cast(Fit, seen), *data, **free), fit, index)
     quantile = float(fit.quantile(level))
     check_robust(robust)
-    refits = Refits(residuals, fit, args, index, robust, dict(options))
-    refits.check(robust)
-    ruler = ruler_of(fit, index, quantile, refits.jacobian)
+    given = dict(options, robust=robust)
+    behind, function, seen, data = None, residuals, fit, args
+    if fit.space is not None:
+        behind, (function, seen, data) = Behind(fit, index), cast(Any, by_free(residuals, fit, args, {}))
+    place = index if behind is None else behind.place
+    return found_by(Refits(function, seen, data, place, given, behind), level, quantile)
+
+
+def found_by(refits: "Refits", level: float, quantile: float) -> Profile:
+    """The profile, by rounds of refits."""
+    fit, index, behind = refits.fit, refits.index, refits.behind
+    refits.check()
+    ruler = ruler_of(fit, index, quantile, refits.jacobian, behind.own if behind and behind.ended else None)
     refits.smallest = 0.0 if ruler.bend else 1e-12 * abs(refits.origin)
     trail = Trail(np.array([refits.origin]), refits.centre[None], np.zeros(1), np.asarray(fit.code)[None])
     precise = max(1e-6, float(np.finfo(refits.centre.dtype).eps) ** 0.5)
@@ -138,33 +144,36 @@ def check_fit(fit: Any, parameter: Any) -> int:
 
 def side_of(sign: int, bound: float, ruler: Ruler, precise: float) -> Side:
     """Where to look for one end."""
-    limit, zero = abs(float(ruler.to(bound))), sign * float(ruler.to(0.0))
+    limit, zero = abs(float(ruler.to(bound))), np.nan if ruler.own else sign * float(ruler.to(0.0))
     far, reach = FARTHER[-1], f"{FARTHER[-1]:g} times as far as of a linear model"
     if ruler.bend:  # there an end's share of itself is a difference, and large values are lost in each other's rounding
         precise, far = precise / 10, far if zero > 0 else -float(np.log(precise))
         reach = f"by {far * np.log10(np.e):.0f} powers of ten"
-    return Side(sign, limit, zero if 0 < zero <= limit else np.inf, precise, far, reach)
+    stop = "the end of its space" if ruler.own else "the bound of the parameter"
+    return Side(sign, limit, zero if 0 < zero <= limit else np.inf, precise, far, reach, stop)
 
 
 class Refits:
     """Fits with one parameter held."""
 
     def __init__(
-        self, residuals: Any, fit: Fit, args: tuple[Any, ...], index: int, robust: Any, options: dict[str, Any]
+        self, residuals: Any, fit: Fit, args: tuple[Any, ...], index: int, options: Any, behind: Behind | None = None
     ) -> None:
-        self.layout, self.index, self.fit = fit.layout, index, fit
+        self.layout, self.index, self.fit, self.behind = fit.layout, index, fit, behind
         self.centre = np.asarray(fit.flat)
         self.origin = float(self.centre[index])
         self.others = np.delete(np.arange(self.centre.size), index)
         self.scale = float(fit.scale)
         self.data = (args, options.pop("kwargs", None) or {})
         self.ends = (np.full_like(self.centre, -np.inf), np.full_like(self.centre, np.inf))
-        self.options: Any = dict(options, robust=robust)
+        self.options = options
         if fit.penalty_value is not None:
             lower, upper = fit.penalty.bounds(fit.params)
             self.ends = np.asarray(self.layout.ravel(lower)), np.asarray(self.layout.ravel(upper))
             if self.others.size:
                 self.options["penalty"] = Box(*(jnp.asarray(side[self.others]) for side in self.ends))
+        if behind is not None and behind.ended:
+            self.ends[0 if behind.way > 0 else 1][index] = self.origin
         layout, n = self.layout, self.layout.size
         self.lowest = -np.inf  # a rise below which is no rounding
         self.smallest = 0.0  # a value up to which it is zero
@@ -177,11 +186,12 @@ class Refits:
 
         self.held = held
 
-    def check(self, robust: Any) -> None:
+    def check(self) -> None:
         """Raise ValueError unless the residuals are those of the fit."""
         z, index = jnp.asarray(self.centre[self.others]), jnp.asarray(self.index, jnp.int32)
         out = self.held(z, jnp.asarray(self.centre[self.index]), index, self.data)
-        value = float(half_sum(as_residuals(out[0] if self.options.get("has_aux") else out), robust))
+        r = as_residuals(out[0] if self.options.get("has_aux") else out)
+        value = float(half_sum(r, self.options["robust"]))
         wanted = float(self.fit.value)
         if not abs(value - wanted) <= 1e-3 * wanted + 1e-30:
             raise ValueError(
@@ -204,6 +214,8 @@ class Refits:
         values = np.clip(np.resize(values, 16).astype(self.centre.dtype), *(side[self.index] for side in self.ends))
         values = np.where(np.abs(values) <= self.smallest, 0, values)
         starts = np.stack([self.start(value, trail) for value in values])
+        if self.behind is not None:
+            starts = self.behind.inside(starts)
         free = starts[:, self.others] if self.others.size else np.zeros((16, 1), starts.dtype)
         index = np.asarray(self.index, np.int32)
         axes: Any = (0, 0, None, None)
@@ -226,21 +238,25 @@ def told(
     refits: Refits, level: float, quantile: float, trail: Trail, ends: tuple[float, float], words: list[str]
 ) -> Profile:
     """The profile, and what there is to say of it."""
-    fit, name, better = refits.fit, refits.fit.names[refits.index], None
-    error = float(fit.flat_errors[refits.index])
-    t = quantile * np.sqrt(np.maximum(trail.rise, 0)) * np.sign(trail.values - refits.origin)
+    behind, fit, index, better = refits.behind, refits.fit, refits.index, None
+    lowest, params = float(np.nanmin(trail.rise)), jax.vmap(fit.layout.unravel)(jnp.asarray(trail.x))
+    if behind is not None:
+        fit, index, params = behind.fit, behind.index, behind.params(params)
+        trail, params, ends, words = behind.shown(trail, params, ends, words)
+    name, estimate, error = fit.names[index], float(fit.flat[index]), float(fit.flat_errors[index])
+    t = quantile * np.sqrt(np.maximum(trail.rise, 0)) * np.sign(trail.values - estimate)
     notes = [f"{side} end: {text}" for side, text in zip(("lower", "upper"), words, strict=True) if text]
-    params, best = jax.vmap(fit.layout.unravel)(jnp.asarray(trail.x)), int(np.nanargmin(trail.rise))
-    if trail.rise[best] < refits.lowest:
+    if lowest < refits.lowest:
+        best = int(np.nanargmin(trail.rise))
         better, ends = jax.tree.map(lambda leaf: leaf[best], params), (np.nan, np.nan)
-        less = -0.5 * refits.scale * quantile**2 * trail.rise[best]
+        less = -0.5 * refits.scale * quantile**2 * lowest
         where = f"with {name} at {trail.values[best]:.6g} the value is lower by {less:.3g}"
         notes = [f"the fit is not the minimum: {where}. Fit again from profile.better"]
     return Profile(
         name=name,
-        estimate=refits.origin,
+        estimate=estimate,
         standard_error=error,
-        no_error="" if np.isfinite(error) else fit.why_missing()[refits.index],
+        no_error="" if np.isfinite(error) else fit.why_missing()[index],
         level=level,
         quantile=quantile,
         lower=ends[0],

@@ -14,6 +14,7 @@ from gdjax.problem.objective import Objective, Point
 from gdjax.vectors.vector import matmul
 
 KINDS = ("HC0", "HC1", "HC2", "HC3")
+BY_LEVERAGE = KINDS[2:]
 
 
 class Sandwich(NamedTuple):
@@ -24,6 +25,7 @@ class Sandwich(NamedTuple):
     sums: jax.Array | None  # with a robust loss: of psi^2, psi' and psi'^2, shape (3,)
     meat: jax.Array | None  # Q'W Q, shape (n, n)
     bread: jax.Array | None  # with a robust loss: Q' psi' Q, shape (n, n)
+    basis: jax.Array | None = None  # for HC2 and HC3 instead of the meat: Q, shape (m, n)
 
 
 def squares_at(objective: Objective, point: Point, state: Any) -> Any:
@@ -57,20 +59,27 @@ def sandwich(objective: Objective, point: Point, r: jax.Array, lengths: jax.Arra
     if kind is None:
         return Sandwich(triangle, columns, sums, None, None)
     q = basis(unit, triangle)
-    meat, bread = matmul(q.T * weights(kind, psi, q)[None, :], q), None
+    if kind in BY_LEVERAGE:
+        return Sandwich(triangle, columns, sums, None, None, q)
+    meat, bread = matmul(q.T * psi[None, :] ** 2, q), None
     if robust is not None:
         bread = matmul(q.T * slope[None, :], q)
         bread += jnp.diag(jnp.where(jnp.any(q != 0, axis=0), 0, jnp.ones_like(columns)))
     return Sandwich(triangle, columns, sums, meat, bread)
 
 
-def weights(kind: str, psi: jax.Array, q: jax.Array) -> jax.Array:
-    """The squares of what the residuals weigh, shape (m,); NaN where one alone determines a parameter."""
-    if kind in ("HC0", "HC1"):
-        return psi**2
+def meat_of(sandwich: Sandwich, kind: str | None, r: jax.Array) -> Sandwich:
+    """With the meat of HC2 or HC3, by the leverages of all parameters that are not held, for residuals r.
+
+    It is NaN where one residual alone determines a parameter.
+    """
+    q = sandwich.basis
+    if q is None:
+        return sandwich
     rest = 1 - jnp.sum(q * q, axis=1)
     rest = jnp.where(rest > 8 * q.shape[1] * float(jnp.finfo(q.dtype).eps), rest, jnp.nan)
-    return psi**2 / (rest if kind == "HC2" else rest**2)
+    weights = r**2 / (rest if kind == "HC2" else rest**2)
+    return sandwich._replace(meat=matmul(q.T * weights[None, :], q), basis=None)
 
 
 def basis(a: jax.Array, triangle: jax.Array) -> jax.Array:

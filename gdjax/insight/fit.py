@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.result import Result
+from gdjax.descent.sandwich import meat_of
 from gdjax.insight import fit_words
 from gdjax.insight.inference import Inference
 from gdjax.insight.spread import Spread, over, rank_of, spread_of
@@ -46,8 +47,7 @@ class Fit(Inference, Result):
       ``cov_type="HC0"`` or ``"HC1"`` they need not be alike: ``H^-1 J' psi^2 J H^-1`` with ``H = J' psi' J``.
 
     All hold where the residuals are nearly linear in the parameters over a few standard errors; `gdjax.profile` tells
-    whether they are. Parameters that are at a bound, or at an end of their space, are taken as known. (There the
-    leverages of HC2 and HC3 still count them.)
+    whether they are. Parameters that are at a bound, or at an end of their space, are taken as known.
     """
 
     count: Any = None  # number of residuals that count: all, or those that are not masked; and active constraints
@@ -197,6 +197,7 @@ class Fit(Inference, Result):
                 square, mean, k = self.psi()
                 scale = k**2 * square / mean**2
             return self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(scale))
+        sandwich = self.for_each(lambda s, r: meat_of(s, self.cov_type, r))(sandwich, self.residuals)
         factor = jnp.ones_like(self.value)
         if self.cov_type == "HC1":
             factor = self.per_freedom(jnp.asarray(self.count).astype(factor.dtype))

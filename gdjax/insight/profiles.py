@@ -138,6 +138,7 @@ class Side(NamedTuple):
     precise: float  # to how much of itself the end is wanted
     far: float  # the distance beyond which nothing is looked for
     reach: str  # how far that is, in words
+    stop: str  # what the limit is, in words
 
     def look(self, trail: Trail, distance: np.ndarray) -> tuple[float, np.ndarray, str]:
         """The end (NaN if it is not known yet, inf if there is none), where to try next, and what there is to say."""
@@ -171,7 +172,7 @@ class Side(NamedTuple):
         if d[-1] == 0 and self.zero < FIRST[0]:
             return np.nan, self.zero * TOWARD_ZERO, "is not known"
         if d[-1] >= (1 - 1e-6) * self.limit:
-            return self.limit, d[:0], "is at the bound of the parameter"
+            return self.limit, d[:0], f"is at {self.stop}"
         if d[-1] >= (1 - 1e-3) * self.far:
             return np.inf, d[:0], f"is open: {self.reach}, t is at most {t.max():.2g} of its quantile"
         steps = FARTHER if d[-1] >= (1 - 1e-3) * FIRST[-1] else FIRST

@@ -87,10 +87,7 @@ def linear_without(flat: "FlatChart", where: list[jax.Array], linear: Any) -> An
 
 
 def sandwich_without(flat: "FlatChart", where: list[jax.Array], sandwich: Any) -> Any:
-    """The same of a `gdjax.descent.sandwich.Sandwich`, whose other parts are in the basis Q of the Jacobian.
-
-    (The leverages of HC2 and HC3 stay those with what is held.)
-    """
+    """The same of a `gdjax.descent.sandwich.Sandwich`, whose other parts are in the basis Q of the Jacobian."""
     unit, columns = flat.left(sandwich.triangle * sandwich.columns[None, :], where)
     triangle, _ = factor(unit, jnp.zeros_like(columns))
     q = basis(unit, triangle)
@@ -98,7 +95,8 @@ def sandwich_without(flat: "FlatChart", where: list[jax.Array], sandwich: Any) -
     bread = turned(sandwich.bread)
     if bread is not None:
         bread += jnp.diag(jnp.where(jnp.any(q != 0, axis=0), 0, jnp.ones_like(columns)))
-    return sandwich._replace(triangle=triangle, columns=columns, meat=turned(sandwich.meat), bread=bread)
+    rows = None if sandwich.basis is None else matmul(sandwich.basis, q)
+    return sandwich._replace(triangle=triangle, columns=columns, meat=turned(sandwich.meat), bread=bread, basis=rows)
 
 
 class FlatChart:

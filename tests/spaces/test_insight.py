@@ -7,7 +7,7 @@ import pytest
 
 import gdjax
 from gdjax import Kind, Status
-from gdjax.spaces import Below, Fixed, Interval, Positive, Scaled, Simplex
+from gdjax.spaces import Above, Below, Fixed, Interval, Positive, Scaled, Simplex
 
 pytestmark = pytest.mark.float64
 X = np.linspace(0, 3, 40)
@@ -117,6 +117,66 @@ def test_a_profile_is_on_the_scale_of_the_parameter():
         np.testing.assert_allclose(other.params[name], other.values, rtol=1e-9)
     with pytest.raises(ValueError, match="c is fixed"):
         gdjax.profile(more, b, x, y, parameter="c")
+
+
+def floor(p, x, y):
+    return p["a"] * jnp.exp(-p["k"] * x) + p["c"] - y
+
+
+@pytest.fixture(scope="module")
+def bounded():
+    """A fit whose best c is at its bound 0, and data."""
+    x = np.linspace(0, 4, 30)
+    y = 2 * np.exp(-0.7 * x) - 0.05 + 0.03 * np.cos(17 * x)
+    bound = gdjax.penalties.NonNegative()
+    with jax.enable_x64(True):
+        fit = gdjax.least_squares(floor, START, x, y, penalty={"a": bound, "c": bound, "k": bound})
+    assert fit.status == Status.CONVERGED
+    return fit, (x, y)
+
+
+# The same parameter, in spaces with the end below and above; c = sign (p - shift).
+ENDED = [(Positive(), 1.0, 0.0), (Above(1.0), 1.0, 1.0), (Below(0.0), -1.0, 0.0), (Interval(-3.0, 0.0), -1.0, 0.0)]
+
+
+@pytest.mark.parametrize(("kind", "sign", "shift"), ENDED)
+def test_profiles_with_a_parameter_at_an_end_are_those_with_a_bound_there(bounded, kind, sign, shift):
+    fit, data = bounded
+    own = lambda p, x, y: floor(dict(p, c=sign * (p["c"] - shift)), x, y)
+    space = {"a": Positive(), "c": kind, "k": Positive()}
+    inside = gdjax.least_squares(own, dict(START, c=shift + 0.1 * sign), *data, space=space)
+    assert inside.status == Status.PRECISION_FLOOR
+    want = gdjax.profile(floor, fit, *data, parameter="a")
+    found = gdjax.profile(own, inside, *data, parameter="a")
+    np.testing.assert_allclose(found.interval, want.interval, rtol=1e-6)
+    assert found.notes == ()
+    # Of the one at the end itself: one end is there.
+    want = gdjax.profile(floor, fit, *data, parameter="c")
+    found = gdjax.profile(own, inside, *data, parameter="c")
+    np.testing.assert_allclose(sorted(sign * (np.array(found.interval) - shift)), want.interval, rtol=1e-5, atol=1e-14)
+    assert found.notes == (f"{'lower' if sign > 0 else 'upper'} end: is at the end of its space",)
+    assert "held: at an end of its space" in str(found)
+
+
+@pytest.mark.parametrize("kind", ["HC0", "HC1", "HC2", "HC3"])
+def test_errors_of_a_sandwich_leave_out_what_is_at_an_end_as_what_is_at_a_bound(bounded, kind):
+    fit, (x, y) = bounded
+    two = gdjax.least_squares(lambda p, x, y: floor(dict(p, c=0.0), x, y), {"a": 1.0, "k": 1.0}, x, y, cov_type=kind)
+    held = gdjax.least_squares(floor, START, x, y, penalty=fit.penalty, cov_type=kind)
+    space = dict.fromkeys(START, Positive())
+    inside = gdjax.least_squares(floor, START, x, y, space=space, cov_type=kind)
+    for found in (held, inside):
+        assert found.converged
+        np.testing.assert_allclose(found.standard_errors["a"], two.standard_errors["a"], rtol=1e-6)
+        np.testing.assert_allclose(found.standard_errors["k"], two.standard_errors["k"], rtol=1e-6)
+
+
+def test_both_ends_of_a_narrow_space_may_end_the_interval(bounded):
+    space = {"a": Positive(), "c": Interval(0.0, 0.005), "k": Positive()}
+    inside = gdjax.least_squares(floor, dict(START, c=0.003), *bounded[1], space=space)
+    assert inside.converged
+    found = gdjax.profile(floor, inside, *bounded[1], parameter="c")
+    np.testing.assert_allclose(found.interval, (0, 0.005), atol=1e-14)
 
 
 def test_curvature_and_checks_know_the_space():
