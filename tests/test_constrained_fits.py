@@ -7,6 +7,7 @@ import pytest
 
 import gdjax
 from gdjax import Constraint, Status
+from gdjax.spaces import Positive
 
 pytestmark = pytest.mark.float64
 
@@ -79,3 +80,28 @@ def test_what_is_not_known_is_refused():
         gdjax.least_squares(residuals, START, Y, constraints=SUM, robust=gdjax.Huber())
     with pytest.raises(ValueError, match="no profile"):
         gdjax.profile(residuals, solve(Y), Y, parameter=0)
+
+
+LOW = 2 * np.exp(-0.7 * X) - 0.05 + 0.03 * np.cos(37 * X)  # with a constant below 0
+BY_NAME = {"a": 1.0, "b": 1.0, "c": 0.1}
+ABOUT = {
+    "of others": Constraint(lambda p, y: p["a"] - 2 * p["b"], lower=0.5, upper=0.5),
+    "of it too": Constraint(lambda p, y: p["a"] + p["c"], upper=1.9),
+    "that holds it": Constraint(lambda p, y: p["c"], lower=0.01),
+    "not reached": Constraint(lambda p, y: p["a"] + p["c"], upper=9.0),
+}
+
+
+@pytest.mark.parametrize("about", ABOUT)
+def test_a_parameter_at_an_end_of_its_space_is_as_one_at_its_bound(about):
+    low = lambda p, y: p["a"] * jnp.exp(-p["b"] * X) + p["c"] - y
+    every = lambda kind: dict.fromkeys(BY_NAME, kind)
+    bounded, inside = (
+        gdjax.least_squares(low, BY_NAME, LOW, constraints=ABOUT[about], **option)
+        for option in (dict(penalty=every(gdjax.penalties.NonNegative())), dict(space=every(Positive())))
+    )
+    assert bounded.status == inside.status == Status.CONVERGED
+    assert inside.freedom == bounded.freedom
+    np.testing.assert_allclose(inside.flat, bounded.flat, atol=1e-6)
+    np.testing.assert_allclose(inside.standard_errors["b"], bounded.standard_errors["b"], rtol=1e-4)
+    np.testing.assert_array_equal(np.isnan(inside.flat_errors), np.isnan(bounded.flat_errors))

@@ -49,7 +49,7 @@ def _ended(static: Static, axes: int, arrays: list[Any]) -> Ended:
     def of_one(arrays: list[Any]) -> Ended:
         chart, free, grad, code, squares = merge(arrays, static)
         linear, flat = squares.linear, FlatChart(chart, free)
-        rows = linear.triangle * linear.columns[None, :]  # R'R = J'J
+        rows = linear.triangle * linear.effects[None, :]  # R'R = J'J
         lengths = [norm(x, axis=0) for x in jax.vmap(flat.by_distance)(rows)]
         where = flat.where(grad, flat.by_distance(linear.grad), lengths, at_rest(code))
         some = jnp.any(jnp.stack([jnp.any(marks) for marks in where]))

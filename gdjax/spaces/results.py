@@ -67,9 +67,11 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
     axes = result.code.ndim
     params, grad = mapped(chart, free, result.grad, axes)
     changed: dict[str, Any] = dict(params=params, grad=grad)
-    if any(s.has_ends for s in chart.spaces) and result.conditions is None:  # constraints may hold it there
-        changed["code"], runs = review(result, chart, value)
-        origin = dataclasses.replace(origin, runs=runs)
+    if any(s.has_ends for s in chart.spaces):
+        changed["code"] = result.code
+        if result.conditions is None:  # constraints may hold it there
+            changed["code"], runs = review(result, chart, value)
+            origin = dataclasses.replace(origin, runs=runs)
         if result.squares is not None and result.squares.linear is not None:
             found = ended(dataclasses.replace(result, code=changed["code"]), chart)
             origin = dataclasses.replace(origin, ends=found.where)

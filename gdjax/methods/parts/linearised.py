@@ -41,16 +41,16 @@ def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:
     """Jacobian, gradient and QR factorisation at a point; ``keep`` the Jacobian, too."""
     x, r = point.x, point.residuals
     a = by_jax(objective, x) if objective.jacobian is None else objective.jacobian(x)
+    alone = None
     if objective.constrained is not None:
-        r, a = with_active(objective, point, r, a)
+        alone, (r, a) = norm(a, axis=0), with_active(objective, point, r, a)
     if objective.robust is not None:
         r, a = corrected(r, a, objective.robust)
-    effects, size, slopes = measured(a, r)
-    grad = slopes * size
-    columns = effects
+    columns, size, slopes = measured(a, r)
+    grad, effects = slopes * size, columns if alone is None else alone
     if objective.composite is not None:  # what a bound holds is not free to move
         lower, upper = objective.composite.ends
-        columns = jnp.where(((x <= lower) & (grad > 0)) | ((x >= upper) & (grad < 0)), 0, effects)
+        columns = jnp.where(((x <= lower) & (grad > 0)) | ((x >= upper) & (grad < 0)), 0, columns)
     there = (columns > 0) & (size > 0)
     cosines = jnp.where(there, jnp.abs(slopes) / jnp.where(there, columns, 1), 0)
     unit = a / jnp.where(columns > 0, columns, jnp.inf)[None, :]
@@ -112,7 +112,8 @@ def with_active(objective: Objective, point: Point, r: jax.Array, a: jax.Array) 
     """Residuals and Jacobian with the active constraints as data of a weight so large that they are kept.
 
     With A their gradients, ``(J'J + w^2 A'A)^-1`` differs from the covariance ``Z (Z'J'J Z)^-1 Z'`` on the tangent
-    space of the constraints, which Z spans, by a part of about ``1 / w^2 = sqrt(eps)``.
+    space of the constraints, which Z spans, by a part of about ``1 / w^2 = sqrt(eps)``. Their residuals are the
+    multipliers over w, so that the gradient is that of the Lagrangian.
     """
     limits = objective.constrained
     assert limits is not None
@@ -121,7 +122,9 @@ def with_active(objective: Objective, point: Point, r: jax.Array, a: jax.Array) 
     unit = norm(rows / jnp.where(lengths > 0, lengths, 1)[None, :], axis=1)
     active = is_active(objective, point) & (unit > 0)
     weight = jnp.where(active, objective.eps**-0.25 / jnp.where(active, unit, 1), 0).astype(a.dtype)
-    return jnp.concatenate([r, jnp.zeros_like(weight)]), jnp.concatenate([a, weight[:, None] * rows.astype(a.dtype)])
+    pull = point.seen.multipliers / jnp.where(point.seen.weight > 0, point.seen.weight, 1)
+    pull = jnp.where(active, pull / jnp.where(active, weight, 1), 0).astype(r.dtype)
+    return jnp.concatenate([r, pull]), jnp.concatenate([a, weight[:, None] * rows.astype(a.dtype)])
 
 
 def by_jax(objective: Objective, x: jax.Array) -> jax.Array:
