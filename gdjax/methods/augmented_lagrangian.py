@@ -17,14 +17,17 @@ from gdjax.jaxtools.scalar_kernels import branch, update_if
 from gdjax.methods.base import Kkt, Method, Outcome
 from gdjax.methods.parts import newton_kkt, optimality, outer
 from gdjax.methods.parts.merit import Terms, blank, known, measured, merit, plain, renewed, seen, value_and_multipliers
-from gdjax.methods.parts.outer import FIRST_TOLERANCE, FRUITLESS, MOST_TRIPS, PATIENCE, RUNAWAY, Schedule
+from gdjax.methods.parts.outer import FIRST_TOLERANCE, FRUITLESS, MOST_TRIPS, PATIENCE, Schedule
 from gdjax.methods.projected_lbfgs import ProjectedLBFGS
+from gdjax.methods.projected_newton import ProjectedNewton
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, Vector
 
 FALLS = 0.7  # what may be left of the residual of the optimality conditions after one of Newton's steps
 STEPS = 10  # of Newton's in a row
+# The residual may rise to so much, for so many steps: multipliers that are still far off do that.
+RISES, DOUBTS = 2.0, 3
 
 
 class Finish(NamedTuple):
@@ -33,8 +36,10 @@ class Finish(NamedTuple):
     running: jax.Array  # whether the trial is one of its steps
     x: jax.Array  # the trial
     multipliers: jax.Array  # with it
-    residual: Scalar  # of the conditions where it stands
+    here: Point  # where it stands; the iterate, or beyond it
+    residual: Scalar  # of the conditions at the iterate
     steps: jax.Array  # that were taken
+    doubts: jax.Array  # those beyond the iterate
 
 
 def in_weight(point: Point, before: Terms, terms: Terms) -> Point:
@@ -82,9 +87,9 @@ class AugmentedLagrangian(Method):
     evaluation at the same point. Where updates leave the violation as it is, the violation alone is minimised, which
     finds a feasible point, or one of least violation: then the problem is infeasible, at least near there.
 
-    With up to 300 parameters and constraints, each update is followed by Newton steps on the optimality conditions, as
-    long as these fall; the Hessian of the Lagrangian is formed, of a product for each parameter (not counted as
-    evaluations). That gives the last digits, and most often comes first.
+    With up to 300 parameters and constraints the inner method takes Newton's steps, and each update is followed by
+    those on the optimality conditions, as long as these soon fall; a Hessian is formed for each, of a product for each
+    parameter (not counted as evaluations). That gives the last digits, and most often comes first.
 
     Args:
         inner: the method for bounds.
@@ -103,8 +108,8 @@ class AugmentedLagrangian(Method):
         """At the start."""
         terms, x = plain(known(objective), objective.dtype), objective.start
         zero, count = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32)
-        finish = Finish(jnp.asarray(False), x, terms.multipliers, zero, count)
-        inner = self.inner.init(merit(objective, terms))
+        finish = Finish(jnp.asarray(False), x, terms.multipliers, blank(objective), zero, count, count)
+        inner = self.descent(objective).init(merit(objective, terms))
         schedule = outer.begin(objective.dtype, terms.penalty.size)
         return AugmentedState(inner, blank(objective), terms, schedule, x, finish)
 
@@ -142,6 +147,10 @@ class AugmentedLagrangian(Method):
         kkt = kkt._replace(impossible=new.schedule.impossible, exhausted=new.schedule.fruitless >= FRUITLESS)
         return new, Outcome(turn.accepted & ~state.schedule.again, turn.step_size, kkt=kkt)
 
+    def descent(self, objective: Objective) -> ProjectedLBFGS:
+        """The inner method: by Newton's steps, where these can be had."""
+        return ProjectedNewton(self.inner.memory) if self.finishes(objective) else self.inner
+
     def finishes(self, objective: Objective) -> bool:
         """Whether Newton's method has a part: the problem is small, and JAX can differentiate the gradient."""
         if not self.newton or known(objective).size + objective.start.size > newton_kkt.MOST:
@@ -156,29 +165,31 @@ class AugmentedLagrangian(Method):
         """A step of the inner method."""
         function, old = merit(objective, state.terms), state.schedule
         first = state.iterate.is_blank
-        inner, outcome = self.inner.step(function, state.inner, point)
+        inner, outcome = self.descent(objective).step(function, state.inner, point)
         iterate = vector.where(outcome.accepted | first, inner.iterate, state.iterate)
-        schedule = outer.follow(function, old, old.again | first, iterate, outcome.accepted)
         violation = self.conditions(objective, state, iterate).violation
+        schedule = outer.follow(function, old, old.again | first, iterate, violation, outcome.accepted)
         feasible = violation <= outer.feasible(objective)
         length = vector.largest(jnp.abs(seen(iterate).multipliers / state.terms.scales))  # of the violations
         enough = feasible | (violation <= outer.RESTORED * old.least)
         restored = state.terms.restoring & (enough | (iterate.grad_norm <= outer.feasible(objective) * length))
-        lost = ~first & (iterate.value < -RUNAWAY * (1 + jnp.abs(schedule.begun))) & ~feasible
+        lost = ~first & ~feasible & ~state.terms.restoring & outer.is_lost(state.terms, schedule, iterate, violation)
         spent = lost | outcome.failed | (schedule.idle >= PATIENCE) | (schedule.trips >= MOST_TRIPS) | restored
         ends = (outcome.accepted & first) | (~first & ((iterate.grad_norm <= old.tolerance) | spent))
         state = state._replace(inner=inner, iterate=iterate, schedule=schedule)
         return Turn(state, outcome.accepted, outcome.step_size, ends, lost)
 
     def follow(self, objective: Objective, state: AugmentedState, point: Point) -> Turn:
-        """Take a step of Newton's if it leads nearer to the optimality conditions; otherwise that is its end."""
+        """Take a step of Newton's if it leads nearer to the optimality conditions; otherwise that is soon its end."""
         finish = state.finish
         left = optimality.residual(objective, state.terms, point)
         good = jnp.isfinite(point.value) & jnp.isfinite(left) & (left <= FALLS * finish.residual)
         point = point._replace(grad_norm=optimality.projected(objective, point))
-        steps = finish.steps + good.astype(jnp.int32)
-        ends = ~good | (steps >= STEPS)
-        finish = finish._replace(running=~ends, residual=jnp.where(good, left, finish.residual), steps=steps)
+        steps, doubts = finish.steps + good.astype(jnp.int32), jnp.where(good, 0, finish.doubts + 1)
+        doubtful = jnp.isfinite(point.value) & (left <= RISES * finish.residual) & (doubts <= DOUBTS)
+        ends = ~(good | doubtful) | (steps >= STEPS)
+        residual = jnp.where(good, left, finish.residual)
+        finish = finish._replace(running=~ends, here=point, residual=residual, steps=steps, doubts=doubts)
         schedule = state.schedule._replace(impossible=jnp.asarray(False))
         state = state._replace(iterate=vector.where(good, point, state.iterate), finish=finish, schedule=schedule)
         return Turn(state, good, jnp.ones_like(left), ends, jnp.asarray(False))
@@ -210,7 +221,7 @@ class AugmentedLagrangian(Method):
         x = vector.where(lost, state.base, state.iterate.x)
         terms = vector.where(first | lost, terms, renewed(objective, terms, state.iterate))
         function = merit(objective, terms)
-        inner = self.inner.init(dataclasses.replace(function, start=x, blank=function.blank._replace(x=x)))
+        inner = self.descent(objective).init(dataclasses.replace(function, start=x, blank=function.blank._replace(x=x)))
         same = jnp.all(terms.penalty == before.penalty) & jnp.all(terms.scales == before.scales) & ~first
         same &= (terms.restoring == before.restoring) & (terms.weight == before.weight)
         inner = vector.where(same, inner._replace(**self.inner.learnt(state.inner)), inner)
@@ -228,9 +239,11 @@ class AugmentedLagrangian(Method):
 
     def aim(self, objective: Objective, state: AugmentedState, newton: jax.Array) -> AugmentedState:
         """Let a step of Newton's be the trial: the first one, or with ``newton`` the next."""
-        step, old = newton_kkt.propose(objective, state.terms, state.iterate), state.finish
-        left = optimality.residual(objective, state.terms, state.iterate)
+        old = state.finish
+        here = vector.where(newton, old.here, state.iterate)
+        step = newton_kkt.propose(objective, state.terms, here)
+        left = optimality.residual(objective, state.terms, here)
         running = jnp.all(jnp.isfinite(step.x)) & jnp.all(jnp.isfinite(step.multipliers))
-        steps, left = jnp.where(newton, old.steps, 0), jnp.where(newton, old.residual, left)
-        finish = Finish(running, step.x, step.multipliers, left, steps)
+        steps, doubts, left = vector.where(newton, (old.steps, old.doubts, old.residual), (0, 0, left))
+        finish = Finish(running, step.x, step.multipliers, here, left, steps, doubts)
         return state._replace(finish=finish, schedule=state.schedule._replace(again=state.schedule.again & ~running))

@@ -5,6 +5,7 @@ D. P. Bertsekas, Projected Newton methods for optimization problems with simple 
 constrained optimization, SIAM J. Sci. Comput. 16 (1995), section 5.1: the inverse of the free part of B.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -26,6 +27,8 @@ DECREASE = 1e-4  # Armijo's constant (Nocedal & Wright)
 GROW = 10.0  # factor on the step where the loss has shown no curvature, as in `searching`
 SLACK = 32.0  # roundings of the parameters within which the minimum is found, as in `secants`
 MAX_TRIALS = 30  # rejected steps before the memory is dropped
+
+Model = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class ProjectedState(NamedTuple):
@@ -89,6 +92,10 @@ class ProjectedLBFGS(Method):
         """The pairs, and the units in which they are."""
         return dict(pairs=old.pairs, units=old.units, scaled=old.scaled)
 
+    def model(self, objective: Objective, pairs: Pairs, units: jax.Array, before: Point, point: Point) -> Model:
+        """``(g, free) -> -B_FF^{-1} g_F``."""
+        return lambda g, free: units * solve(pairs, jnp.where(free, units * g, 0), free)
+
     def init(self, objective: Objective) -> ProjectedState:
         """At the start."""
         zero, n, x = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32), objective.start
@@ -136,7 +143,8 @@ class ProjectedLBFGS(Method):
         length, short = length_of(point.grad * units).astype(dtype), float(jnp.finfo(point.x.dtype).eps) ** 0.5
         scale = jnp.where(first & (pairs.stored == 0), length, jnp.where(anew, length / short, pairs.theta))
         pairs = pairs._replace(theta=scale)
-        direction, norm = descend(objective, pairs, units, point, state.blocked & ~anew)
+        model = self.model(objective, pairs, units, before, point)
+        direction, norm = descend(objective, pairs, units, point, state.blocked & ~anew, model)
         grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
         alpha = jnp.where(good | first | anew, 1, grown)
         rounding = objective.rounding(point.x, point.grad)
@@ -192,7 +200,7 @@ def settled(objective: Objective, state: ProjectedState) -> jax.Array:
 
 
 def descend(
-    objective: Objective, pairs: Pairs, units: jax.Array, point: Point, blocked: jax.Array
+    objective: Objective, pairs: Pairs, units: jax.Array, point: Point, blocked: jax.Array, model: Model
 ) -> tuple[jax.Array, Scalar]:
     """The direction d at a point, and its measure of stationarity.
 
@@ -205,7 +213,7 @@ def descend(
     active = ((ahead <= lower) & (g > 0)) | ((ahead >= upper) & (g < 0)) | (lower == upper)
     free = ~active
     to_bound = jnp.where(g > 0, lower, upper) - x
-    newton = units * solve(pairs, jnp.where(free, units * g, 0), free)
+    newton = model(g, free)
     d = jnp.where(free, newton, jnp.where(lower == upper, 0, to_bound))
     # By rounding or overflow uphill: the projected gradient step instead.
     downhill = vector.dot(jnp.where(free, newton, 0), g) <= 0

@@ -22,6 +22,13 @@ def solve(newton, **options):
     return gdjax.minimize(lambda x: -x[0], jnp.full(4, 2.0), constraints=c, method=method, **options)
 
 
+def test_newtons_steps_halve_the_evaluations():
+    plain, finished = solve(False), solve(True)
+    assert plain.status == finished.status == Status.CONVERGED
+    assert 2 * int(finished.num_evals) < int(plain.num_evals)
+    assert int(finished.num_evals) <= 25  # SLSQP takes 13
+
+
 def test_newtons_steps_give_more_digits_for_fewer_evaluations():
     goal, disc = np.arange(1.0, 4.0), Constraint(lambda x: jnp.sum(x**2), upper=1.0)
     loss = lambda x: jnp.sum((x - goal) ** 2)
@@ -49,6 +56,18 @@ def test_a_tolerance_near_rounding_is_reached():
     result = solve(True, tol=1e-12)
     assert result.status == Status.CONVERGED
     assert float(result.violation) < 1e-11
+
+
+def test_a_loss_that_runs_away_beyond_the_constraints_is_called_back_soon():
+    """Hock and Schittkowski's problem 24, from (1, 0.5): the penalties of the start do not hold the loss."""
+    root = 3**0.5
+    loss = lambda x: ((x[0] - 3) ** 2 - 9) * x[1] ** 3 / (27 * root)
+    rows = lambda x: jnp.stack([x[0] / root - x[1], x[0] + root * x[1], 6 - x[0] - root * x[1]])
+    box = gdjax.penalties.Box(0.0, jnp.inf)
+    result = gdjax.minimize(loss, jnp.array([1.0, 0.5]), penalty=box, constraints=Constraint(rows, lower=0.0))
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, [3, root], atol=1e-6)
+    assert int(result.num_evals) <= 40
 
 
 def test_a_saddle_of_the_lagrangian_is_left():

@@ -8,6 +8,7 @@ Multiplier Methods, 1982, section 4.4.2). Its matrix is positive definite just w
 raised until it is, so that the step leads to a minimum. Constraints that depend on each other do no harm.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -79,14 +80,17 @@ def propose(objective: Objective, terms: Terms, point: Point) -> Proposal:
     return Proposal(jnp.clip(x + dx, low, high), jnp.where(active, y + dy.astype(y.dtype), 0))
 
 
-def invert_shifted(matrix: jax.Array, size: Scalar) -> jax.Array:
-    """``(A + t I)^-1`` for the least t that was tried with which the matrix is positive definite; NaN if none was."""
+def invert_shifted(
+    matrix: jax.Array, size: Scalar, fits: Callable[[jax.Array], jax.Array] = lambda _: jnp.asarray(True)
+) -> jax.Array:
+    """``(A + t I)^-1`` for the least t that was tried with which it is positive definite and fits; NaN if none was."""
     unit = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
 
     def attempt(state: tuple[Scalar, jax.Array, jax.Array, jax.Array]) -> Any:
         shift, _, _, count = state
         inverse, definite = invert(matrix + shift * unit)
-        return jnp.where(shift == 0, FIRST_SHIFT * size, GROW * shift), inverse, definite, count + 1
+        good = definite & fits(inverse)
+        return jnp.where(shift == 0, FIRST_SHIFT * size, GROW * shift), inverse, good, count + 1
 
     begun = jnp.zeros_like(size), jnp.full_like(matrix, jnp.nan), jnp.asarray(False), jnp.asarray(0, jnp.int32)
     _, inverse, definite, _ = bounded_loop(lambda s: ~s[2] & (s[3] < SHIFTS), attempt, begun, SHIFTS)

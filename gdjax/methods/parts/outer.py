@@ -24,6 +24,7 @@ STUCK = 4  # updates in a row that leave the violation: then it alone is minimis
 RESTORATIONS = 5
 RESTORED = 0.1  # what may be left of the violation when the loss is taken in again
 RUNAWAY = 1e8  # fall of the merit function, of its size at first, that only a penalty which is too small explains
+AWAY = 5.0  # a lower value with a violation so much larger than it was, or than a constraint: so does that
 FRUITLESS = 12  # updates in a row without a smaller residual after which there is no more to be had
 
 
@@ -43,6 +44,7 @@ class Schedule(NamedTuple):
     residual: Scalar  # the smallest of the optimality conditions at an update
     fruitless: jax.Array  # updates since then
     restorations: jax.Array
+    violation: Scalar  # where the minimisation under way began
     impossible: jax.Array  # whether the iterate is stationary for the violation
     again: jax.Array  # whether the trial is the iterate once more, under another merit function
 
@@ -64,12 +66,15 @@ def begin(dtype: jnp.dtype, size: int) -> Schedule:
         residual=inf,
         fruitless=count,
         restorations=count,
+        violation=inf,
         impossible=no,
         again=no,
     )
 
 
-def follow(function: Objective, old: Schedule, begins: jax.Array, iterate: Point, accepted: jax.Array) -> Schedule:
+def follow(
+    function: Objective, old: Schedule, begins: jax.Array, iterate: Point, violation: Scalar, accepted: jax.Array
+) -> Schedule:
     """Whether the inner method makes progress."""
     fell = iterate.value < old.mark_value - function.noise(iterate.value)
     flatter = iterate.grad_norm < 0.9 * old.mark_norm
@@ -77,12 +82,20 @@ def follow(function: Objective, old: Schedule, begins: jax.Array, iterate: Point
     return old._replace(
         trips=jnp.where(begins, 0, old.trips + 1),
         begun=jnp.where(begins, iterate.value, old.begun),
+        violation=jnp.where(begins, violation, old.violation),
         mark_value=jnp.where(begins | fell, iterate.value, old.mark_value),
         mark_norm=jnp.where(begins | flatter, iterate.grad_norm, old.mark_norm),
         idle=jnp.where(moved, 0, old.idle + 1),
         again=jnp.asarray(False),
         impossible=jnp.asarray(False),
     )
+
+
+def is_lost(terms: Terms, schedule: Schedule, iterate: Point, violation: Scalar) -> jax.Array:
+    """Whether penalties are too small for the merit function to have a minimum near here."""
+    bottomless = iterate.value < -RUNAWAY * (1 + jnp.abs(schedule.begun))
+    away = (iterate.value < schedule.begun) & (violation > AWAY * jnp.maximum(1, schedule.violation))
+    return bottomless | (away & jnp.any(terms.penalty < largest_penalty(terms.penalty.dtype)))
 
 
 def next_terms(objective: Objective, terms: Terms, old: Schedule, iterate: Point, kkt: Kkt) -> tuple[Terms, Schedule]:
