@@ -111,7 +111,8 @@ def uncertainty(
     Both hold if the loss is nearly quadratic over a few standard errors. The loss must be the one that was minimised
     (for a maximised log-likelihood the negative is taken). Entries that are at a bound, or at an end of their
     space, are held there: they have no standard error (NaN), the errors of the others are computed as if those entries
-    were known, and n counts only the others. No other constraint may be active, and no other penalty may be part of the
+    were known, and n counts only the others. No other constraint may be active (`gdjax.least_squares` has errors along
+    those of ``constraints=``), and no other penalty may be part of the
     minimum: it pulls the estimate away from that of the loss, and no Hessian says how far.
 
     Args:
@@ -135,8 +136,8 @@ def uncertainty(
 
     Raises:
         TypeError, ValueError: for arguments that are not what they must be, more than 2000 parameters without
-            ``entries``, no more data than parameters, a sum of squares that is negative, or a result with a penalty
-            other than bounds and inactive constraints.
+            ``entries``, no more data than parameters, a sum of squares that is negative, a result with an active
+            constraint of ``constraints=``, or with a penalty other than bounds and sets that are not reached.
 
     >>> import gdjax
     >>> heads = lambda q: -(7 * jnp.log(q) + 3 * jnp.log(1 - q))  # of ten throws
@@ -206,13 +207,22 @@ def constrained(result: Result, layout: Flat) -> tuple[jax.Array, jax.Array]:
     Raises:
         ValueError: if there is something else (not inside a trace), or it is not known.
     """
-    x, nothing = layout.ravel(result.params), jnp.zeros(layout.size, bool)
+    x, nothing, free = layout.ravel(result.params), jnp.zeros(layout.size, bool), jnp.asarray(True)
+    if result.conditions is not None:
+        free = ~jnp.any(jnp.concatenate([jnp.ravel(a) for a in jax.tree.leaves(result.active)]))
+        if is_concrete(free) and not free:
+            raise ValueError(
+                "a constraint is active, and the Hessian of the loss knows nothing of it: along it there is less to "
+                "vary. gdjax.least_squares(constraints=...) and gdjax.curve_fit(constraints=...) have the errors of "
+                "such fits; elsewhere write the parameters so that the constraint holds by itself (p[1] = 1 - p[0]), "
+                "or use the bootstrap: gdjax.minimize_many on resampled data"
+            )
     if result.penalty_value is None:
-        return nothing, jnp.asarray(True)
+        return nothing, free
     penalty, params = result.penalty, jax.tree.map(widened, result.params)
     if getattr(penalty, "is_box", False):
         lower, upper = (layout.ravel(side) for side in penalty.bounds(result.params))
-        return (x <= lower) | (x >= upper), jnp.asarray(True)
+        return (x <= lower) | (x >= upper), free
     inside = jnp.asarray(False)
     if penalty is not None:
         eps, size = float(jnp.finfo(x.dtype).eps), jnp.max(jnp.abs(x))
@@ -227,4 +237,4 @@ def constrained(result: Result, layout: Flat) -> tuple[jax.Array, jax.Array]:
             "say by how much. If it is smooth, add it to the loss (it is then part of the likelihood, a prior), "
             "or use the bootstrap: gdjax.minimize_many on resampled data"
         )
-    return nothing, inside
+    return nothing, inside & free

@@ -215,6 +215,21 @@ def test_a_penalty_that_draws_the_estimate_away_is_refused_with_the_reason(penal
         uncertainty(squares, result, 1.0, kind="likelihood")
 
 
+def test_an_active_constraint_is_refused_and_another_makes_no_difference(rtol):
+    """Fixed at its estimate a parameter has no error, though the point is the free minimum."""
+    free = fit(squares, 1.0)
+    known = dict(kind="least_squares", num_data=N)
+    here = gdjax.Constraint(lambda w, factor: w[0], free.params[0], free.params[0])
+    held = gdjax.minimize(squares, jnp.zeros(3), 1.0, constraints=here)
+    assert held.converged
+    with pytest.raises(ValueError, match=r"gdjax.least_squares\(constraints=...\)"):
+        uncertainty(squares, held, 1.0, **known)
+    wide = gdjax.minimize(squares, jnp.zeros(3), 1.0, constraints=gdjax.Constraint(lambda w, factor: w[0], -9.0, 9.0))
+    assert wide.status == Status.CONVERGED
+    errors = [uncertainty(squares, result, 1.0, **known).standard_errors for result in (wide, free)]
+    np.testing.assert_allclose(*errors, rtol=10 * rtol)
+
+
 def test_a_point_far_from_the_minimum_in_standard_errors_has_none():
     """Year and intercept of a raw regression: the gradient counts as zero where the loss is 1.75 of its minimum."""
     rng = np.random.default_rng(5)
