@@ -16,6 +16,7 @@ from gdjax.least_squares import FitOptions, call_least_squares
 from gdjax.many.axes import Input, count_problems, spread_axes
 from gdjax.minimize import run
 from gdjax.minimize_many import refuse_services, solve_many
+from gdjax.opening import trained
 from gdjax.problem.constraints import of_model
 from gdjax.problem.jacobian import of_misfit
 from gdjax.problem.misfit import check_sigma, goes_into, hidden, hidden_too, misfit_of
@@ -130,7 +131,8 @@ def curve_fit_many(
     [1.99 1.  ] [3 2] [ True  True]
     """
     refuse_services("curve_fit_many", options)
-    y, x, start = as_measured(y), as_one_array(x), params.params if isinstance(params, Result) else params
+    y, x, params = as_measured(y), as_one_array(x), trained(params)
+    start = params.params if isinstance(params, Result) else params
     if y.ndim < 2:
         raise ValueError(f"y has shape {y.shape}: it needs an axis of problems, and axes of data; one fit is curve_fit")
     if isinstance(in_axes, tuple | list) and len(in_axes) != 2:

@@ -48,7 +48,8 @@ def minimize(
             If the loss is itself a pytree (`jax.tree_util.Partial`, a module), its arrays are traced.
         params: where to start: any pytree of float or complex arrays or numbers. Or a result, to start at its
             params, and with what its method has learnt (curvature pairs, moments) if it was made with
-            ``keep_state=True``. Steps and evaluations are then counted from zero.
+            ``keep_state=True``. Steps and evaluations are then counted from zero. Or a `gdjax.Training`, to start at
+            its params.
         *args: data for the loss, any pytrees. Arrays and numbers are traced, and so is anything with ``__array__``
             (pandas columns; a data frame comes as the matrix of its values, ``dict(frame)`` as its columns by name).
             Everything else (strings, functions, single bools) is passed to the loss unchanged.

@@ -23,6 +23,7 @@ from gdjax.spaces.models import is_plain, opened, which_are_numbers
 from gdjax.spaces.penalties import penalty_of_free
 from gdjax.spaces.rescaled import rescaled
 from gdjax.spaces.results import to_user
+from gdjax.training.outcome import Training
 
 
 def open_call(call: Call) -> Call:
@@ -32,6 +33,7 @@ def open_call(call: Call) -> Call:
     """
     if call.chart is not None:
         return call
+    call = call._replace(params=trained(call.params))
     params = call.params.params if isinstance(call.params, Result) else call.params
     options = dict(call.options)
     space, scale = options.pop("space", None), check_scale(options.pop("scale", None))
@@ -43,6 +45,11 @@ def open_call(call: Call) -> Call:
     if scale is not None:
         chart, start = in_units(call, chart, start)
     return by_free(call._replace(options=options), chart, start, params)
+
+
+def trained(params: Any) -> Any:
+    """Where to start: what `gdjax.train` returned stands for its params, which are all that it knows of a descent."""
+    return params.params if isinstance(params, Training) else params
 
 
 def check_scale(scale: Any) -> str | None:
@@ -70,6 +77,7 @@ def in_units(call: Call, chart: Chart, start: Any) -> tuple[Chart, Any]:
 
 def open_many(call: Call, in_axes: Any) -> tuple[Call, Any]:
     """The same for many problems, with the axes of what became of the arguments."""
+    call = call._replace(params=trained(call.params))
     params = call.params.params if isinstance(call.params, Result) else call.params
     options = dict(call.options)
     space = options.pop("space", None)

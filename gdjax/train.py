@@ -154,7 +154,7 @@ def run(
     arrays, program = split((request, tail))
     require_concrete([*arrays, *jax.tree.leaves(batch), seed], "train works in Python")
     plan = Plan(rows, size, bool(options["shuffle"] and rows), takes_key, average is not None)
-    decay = np.float32(average or 0.0)
+    decay = np.asarray(average or 0.0, jnp.result_type(float))
     patience, epochs = options["patience"], options["epochs"]
     rest = (material.data, epochs, measure, patience, decay, to_user, requests.split)
     task = Task(program, plan, arrays, *rest)

@@ -128,6 +128,34 @@ def test_an_average_of_the_weights_is_that_of_optax():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), averaged.params, wanted)
 
 
+@pytest.mark.float64
+def test_an_average_has_all_digits_of_its_decay():
+    seen, decay = [], 0.9
+    train(epochs=3, batch_size=ROWS, callback=lambda t: seen.append(t.params["v"]), shuffle=False)
+    averaged = train(epochs=3, batch_size=ROWS, average=decay, shuffle=False)
+    assert averaged.status == Status.EPOCHS_DONE
+    assert averaged.params["v"].dtype == jnp.float64
+    weights = np.array([decay**2, decay, 1.0])
+    np.testing.assert_allclose(averaged.params["v"], weights @ np.stack(seen) / weights.sum(), rtol=1e-13)
+
+
+def test_every_door_begins_at_the_params_of_a_training():
+    trained, rows = train(epochs=20), data()
+    residuals = lambda p, rows: model(p, rows["x"]) - rows["y"]
+    whole = gdjax.minimize(loss, trained, rows, max_evals=1)
+    assert whole.status == Status.MAX_EVALS
+    assert same(whole.params, trained.params)
+    some = jax.tree.map(lambda x: x[None], rows)
+    many = gdjax.minimize_many(loss, trained, some, in_axes=(None, 0), max_evals=1)
+    fit = gdjax.least_squares(residuals, trained, rows, max_evals=1)
+    fits = gdjax.curve_fit_many(model, trained, rows["x"], rows["y"][None], max_evals=1)
+    assert same(many[0].params, trained.params)
+    assert same(fit.params, trained.params)
+    assert same(fits[0].params, trained.params)
+    assert same(next(gdjax.iterate(loss, trained, rows)).params, trained.params)
+    assert same(gdjax.init(loss, trained, rows).params, trained.params)
+
+
 @pytest.mark.parametrize(
     "method",
     [
