@@ -179,13 +179,13 @@ def as_fit(result: Result, mask: Any = None, masks: int = 0, **known: Any) -> Fi
     """
     count = None
     if result.squares is not None:
-        found, held = result.squares.residuals.shape[-1], result.squares.held
+        found, normals = result.squares.residuals.shape[-1], result.squares.normals
         if mask is not None:
             axes, size = tuple(range(masks, mask.ndim)), math.prod(mask.shape[masks:])
             concrete = is_concrete(mask)
             used = np.sum(jax.device_get(mask), axes) if concrete else jnp.sum(mask, axes, dtype=jnp.int32)
             found = found // max(size, 1) * used
-        found = found if held is None else found + held
+        found = found if normals is None else found + jnp.sum(jnp.any(normals != 0, axis=-1), axis=-1, dtype=jnp.int32)
         plain = not isinstance(found, jax.Array)  # then it goes to the device as the transfer guard wants it
         shape = result.code.shape
         count = jax.device_put(np.full(shape, found, np.int32)) if plain else jnp.broadcast_to(found, shape)

@@ -105,3 +105,35 @@ def test_a_parameter_at_an_end_of_its_space_is_as_one_at_its_bound(about):
     np.testing.assert_allclose(inside.flat, bounded.flat, atol=1e-6)
     np.testing.assert_allclose(inside.standard_errors["b"], bounded.standard_errors["b"], rtol=1e-4)
     np.testing.assert_array_equal(np.isnan(inside.flat_errors), np.isnan(bounded.flat_errors))
+
+
+@pytest.mark.parametrize("share", [1.0, 1e-3, 1e-6, 1e-9, 0.0])
+def test_what_is_known_by_the_constraint_alone_has_the_error_that_it_gives(share):
+    """However little the data tell of a: it is 1 - b, and has the error of b."""
+    y = 0.6 * X + 0.1 * np.sin(9 * X)
+    line = lambda p, x: p["b"] * x + share * p["a"]
+    known = Constraint(lambda p, x: p["a"] + p["b"], 1.0, 1.0)
+    fit = gdjax.curve_fit(line, {"a": 0.5, "b": 0.5}, X, y, constraints=known)
+    by_hand = gdjax.curve_fit(lambda b, x: line({"a": 1 - b, "b": b}, x), 0.5, X, y)
+    assert fit.status == by_hand.status == Status.CONVERGED
+    np.testing.assert_allclose(fit.standard_errors["a"], by_hand.standard_errors, rtol=1e-4)
+    np.testing.assert_allclose(fit.standard_errors["b"], by_hand.standard_errors, rtol=1e-4)
+    np.testing.assert_allclose(fit.correlation[0, 1], -1, rtol=1e-6)
+    assert fit.derived(lambda p: p["a"] + p["b"]).standard_errors < 1e-6 * fit.standard_errors["a"]
+
+
+@pytest.mark.parametrize("rates", [(1.25, 0.15), (5.0, 0.05)])
+def test_a_fast_rate_known_by_a_sum_in_single_precision(rates):
+    with jax.enable_x64(False):
+        t = np.linspace(0, 20, 60, dtype=np.float32)
+        model = lambda p, t: 100 * (0.4 * jnp.exp(-p["fast"] * t) + 0.6 * jnp.exp(-p["slow"] * t))
+        fast, slow = rates
+        y = np.asarray(model({"fast": fast, "slow": slow}, t)) + 0.3 * np.sin(37 * np.arange(60, dtype=np.float32))
+        known = Constraint(lambda p, t: p["fast"] + p["slow"], fast + slow, fast + slow)
+        start = {"fast": 0.9 * fast, "slow": 1.1 * slow}
+        fit = gdjax.curve_fit(model, start, t, y, constraints=known)
+        by_hand = gdjax.curve_fit(lambda s, t: model({"fast": fast + slow - s, "slow": s}, t), 1.1 * slow, t, y)
+    assert fit.converged
+    assert by_hand.converged
+    np.testing.assert_allclose(fit.standard_errors["fast"], by_hand.standard_errors, rtol=0.01)
+    np.testing.assert_allclose(fit.standard_errors["slow"], by_hand.standard_errors, rtol=0.01)

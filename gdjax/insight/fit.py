@@ -19,7 +19,7 @@ from gdjax.descent.result import Result
 from gdjax.descent.sandwich import meat_of
 from gdjax.insight import fit_words
 from gdjax.insight.inference import Inference
-from gdjax.insight.spread import Spread, over, rank_of, spread_of
+from gdjax.insight.spread import Spread, along, over, rank_of, spread_of
 from gdjax.insight.table import unknown
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, merge, pytree_dataclass, split, static_field
@@ -196,7 +196,9 @@ class Fit(Inference, Result):
             if self.robust:
                 square, mean, k = self.psi()
                 scale = k**2 * square / mean**2
-            return self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(scale))
+            found = self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(scale))
+            normals = self.squares.normals
+            return found if normals is None else self.for_each(along)(found, normals)
         sandwich = self.for_each(lambda s, r: meat_of(s, self.cov_type, r))(sandwich, self.residuals)
         factor = jnp.ones_like(self.value)
         if self.cov_type == "HC1":

@@ -43,6 +43,20 @@ def spread_of(
 
 
 @jax.jit
+def along(spread: Spread, normals: jax.Array) -> Spread:
+    """The spread along constraints, whose gradients A are the rows of normals, shape (k, n); some may be 0.
+
+    ``C - CA' (A C A')^+ A C``, which is ``Z (Z'J'J Z)^-1 Z'`` for Z that spans their tangent space: with ``B = root' A'``
+    the root without its part in the range of B.
+    """
+    across = matmul(spread.root.T, jnp.where(spread.held[None, :], 0, normals).T)
+    size = norm(across, axis=0)
+    across = across / jnp.where(size > 0, size, 1)[None, :]
+    inverse = jnp.linalg.pinv(across, rtol=roundings(across))
+    return spread._replace(root=spread.root - matmul(matmul(spread.root, across), inverse))
+
+
+@jax.jit
 def rank_of(triangle: jax.Array) -> jax.Array:
     """How many changes of n estimates the data tell, shape (..., n, n) to (...)."""
     return jnp.sum(~is_flat(jnp.linalg.svd(triangle, compute_uv=False)), axis=-1, dtype=jnp.int32)

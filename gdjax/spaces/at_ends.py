@@ -54,6 +54,9 @@ def _ended(static: Static, axes: int, arrays: list[Any]) -> Ended:
         where = flat.where(grad, flat.by_distance(linear.grad), lengths, at_rest(code))
         some = jnp.any(jnp.stack([jnp.any(marks) for marks in where]))
         changed = squares._replace(linear=linear_without(flat, where, linear))
+        if squares.normals is not None:
+            unit, sizes = flat.left(squares.normals, where)
+            changed = changed._replace(normals=unit * sizes[None, :])
         if squares.sandwich is not None and squares.sandwich.triangle is not None:
             changed = changed._replace(sandwich=sandwich_without(flat, where, squares.sandwich))
         return Ended(flat.by_leaf(where), jax.tree.map(lambda new, old: jnp.where(some, new, old), changed, squares))

@@ -34,7 +34,7 @@ class Squares(NamedTuple):
     residuals: jax.Array  # one vector of reals, shape (m,)
     linear: Linear | None  # None if there are too many parameters, or the Jacobian is too large
     sandwich: Any = None  # for some covariances, see `gdjax.descent.sandwich`
-    held: Any = None  # with constraints, how many are active: each takes a degree of freedom from the parameters
+    normals: Any = None  # with constraints the gradients of the active ones, shape (k, n); rows of zeros for the others
 
 
 def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:
@@ -95,32 +95,31 @@ def at_answer(objective: Objective, best: Point, state: Any) -> Any:
         return Squares(r, None)
     there = objective.blank._replace(x=x, residuals=r, seen=best.seen)
     linear = state.linear if known else linearise(objective, there)
-    held = None if objective.constrained is None else jnp.sum(is_active(objective, best), dtype=jnp.int32)
+    normals = None if objective.constrained is None else normals_at(objective, best)
     more = max(0, x.size - r.size)  # rows of zeros make a triangle's R'R of what has fewer rows
-    return Squares(r, linear._replace(triangle=jnp.pad(linear.triangle, ((0, more), (0, 0))), jacobian=None), held=held)
+    return Squares(r, linear._replace(triangle=jnp.pad(linear.triangle, ((0, more), (0, 0))), jacobian=None), normals=normals)
 
 
-def is_active(objective: Objective, point: Point) -> jax.Array:
-    """Which constraints have a multiplier, or are equalities."""
+def normals_at(objective: Objective, point: Point) -> jax.Array:
+    """The gradients of constraints that have a multiplier, or are equalities; zeros for the others."""
     limits = objective.constrained
     assert limits is not None
     assert point.seen is not None
-    return (point.seen.multipliers != 0) | (limits.lower == limits.upper)
+    rows = jax.jacrev(limits.values)(point.x) if limits.size < point.x.size else jax.jacfwd(limits.values)(point.x)
+    active = (point.seen.multipliers != 0) | (limits.lower == limits.upper)
+    return jnp.where(active[:, None], rows, 0).astype(point.x.dtype)
 
 
 def with_active(objective: Objective, point: Point, r: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Residuals and Jacobian with the active constraints as data of a weight so large that they are kept.
+    """Residuals and Jacobian with the active constraints as data of a large weight.
 
-    With A their gradients, ``(J'J + w^2 A'A)^-1`` differs from the covariance ``Z (Z'J'J Z)^-1 Z'`` on the tangent
-    space of the constraints, which Z spans, by a part of about ``1 / w^2 = sqrt(eps)``. Their residuals are the
-    multipliers over w, so that the gradient is that of the Lagrangian.
+    So J determines what they determine. What is left across them `gdjax.insight.spread.along` takes out. Their
+    residuals are the multipliers over the weight w, so that the gradient is that of the Lagrangian.
     """
-    limits = objective.constrained
-    assert limits is not None
-    rows = jax.jacrev(limits.values)(point.x) if limits.size < point.x.size else jax.jacfwd(limits.values)(point.x)
+    rows = normals_at(objective, point)
     lengths = norm(a, axis=0)
     unit = norm(rows / jnp.where(lengths > 0, lengths, 1)[None, :], axis=1)
-    active = is_active(objective, point) & (unit > 0)
+    active = unit > 0
     weight = jnp.where(active, objective.eps**-0.25 / jnp.where(active, unit, 1), 0).astype(a.dtype)
     pull = point.seen.multipliers / jnp.where(point.seen.weight > 0, point.seen.weight, 1)
     pull = jnp.where(active, pull / jnp.where(active, weight, 1), 0).astype(r.dtype)
