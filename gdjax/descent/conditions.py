@@ -43,7 +43,7 @@ def conditions_at(objective: Objective, method: Method, state: Any, point: Point
     multipliers = jnp.where(known, sign * point.seen.multipliers / kkt.weight, jnp.nan)
     once = jnp.maximum(terms.sizes, jnp.minimum(terms.norms, terms.first))  # where a gradient vanishes, what it was
     x, grad = jnp.abs(point.x), jnp.abs(point.seen.grad)
-    value = jnp.abs(point.loss) + jnp.abs(state.schedule.start) + vector.dot(x, grad).astype(c.dtype)
+    value = jnp.abs(point.loss) + jnp.minimum(1, jnp.abs(terms.start)) + vector.dot(x, grad).astype(c.dtype)
     tree = constrained.layout.unravel
     return Conditions(
         multipliers=tree(multipliers),

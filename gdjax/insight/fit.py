@@ -197,12 +197,10 @@ class Fit(Inference, Result):
                 square, mean, k = self.psi()
                 scale = k**2 * square / mean**2
             found = self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(scale))
-            normals = self.squares.normals
-            return found if normals is None else self.for_each(along)(found, normals)
+            return found if self.squares.normals is None else self.for_each(along)(found, self.squares.normals)
         sandwich = self.for_each(lambda s, r: meat_of(s, self.cov_type, r))(sandwich, self.residuals)
-        factor = jnp.ones_like(self.value)
-        if self.cov_type == "HC1":
-            factor = self.per_freedom(jnp.asarray(self.count).astype(factor.dtype))
+        one = jnp.ones_like(self.value)
+        factor = self.per_freedom(jnp.asarray(self.count).astype(one.dtype)) if self.cov_type == "HC1" else one
         return self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(factor), sandwich)
 
     def band(

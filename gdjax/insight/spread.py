@@ -46,8 +46,8 @@ def spread_of(
 def along(spread: Spread, normals: jax.Array) -> Spread:
     """The spread along constraints, whose gradients A are the rows of normals, shape (k, n); some may be 0.
 
-    ``C - CA' (A C A')^+ A C``, which is ``Z (Z'J'J Z)^-1 Z'`` for Z that spans their tangent space: with ``B = root' A'``
-    the root without its part in the range of B.
+    ``C - CA' (A C A')^+ A C``, which is ``Z (Z'J'J Z)^-1 Z'`` for Z that spans their tangent space: with
+    ``B = root' A'`` the root without its part in the range of B.
     """
     across = matmul(spread.root.T, jnp.where(spread.held[None, :], 0, normals).T)
     size = norm(across, axis=0)

@@ -196,7 +196,7 @@ class AugmentedLagrangian(Method):
 
     def conditions(self, objective: Objective, state: AugmentedState, point: Point) -> Kkt:
         """How far a point is from the optimality conditions."""
-        return optimality.conditions(objective, state.terms, state.schedule.start, point)
+        return optimality.conditions(objective, state.terms, point)
 
     def update(
         self,
@@ -216,7 +216,7 @@ class AugmentedLagrangian(Method):
         terms, schedule = outer.next_terms(objective, before, old, state.iterate, kkt)
         terms, schedule = vector.where(lost, (outer.raised(before), old), (terms, schedule))
         terms, schedule = vector.where(newton, self.after(state, old), (terms, schedule))
-        begun = old._replace(start=state.iterate.loss, tolerance=jnp.full_like(kkt.violation, FIRST_TOLERANCE))
+        begun = old._replace(tolerance=jnp.full_like(kkt.violation, FIRST_TOLERANCE))
         terms, schedule = vector.where(first, (measured(objective, state.iterate), begun), (terms, schedule))
         x = vector.where(lost, state.base, state.iterate.x)
         terms = vector.where(first | lost, terms, renewed(objective, terms, state.iterate))

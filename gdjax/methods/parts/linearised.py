@@ -97,7 +97,9 @@ def at_answer(objective: Objective, best: Point, state: Any) -> Any:
     linear = state.linear if known else linearise(objective, there)
     normals = None if objective.constrained is None else normals_at(objective, best)
     more = max(0, x.size - r.size)  # rows of zeros make a triangle's R'R of what has fewer rows
-    return Squares(r, linear._replace(triangle=jnp.pad(linear.triangle, ((0, more), (0, 0))), jacobian=None), normals=normals)
+    return Squares(
+        r, linear._replace(triangle=jnp.pad(linear.triangle, ((0, more), (0, 0))), jacobian=None), normals=normals
+    )
 
 
 def normals_at(objective: Objective, point: Point) -> jax.Array:

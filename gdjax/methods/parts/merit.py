@@ -27,7 +27,12 @@ LARGEST_PENALTY = 1e12
 # The gradients of the loss and of each constraint are given these lengths, so that no unit of theirs matters. (A.
 # Waechter and L. T. Biegler, 2006, section 3.8, scale down what is above 100, and leave the rest in its units.)
 LOSS, CONSTRAINT = 3.0, 3.0
-OUTGROWN = 10.0  # growth of a gradient with which its scale is set anew: at the start it may have been 0
+# Growth of a gradient with which its scale is set anew, for at the start it may have been 0; and what must be left of
+# it, for a start may be steep: of ``x^4 - 4 x`` from 1e4 the last gradient is 1e-12 of the first.
+OUTGROWN, FALLEN = 10.0, 0.01
+# Part of the largest gradient so far that a gradient is always beside: in square roots of eps (with the usual tolerance
+# 30 roundings of it), and at least.
+ROUNDINGS, LEAST = 30.0, 1e-4
 # Part of the steps of all parameters by their own size that is always in the size of a constraint, in square roots of
 # eps: with the usual tolerance ten roundings of its terms.
 ROUNDED = 10.0
@@ -46,20 +51,21 @@ class Terms(NamedTuple):
     norms: jax.Array  # of the gradients of the constraints as they are, the largest so far; shape (m,)
     first: jax.Array  # size of each constraint at the start, beside its bound; shape (m,)
     steep: Scalar  # the largest gradient of the loss at the start or an update
+    start: Scalar  # the loss at the start
 
 
 def plain(constrained: Constrained, dtype: jnp.dtype) -> Terms:
     """The loss, and penalties of 1."""
     one = jnp.ones(constrained.size, dtype)
     no, unit = jnp.asarray(False), jnp.ones((), dtype)
-    return Terms(unit, no, no, 0 * one, one, one, one, one, one, unit)
+    return Terms(unit, no, no, 0 * one, one, one, one, one, one, unit, 0 * unit)
 
 
 def measured(objective: Objective, point: Point) -> Terms:
     """Scales, sizes and first penalties, from what the first point shows."""
     constrained, c, dtype = known(objective), seen(point).c, objective.dtype
     off = jnp.abs(constrained.excess(c))
-    blank = plain(constrained, dtype)._replace(norms=0 * c, first=0 * c, steep=jnp.zeros((), dtype))
+    blank = plain(constrained, dtype)._replace(norms=0 * c, steep=jnp.zeros((), dtype), start=point.loss)
     first = off + finite(row_norms(constrained, point.x, point.x))
     terms = renewed(objective, blank._replace(first=first), point)
     half = 0.5 * jnp.sum((terms.scales * off) ** 2)
@@ -71,18 +77,22 @@ def measured(objective: Objective, point: Point) -> Terms:
 def renewed(objective: Objective, terms: Terms, point: Point) -> Terms:
     """The same merit function but for its scale, and sizes of constraints, as an update finds them.
 
-    Weight and scales change where gradients have outgrown what they were.
+    Weight and scales change where gradients have outgrown what they were, or fallen far below it.
     """
     constrained, dtype = known(objective), objective.dtype
     norms = finite(row_norms(constrained, point.x, jnp.ones_like(point.x)))
     spans = finite(row_norms(constrained, point.x, point.x))
     steep = finite(vector.max_abs(seen(point).grad).astype(dtype))
-    weight = rescaled(terms.weight, LOSS, steep, terms.steep)
-    scales = rescaled(terms.scales, CONSTRAINT, norms, terms.norms)
+    bound = finite(jnp.minimum(jnp.abs(constrained.lower), jnp.abs(constrained.upper)))
+    off = finite(jnp.abs(constrained.excess(seen(point).c)))
+    largest = jnp.maximum(terms.steep, steep), jnp.maximum(terms.norms, norms)
+    slope = beside(objective, steep, jnp.abs(point.loss) + jnp.minimum(1, jnp.abs(terms.start)), largest[0])
+    slopes = beside(objective, norms, bound + off + jnp.minimum(1, terms.first), largest[1])
+    weight = rescaled(terms.weight, LOSS, slope, terms.steep)
+    scales = rescaled(terms.scales, CONSTRAINT, slopes, terms.norms)
     w, s = weight / terms.weight, terms.scales / scales
     # A penalty that was chosen with a scale known then is the same in the new one.
     same = jnp.where(terms.steep > 0, w, 1) * jnp.where(terms.norms > 0, s * s, 1) * terms.penalty
-    bound = finite(jnp.minimum(jnp.abs(constrained.lower), jnp.abs(constrained.upper)))
     # A step of length 1 is much, if the parameters' own sizes are not less: they may be of 1e-9.
     own = jnp.minimum(norms, jnp.maximum(spans, terms.first))
     sizes = bound + jnp.maximum(own, ROUNDED * objective.eps**0.5 * spans)
@@ -92,14 +102,25 @@ def renewed(objective: Objective, terms: Terms, point: Point) -> Terms:
         multipliers=terms.multipliers * w * s,
         penalty=jnp.clip(same, FIRST_PENALTIES[0], largest_penalty(dtype)),
         sizes=jnp.where(sizes > 0, sizes, 1),
-        norms=jnp.maximum(terms.norms, norms),
-        steep=jnp.maximum(terms.steep, steep),
+        norms=largest[1],
+        steep=largest[0],
     )
+
+
+def beside(objective: Objective, here: jax.Array, value: jax.Array, largest: jax.Array) -> jax.Array:
+    """What a gradient is small beside: the one here; or the value, up to a part of the largest gradient so far."""
+    return jnp.maximum(here, jnp.minimum(value, part(objective) * largest))
+
+
+def part(objective: Objective) -> float:
+    """How much of what has been still counts."""
+    return max(ROUNDINGS * objective.eps**0.5, LEAST)
 
 
 def rescaled(scale: jax.Array, goal: float, length: jax.Array, before: jax.Array) -> jax.Array:
     """The scale that makes a gradient of that length one of ``goal``; the old one, if that still does."""
-    wanted = (length > 0) & ((before == 0) | (scale * length > OUTGROWN * goal))
+    off = (scale * length > OUTGROWN * goal) | (scale * length < FALLEN * goal)
+    wanted = (length > 0) & ((before == 0) | off)
     return jnp.where(wanted, goal / jnp.where(wanted, length, 1), scale)
 
 

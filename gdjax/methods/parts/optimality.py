@@ -9,29 +9,35 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.methods.base import Kkt
-from gdjax.methods.parts.merit import Terms, known, seen
+from gdjax.methods.parts.merit import CONSTRAINT, LOSS, Terms, beside, known, part, seen
 from gdjax.methods.parts.outer import largest_multiplier
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar
 
 SPAN = 3.0  # as in `gdjax.descent.stopping`
-# Part of the largest gradient of the loss so far that a gradient is always beside: in square roots of eps (with the
-# usual tolerance 30 roundings of it), and at least.
-ROUNDED, LEAST = 30.0, 1e-4
 
 
-def conditions(objective: Objective, terms: Terms, start: Scalar, point: Point) -> Kkt:
-    """Those at a point, where ``start`` is the loss at the start."""
+def conditions(objective: Objective, terms: Terms, point: Point) -> Kkt:
+    """Those at a point."""
     constrained, shown, no = known(objective), seen(point), jnp.asarray(False)
     of_lagrangian = shown.weight > 0
     weight = jnp.where(of_lagrangian, shown.weight, terms.weight)
-    pulls = jnp.abs(shown.multipliers) * terms.norms / weight  # the parts that constraints have in the gradient
-    # (A. Waechter and L. T. Biegler, 2006, equation 6: multipliers that are large make it so.)
-    own = beside(objective, terms, start, point) * jnp.maximum(1, jnp.mean(pulls) / (10 * positive(terms.steep)))
+    # The parts that constraints have in the gradient. (A. Waechter and L. T. Biegler, 2006, equation 6: large ones make
+    # it so.)
+    pulls = jnp.abs(shown.multipliers) * CONSTRAINT / terms.scales / weight
+    here, start = vector.max_abs(shown.grad).astype(point.loss.dtype), jnp.abs(terms.start)
+    steep = jnp.maximum(terms.steep, here)
+    of_loss = beside(objective, here, jnp.abs(point.loss) + jnp.minimum(1, start), steep)
+    large = jnp.maximum(1, jnp.mean(pulls) * terms.weight / (10 * LOSS))
+    own = positive(jnp.minimum(steep / 10, of_loss)) * large
     norm = point.grad_norm / weight / own
     # As for `gdjax.minimize`, the change of the value if each parameter changes by its own size must be small, too.
-    value = jnp.abs(point.loss) + part(objective) * jnp.abs(start) + vector.dot(jnp.abs(point.x), jnp.abs(shown.grad))
+    value = (
+        jnp.abs(point.loss)
+        + jnp.minimum(1, part(objective) * start)
+        + vector.dot(jnp.abs(point.x), jnp.abs(shown.grad))
+    )
     relative = span(objective, point) / weight / positive(SPAN * float(point.x.size) ** 0.5 * value)
     return Kkt(
         stationarity=jnp.where(of_lagrangian, jnp.maximum(norm, relative), jnp.inf),
@@ -42,19 +48,6 @@ def conditions(objective: Objective, terms: Terms, start: Scalar, point: Point) 
         degenerate=jnp.any(jnp.abs(terms.multipliers) >= largest_multiplier(terms.penalty.dtype)),
         exhausted=no,
     )
-
-
-def beside(objective: Objective, terms: Terms, start: Scalar, point: Point) -> Scalar:
-    """What a gradient is small beside: that of the loss here; or its value, up to a part of its gradients so far."""
-    here = vector.max_abs(seen(point).grad).astype(point.loss.dtype)
-    steep = jnp.maximum(terms.steep, here)
-    value = jnp.abs(point.loss) + jnp.abs(start)
-    return positive(jnp.minimum(steep / 10, jnp.maximum(here, jnp.minimum(value, part(objective) * steep))))
-
-
-def part(objective: Objective) -> float:
-    """How much of what has been at the start still counts."""
-    return max(ROUNDED * objective.eps**0.5, LEAST)
 
 
 def positive(x: Scalar) -> Scalar:

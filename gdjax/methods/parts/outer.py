@@ -31,7 +31,6 @@ FRUITLESS = 12  # updates in a row without a smaller residual after which there 
 class Schedule(NamedTuple):
     """Where the outer method stands."""
 
-    start: Scalar  # the loss at the start
     tolerance: Scalar  # of the minimisation under way
     error: jax.Array  # of each constraint at the last update: violation, or distance to its bound; shape (m,)
     trips: jax.Array  # since the last update
@@ -53,7 +52,6 @@ def begin(dtype: jnp.dtype, size: int) -> Schedule:
     """Before the first evaluation, of so many constraints."""
     inf, count, no = jnp.full((), jnp.inf, dtype), jnp.asarray(0, jnp.int32), jnp.asarray(False)
     return Schedule(
-        start=inf,
         tolerance=inf,
         error=jnp.full(size, jnp.inf, dtype),
         trips=count,
