@@ -1,6 +1,7 @@
 """Every example runs as a script, and draws the pictures that it names into the folder that it is given."""
 
 import ast
+import os
 import pathlib
 import re
 import subprocess
@@ -19,6 +20,7 @@ SCRIPTS = {p.name for p in EXAMPLES.glob("*.py")} - {"tune_regularisation.py", "
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
 def test_script_runs(script, tmp_path):
     folder = [tmp_path / "new"] if "from pictures import" in (EXAMPLES / script).read_text() else []
+    quick = {} if script == "quickstart.py" else {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # a third less to compile
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / script, *folder],
         capture_output=True,
@@ -26,6 +28,7 @@ def test_script_runs(script, tmp_path):
         timeout=300,
         check=False,
         cwd=tmp_path,
+        env=os.environ | quick,
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) > 200

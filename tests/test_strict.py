@@ -26,16 +26,13 @@ METHODS = {
     "weak Wolfe": dict(method=gdjax.BFGS(line_search=gdjax.WeakWolfe())),
     "conjugate gradient": dict(method=gdjax.ConjugateGradient(line_search=gdjax.Backtracking())),
     "trust region": dict(method=gdjax.TrustRegion()),
-    "momentum": dict(method=gdjax.GradientDescent(0.05, momentum=0.5)),
-    "backtracking": dict(method=gdjax.GradientDescent(gdjax.Backtracking())),
+    "backtracking": dict(method=gdjax.GradientDescent(gdjax.Backtracking(), momentum=0.5)),
     "Barzilai-Borwein": dict(method=gdjax.GradientDescent(gdjax.BarzilaiBorwein())),
-    "adaptive": dict(method=gdjax.GradientDescent(gdjax.AdaptiveStep())),
     "accelerated": dict(method=gdjax.AcceleratedGradient()),
     "adam": dict(method=optax.adam(0.1)),
     "box": dict(penalty=gdjax.penalties.Box(-0.5, 0.5)),
     "PANOC": dict(penalty=L1),
     "FISTA": dict(penalty=L1, method=gdjax.AcceleratedProximalGradient()),
-    "proximal gradient": dict(penalty=L1, method=gdjax.ProximalGradient()),
     "searched prox-gradient": dict(penalty=L1, method=gdjax.ProximalGradient(gdjax.Backtracking())),
 }
 

@@ -80,12 +80,10 @@ METHODS = {
     "bfgs, weak wolfe": (gdjax.BFGS(line_search=gdjax.WeakWolfe()), None),
     "cg, hager zhang": (gdjax.ConjugateGradient(line_search=gdjax.HagerZhang()), None),
     "barzilai borwein": (GradientDescent(gdjax.BarzilaiBorwein()), None),
-    "adaptive": (GradientDescent(gdjax.AdaptiveStep()), None),
     "accelerated": (gdjax.AcceleratedGradient(), None),
     "trust region": (gdjax.TrustRegion(), None),
     "lbfgs in a box": (gdjax.LBFGS(memory=2), lambda t: Box(-0.4 * t, 1.0)),
     "panoc": (gdjax.PANOC(memory=2), lambda t: L1(0.1 * t)),
-    "proximal gradient": (gdjax.ProximalGradient(), lambda t: L1(0.1 * t)),
     "fista": (gdjax.AcceleratedProximalGradient(), lambda t: L1(0.1 * t)),
 }
 
