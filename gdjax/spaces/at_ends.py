@@ -7,6 +7,7 @@ distance is not small. That is 1 where the loss is straight, 1/k where it rises 
 minimum inside. It depends on no unit, and not on the start.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -16,16 +17,18 @@ import numpy as np
 
 from gdjax.descent.result import Result
 from gdjax.descent.sandwich import basis
-from gdjax.descent.stopping import at_rest
-from gdjax.jaxtools.pytrees import Static, merge, split
+from gdjax.descent.stopping import Status, at_rest
+from gdjax.jaxtools.pytrees import Static, is_concrete, merge, split
 from gdjax.jaxtools.remembered import remembered
 from gdjax.methods.parts.triangular import factor, norm
+from gdjax.problem.scalars import NOISE
 from gdjax.spaces.base import Edges, Space
 from gdjax.spaces.chart import Chart
 from gdjax.vectors.layout import Flat
 from gdjax.vectors.vector import matmul
 
 STEP = 0.1  # of Newton, from which on it leads to the end
+FAILED = Status.LINE_SEARCH_FAILED, Status.STALLED  # of a search, at the answer perhaps
 BLURRED = 8.0  # roundings of its free numbers within which a distance that depends on several is nothing
 
 
@@ -60,6 +63,45 @@ def _ended(static: Static, axes: int, arrays: list[Any]) -> Ended:
         if squares.sandwich is not None and squares.sandwich.triangle is not None:
             changed = changed._replace(sandwich=sandwich_without(flat, where, squares.sandwich))
         return Ended(flat.by_leaf(where), jax.tree.map(lambda new, old: jnp.where(some, new, old), changed, squares))
+
+    for _ in range(axes):
+        of_one = jax.vmap(of_one)
+    return of_one(arrays)
+
+
+def rested(result: Result, chart: Chart) -> Result:
+    """A fit by free numbers, with PRECISION_FLOOR for a search that failed at an end, where it is done.
+
+    A free number may have to go to infinity for that. The nearer it is, the less a step changes, but its column of the
+    Jacobian keeps its angle to the residuals. So it looks like a plateau, on which nothing but the map tells that the
+    parameter is at its end, as near as the value can tell.
+    """
+    if is_concrete(result.code) and not np.isin(np.asarray(result.code), FAILED).any():
+        return result
+    floor = jnp.broadcast_to(jnp.asarray(result.stop.floor, result.value.dtype), result.code.shape)
+    arrays, static = split((chart, result.params, result.grad, result.code, result.value, floor, result.squares))
+    done, code = _rested(static, result.code.ndim, arrays)
+    progress = result.progress._replace(settled=result.progress.settled | done)
+    return dataclasses.replace(result, code=code, progress=progress)
+
+
+@remembered(static=2)
+def _rested(static: Static, axes: int, arrays: list[Any]) -> tuple[jax.Array, jax.Array]:
+    """Whether it is, and the status, of arrays."""
+
+    def of_one(arrays: list[Any]) -> tuple[jax.Array, jax.Array]:
+        chart, free, grad, code, value, floor, squares = merge(arrays, static)
+        linear, flat, eps = squares.linear, FlatChart(chart, free), float(jnp.finfo(value.dtype).eps)
+        edges = chart.edges(free, grad)
+        found = [cast(Edges, edges[i]) for i, _, _ in flat.ends]
+        near = [(e.share <= eps**0.5) & (-e.inward * e.share <= NOISE * eps * value) for e in found]
+        where = [marks & (e.inward < 0) for e, marks in zip(found, near, strict=True)]
+        some = jnp.any(jnp.stack([jnp.any(marks) for marks in where]))
+        _, columns = flat.left(linear.triangle * linear.columns[None, :], where)
+        slopes, size = flat.without(where)(linear.grad), norm(squares.residuals)
+        left = jnp.any((columns > 0) & (jnp.abs(slopes) > floor * columns * size))
+        done = ((code == FAILED[0]) | (code == FAILED[1])) & some & ~left
+        return done, jnp.where(done, Status.PRECISION_FLOOR, code).astype(code.dtype)
 
     for _ in range(axes):
         of_one = jax.vmap(of_one)

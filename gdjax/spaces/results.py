@@ -12,7 +12,7 @@ from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import Static, merge, pytree_dataclass, split
 from gdjax.jaxtools.remembered import remembered
-from gdjax.spaces.at_ends import ended
+from gdjax.spaces.at_ends import ended, rested
 from gdjax.spaces.chart import Chart, chart_of
 from gdjax.spaces.composed import composed, composed_gradient, composed_pair
 from gdjax.spaces.ends import NEAR, Value, review
@@ -68,11 +68,14 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
     params, grad = mapped(chart, free, result.grad, axes)
     changed: dict[str, Any] = dict(params=params, grad=grad)
     if any(s.has_ends for s in chart.spaces):
+        linear = result.squares is not None and result.squares.linear is not None
+        if linear and result.conditions is None:
+            result = rested(result, chart)
         changed["code"] = result.code
         if result.conditions is None:  # constraints may hold it there
             changed["code"], runs = review(result, chart, value)
             origin = dataclasses.replace(origin, runs=runs)
-        if result.squares is not None and result.squares.linear is not None:
+        if linear:
             found = ended(dataclasses.replace(result, code=changed["code"]), chart)
             origin = dataclasses.replace(origin, ends=found.where)
             changed["squares"] = found.squares

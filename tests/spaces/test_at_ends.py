@@ -153,6 +153,26 @@ def test_a_factor_of_lower_rank(space):
         assert np.isfinite(fit.flat_errors[jnp.array([0, 2])]).all()
 
 
+@pytest.mark.float64
+@pytest.mark.parametrize("seed", range(2))
+def test_an_end_at_infinity_is_reached_beside_another_parameter(seed):
+    """Where nothing of a factor is left to change, the rest of the fit is what says whether it is done."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(30, 3))
+    y = rows @ np.array([1.0, -1.5, 0.5]) + 0.1 * rng.normal(size=30)
+    weighted = lambda p, a: a[:, 0] * p["L"][1, 0] + jnp.abs(a[:, 1]) * p["L"][1, 1] + a[:, 2] * p["s"]
+    start, data = {"L": jnp.eye(2), "s": 0.0}, (rows, y - 9 * np.abs(rows[:, 1]))
+    fit = gdjax.curve_fit(weighted, start, *data, space={"L": CorrelationCholesky()})
+    assert fit.status in SUCCESS
+    assert fit.held.tolist() == [False, False, True, True, False]
+    assert "the minimum lies within a few roundings of the parameters" in fit.message
+    end = jnp.sign(fit.params["L"][1, 0])  # there are two
+    known = gdjax.curve_fit(lambda s, a: a[:, 0] * end + a[:, 2] * s, 0.0, *data)
+    assert known.status == Status.CONVERGED
+    np.testing.assert_allclose(fit.params["s"], known.params, rtol=1e-9)
+    np.testing.assert_allclose(fit.standard_errors["s"], known.standard_errors, rtol=1e-6)
+
+
 def test_a_small_parameter_inside_keeps_its_error():
     """1e-6 in a space of positive numbers, from a start of 1, is no end."""
     y = 1e-6 * (X + 1) * (1 + 0.05 * RNG.normal(size=40))
