@@ -119,6 +119,34 @@ def test_what_has_no_feasible_point_is_called_infeasible(name):
     assert "In the way: constraints" in str(result)
 
 
+def test_traced_bounds_that_contradict_each_other_are_called_infeasible():
+    def solve(low):
+        return gdjax.minimize(lambda x: (x - 3.0) ** 2, 0.0, constraints=Constraint(lambda x: x, low, 1.0))
+
+    result = jax.vmap(solve)(jnp.array([2.0, 0.0]))
+    assert [Status(int(code)) for code in result.code] == [Status.INFEASIBLE, Status.CONVERGED]
+    np.testing.assert_allclose(result.params, [1.5, 1.0], atol=1e-6)
+    np.testing.assert_allclose(result.violation, [0.5, 0.0], atol=1e-6)
+
+
+FAR_STARTS = [3.0, -4.0, 10.0, 1.5, 2.0]
+
+
+@pytest.mark.parametrize("start", FAR_STARTS)
+def test_a_point_of_most_violation_is_left_for_the_feasible_start(start):
+    # Without the constraint the minimum is at 0, where the violation is stationary: the largest there is.
+    result = gdjax.minimize(lambda x: x**2, start, constraints=Constraint(lambda x: x**2, lower=1.0))
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, np.sign(start), atol=1e-6)
+
+
+def test_lanes_leave_a_point_of_most_violation():
+    outside = Constraint(lambda x: x**2, lower=1.0)
+    result = gdjax.minimize_many(lambda x: x**2, np.array(FAR_STARTS), constraints=outside)
+    assert [Status(int(code)) for code in result.code] == [Status.CONVERGED] * len(FAR_STARTS)
+    np.testing.assert_allclose(result.params, np.sign(FAR_STARTS), atol=1e-6)
+
+
 def test_more_equalities_than_parameters_that_agree_are_solved():
     three = Constraint(
         lambda p: jnp.stack([p[0] + p[1], p[0] - p[1], p[0]]),

@@ -110,7 +110,7 @@ class AugmentedLagrangian(Method):
         zero, count = jnp.zeros((), objective.dtype), jnp.asarray(0, jnp.int32)
         finish = Finish(jnp.asarray(False), x, terms.multipliers, blank(objective), zero, count, count)
         inner = self.descent(objective).init(merit(objective, terms))
-        schedule = outer.begin(objective.dtype, terms.penalty.size)
+        schedule = outer.begin(objective)
         return AugmentedState(inner, blank(objective), terms, schedule, x, finish)
 
     def ask(self, objective: Objective, state: AugmentedState) -> Point:
@@ -133,6 +133,8 @@ class AugmentedLagrangian(Method):
     def step(self, objective: Objective, state: AugmentedState, point: Point) -> tuple[AugmentedState, Outcome]:
         """A step of the inner method, or of Newton's; where either ends an update, and the inner method begins anew."""
         first, newton = state.iterate.is_blank, state.finish.running
+        near = outer.nearest(objective, state.terms, state.schedule.nearest, point, first)
+        state = state._replace(schedule=state.schedule._replace(nearest=near))
         descend = lambda state: self.descend(objective, state, point)
         turn = branch(newton, lambda state: self.follow(objective, state, point), descend, state)
         kkt = self.conditions(objective, turn.state, turn.state.iterate)
@@ -184,6 +186,7 @@ class AugmentedLagrangian(Method):
         finish = state.finish
         left = optimality.residual(objective, state.terms, point)
         good = jnp.isfinite(point.value) & jnp.isfinite(left) & (left <= FALLS * finish.residual)
+        good &= outer.stays_near(objective, state.schedule, state.iterate, point)
         point = point._replace(grad_norm=optimality.projected(objective, point))
         steps, doubts = finish.steps + good.astype(jnp.int32), jnp.where(good, 0, finish.doubts + 1)
         doubtful = jnp.isfinite(point.value) & (left <= RISES * finish.residual) & (doubts <= DOUBTS)
@@ -218,7 +221,7 @@ class AugmentedLagrangian(Method):
         terms, schedule = vector.where(newton, self.after(state, old), (terms, schedule))
         begun = old._replace(tolerance=jnp.full_like(kkt.violation, FIRST_TOLERANCE))
         terms, schedule = vector.where(first, (measured(objective, state.iterate), begun), (terms, schedule))
-        x = vector.where(lost, state.base, state.iterate.x)
+        x = vector.where(lost, state.base, vector.where(terms.restoring, old.nearest.x, state.iterate.x))
         terms = vector.where(first | lost, terms, renewed(objective, terms, state.iterate))
         function = merit(objective, terms)
         inner = self.descent(objective).init(dataclasses.replace(function, start=x, blank=function.blank._replace(x=x)))

@@ -126,6 +126,7 @@ class Constrained:
     lower: jax.Array  # shape (m,)
     upper: jax.Array  # shape (m,)
     layout: Flat  # of the m numbers, a pytree like what the functions return
+    overlap: jax.Array  # half of what a lower bound is above the upper one: then both are in the middle; shape (m,)
 
     @property
     def size(self) -> int:
@@ -133,8 +134,9 @@ class Constrained:
         return self.lower.size
 
     def excess(self, c: jax.Array) -> jax.Array:
-        """How far each value is above its upper bound, or (negative) below its lower one."""
-        return c - jnp.clip(c, self.lower, self.upper)
+        """How far each value is above its upper bound, or (negative) below its lower one; the larger of both."""
+        off = c - jnp.clip(c, self.lower, self.upper)
+        return off + jnp.where(off < 0, -self.overlap, self.overlap)
 
     def violation(self, c: jax.Array) -> Scalar:
         """The largest excess."""
@@ -175,7 +177,9 @@ def constrain(problem: Problem, params: Any, layout: Layout, dtype: Any) -> Cons
     )
     lower, upper = sides("lower", -jnp.inf), sides("upper", jnp.inf)
     values = lambda x: of.ravel(values_of(problem, layout.unravel(x)))
-    return Constrained(values, lower, upper, of)
+    overlap = jnp.where(lower > upper, 0.5 * (lower - upper), 0)  # of traced bounds; others are refused
+    middle = lambda bound: jnp.where(lower > upper, 0.5 * (lower + upper), bound)
+    return Constrained(values, middle(lower), middle(upper), of, overlap)
 
 
 def side(bound: Any, out: Any, name: str, infinite: float) -> Any:

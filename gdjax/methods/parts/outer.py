@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.methods.base import Kkt
-from gdjax.methods.parts.merit import Terms, largest_penalty, seen
+from gdjax.methods.parts.merit import Terms, known, largest_penalty, seen
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
-from gdjax.vectors.vector import Scalar
+from gdjax.vectors.vector import Scalar, Vector
 
 FIRST_TOLERANCE = 1.0  # of the first minimisation, for a gradient that is 100 at most
 FALL = 0.25  # what may be left of a violation at an update; otherwise its penalty grows
@@ -26,6 +26,14 @@ RESTORED = 0.1  # what may be left of the violation when the loss is taken in ag
 RUNAWAY = 1e8  # fall of the merit function, of its size at first, that only a penalty which is too small explains
 AWAY = 5.0  # a lower value with a violation so much larger than it was, or than a constraint: so does that
 FRUITLESS = 12  # updates in a row without a smaller residual after which there is no more to be had
+
+
+class Nearest(NamedTuple):
+    """The point seen that violates the constraints least; of feasible ones the lowest."""
+
+    x: Vector
+    c: jax.Array
+    loss: Scalar
 
 
 class Schedule(NamedTuple):
@@ -46,10 +54,12 @@ class Schedule(NamedTuple):
     violation: Scalar  # where the minimisation under way began
     impossible: jax.Array  # whether the iterate is stationary for the violation
     again: jax.Array  # whether the trial is the iterate once more, under another merit function
+    nearest: Nearest
 
 
-def begin(dtype: jnp.dtype, size: int) -> Schedule:
-    """Before the first evaluation, of so many constraints."""
+def begin(objective: Objective) -> Schedule:
+    """Before the first evaluation."""
+    dtype, size = objective.dtype, known(objective).size
     inf, count, no = jnp.full((), jnp.inf, dtype), jnp.asarray(0, jnp.int32), jnp.asarray(False)
     return Schedule(
         tolerance=inf,
@@ -67,7 +77,17 @@ def begin(dtype: jnp.dtype, size: int) -> Schedule:
         violation=inf,
         impossible=no,
         again=no,
+        nearest=Nearest(objective.start, jnp.zeros(size, dtype), inf),
     )
+
+
+def nearest(objective: Objective, terms: Terms, old: Nearest, point: Point, first: jax.Array) -> Nearest:
+    """Whether that is a point just evaluated: by the squares that a restoration makes small, as the scales now are."""
+    squares = lambda c: vector.dot(x := terms.scales * known(objective).excess(c), x)
+    now = Nearest(point.x, seen(point).c, point.loss)
+    left, before = squares(now.c), squares(old.c)
+    nearer = (left < before) | ((left == before) & (now.loss < old.loss))
+    return vector.where(first | nearer, now, old)
 
 
 def follow(
@@ -94,6 +114,12 @@ def is_lost(terms: Terms, schedule: Schedule, iterate: Point, violation: Scalar)
     bottomless = iterate.value < -RUNAWAY * (1 + jnp.abs(schedule.begun))
     away = (iterate.value < schedule.begun) & (violation > AWAY * jnp.maximum(1, schedule.violation))
     return bottomless | (away & jnp.any(terms.penalty < largest_penalty(terms.penalty.dtype)))
+
+
+def stays_near(objective: Objective, schedule: Schedule, iterate: Point, point: Point) -> jax.Array:
+    """Whether a step of Newton's may be taken: once violations had to be restored, it must not lead back to them."""
+    most = AWAY * jnp.maximum(seen(iterate).violation, feasible(objective))
+    return (schedule.restorations == 0) | (seen(point).violation <= most)
 
 
 def next_terms(objective: Objective, terms: Terms, old: Schedule, iterate: Point, kkt: Kkt) -> tuple[Terms, Schedule]:
