@@ -12,6 +12,7 @@ import numpy as np
 from gdjax.descent.result import Result
 from gdjax.descent.sandwich import KINDS
 from gdjax.insight.fit import Fit
+from gdjax.insight.spread import rank_along
 from gdjax.jaxtools.pytrees import is_concrete
 from gdjax.minimize import run
 from gdjax.minimize_many import refuse_services, solve_many
@@ -185,7 +186,8 @@ def as_fit(result: Result, mask: Any = None, masks: int = 0, **known: Any) -> Fi
             concrete = is_concrete(mask)
             used = np.sum(jax.device_get(mask), axes) if concrete else jnp.sum(mask, axes, dtype=jnp.int32)
             found = found // max(size, 1) * used
-        found = found if normals is None else found + jnp.sum(jnp.any(normals != 0, axis=-1), axis=-1, dtype=jnp.int32)
+        if normals is not None:
+            found = found + rank_along(normals, result.squares.linear.columns)
         plain = not isinstance(found, jax.Array)  # then it goes to the device as the transfer guard wants it
         shape = result.code.shape
         count = jax.device_put(np.full(shape, found, np.int32)) if plain else jnp.broadcast_to(found, shape)

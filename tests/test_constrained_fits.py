@@ -137,3 +137,26 @@ def test_a_fast_rate_known_by_a_sum_in_single_precision(rates):
     assert by_hand.converged
     np.testing.assert_allclose(fit.standard_errors["fast"], by_hand.standard_errors, rtol=0.01)
     np.testing.assert_allclose(fit.standard_errors["slow"], by_hand.standard_errors, rtol=0.01)
+
+
+@pytest.mark.parametrize("second", [1.0, 2.0])
+def test_a_constraint_that_another_implies_takes_no_degree_of_freedom(second):
+    line = lambda p, x: p[0] + p[1] * x + p[2] * x**2
+    known, again = (Constraint(lambda p, x, c=c: c * (p[0] + p[1]), 3.0 * c, 3.0 * c) for c in (1.0, second))
+    one, two = (gdjax.curve_fit(line, START, X, Y, constraints=c) for c in ([known], [known, again]))
+    assert one.status == two.status == Status.CONVERGED
+    assert one.freedom == two.freedom == 10
+    np.testing.assert_allclose(two.standard_errors, one.standard_errors, rtol=1e-6)
+
+
+def test_where_no_point_satisfies_the_constraints_there_are_no_errors():
+    line = lambda p, x: p[0] + p[1] * x + p[2] * x**2
+    sums = [Constraint(lambda p, x, s=s: p[0] + p[1], s, s) for s in (1.0, 2.0)]
+    fit = gdjax.curve_fit(line, START, X, Y, constraints=sums)
+    assert fit.status == Status.INFEASIBLE
+    assert np.isnan(fit.standard_errors).all()
+    assert np.isnan(fit.derived(lambda p: p[2]).standard_errors)
+    assert "no point nearby satisfies the constraints" in str(fit)
+    many = gdjax.curve_fit_many(line, START, X, np.stack([Y, Y]), constraints=sums)
+    assert (many.code == Status.INFEASIBLE).all()
+    assert "2 have constraints that no point nearby satisfies" in str(many)

@@ -197,7 +197,7 @@ class Fit(Inference, Result):
                 square, mean, k = self.psi()
                 scale = k**2 * square / mean**2
             found = self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(scale))
-            return found if self.squares.normals is None else self.for_each(along)(found, self.squares.normals)
+            return found if (a := self.squares.normals) is None else self.for_each(along)(found, a, self.code)
         sandwich = self.for_each(lambda s, r: meat_of(s, self.cov_type, r))(sandwich, self.residuals)
         one = jnp.ones_like(self.value)
         factor = self.per_freedom(jnp.asarray(self.count).astype(one.dtype)) if self.cov_type == "HC1" else one

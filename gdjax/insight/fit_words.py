@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gdjax.descent.stopping import Status
 from gdjax.spaces.results import at_ends, is_fixed
 
 MANY = (
@@ -13,6 +14,7 @@ MANY = (
     ("idle", "a parameter of no effect on the residuals"),
     ("lost", "a parameter that the data do not determine"),
     ("full", "no degree of freedom"),
+    ("apart", "constraints that no point nearby satisfies"),
     ("empty", "no data"),
     ("nowhere", "residuals that are not finite"),
 )
@@ -20,6 +22,7 @@ COARSE = 10.0  # roundings that residuals are larger than, else they are made of
 INSTEAD = dict(
     empty="there are no data",
     nowhere="the residuals are not finite",
+    apart="no point nearby satisfies the constraints",
     fixed="fixed",
     held="held: at its bound",
     ended="held: at an end of its space",
@@ -33,13 +36,14 @@ def missing(fit: Any) -> dict[str, Any]:
     held, bound = np.asarray(fit.held), at_bound(fit)
     nowhere, empty = ~np.isfinite(np.asarray(fit.chi2)), np.asarray(fit.count) == 0
     full = (np.asarray(fit.freedom) <= 0) & ~empty & (not (fit.absolute_sigma or fit.cov_type))
-    told = (nowhere | empty)[..., None]
+    apart = (fit.squares.normals is not None) & (np.asarray(fit.code) == Status.INFEASIBLE) & ~nowhere & ~empty
+    told = (nowhere | empty | apart)[..., None]
     lost = np.isnan(np.asarray(fit.flat_errors)) & ~held & ~told & ~full[..., None]
     fixed = np.zeros_like(held) if fit.space is None else np.broadcast_to(is_fixed(fit), held.shape)
     ended = np.zeros_like(held) if fit.space is None else np.asarray(at_ends(fit)) & ~fixed
     idle = held & ~bound & ~fixed & ~ended & ~told
     found = dict(fixed=fixed, held=held & bound & ~ended & ~told, ended=ended & ~told, idle=idle, lost=lost)
-    return found | dict(full=full & ~nowhere, empty=empty, nowhere=nowhere & ~empty)
+    return found | dict(full=full & ~nowhere, empty=empty, apart=apart, nowhere=nowhere & ~empty)
 
 
 def at_bound(fit: Any) -> np.ndarray:

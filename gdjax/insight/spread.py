@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.descent.sandwich import Sandwich
+from gdjax.descent.stopping import Status
 from gdjax.methods.parts.triangular import norm
 from gdjax.vectors.vector import matmul
 
@@ -43,8 +44,8 @@ def spread_of(
 
 
 @jax.jit
-def along(spread: Spread, normals: jax.Array) -> Spread:
-    """The spread along constraints, whose gradients A are the rows of normals, shape (k, n); some may be 0.
+def along(spread: Spread, normals: jax.Array, code: jax.Array) -> Spread:
+    """The spread along constraints, whose gradients A are the rows of normals, shape (k, n); NaN if INFEASIBLE.
 
     ``C - CA' (A C A')^+ A C``, which is ``Z (Z'J'J Z)^-1 Z'`` for Z that spans their tangent space: with
     ``B = root' A'`` the root without its part in the range of B.
@@ -53,7 +54,22 @@ def along(spread: Spread, normals: jax.Array) -> Spread:
     size = norm(across, axis=0)
     across = across / jnp.where(size > 0, size, 1)[None, :]
     inverse = jnp.linalg.pinv(across, rtol=roundings(across))
-    return spread._replace(root=spread.root - matmul(matmul(spread.root, across), inverse))
+    root = spread.root - matmul(matmul(spread.root, across), inverse)
+    return spread._replace(root=jnp.where(code == Status.INFEASIBLE, jnp.nan, root))
+
+
+@jax.jit
+def rank_along(normals: jax.Array, columns: jax.Array) -> jax.Array:
+    """How many degrees of freedom constraints take, shape (..., k, n) to (...): one that others imply takes none.
+
+    Args:
+        normals: their gradients; some may be 0.
+        columns: lengths of those of the Jacobian, shape (..., n); 0 for what is held.
+    """
+    lengths = columns[..., None, :]
+    rows = jax.lax.stop_gradient(jnp.where(lengths > 0, normals / jnp.where(lengths > 0, lengths, 1), 0))
+    sizes = norm(rows, axis=-1)[..., None]
+    return rank_of(rows / jnp.where(sizes > 0, sizes, 1))
 
 
 @jax.jit
