@@ -1,5 +1,8 @@
 """jaxopt's calls on gdjax's solvers: what people write, and what they read."""
 
+import copy
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -365,3 +368,33 @@ def test_a_flat_minimum_has_derivatives_by_normal_equations():
     assert fitted(0.3).state.converged
     slope = jax.jacrev(lambda l2reg: fitted(l2reg).params[0])(0.3)
     np.testing.assert_allclose(slope, (fitted(0.31).params[0] - fitted(0.29).params[0]) / 0.02, atol=5e-3)
+
+
+INSIDE = {
+    "internal_state": "optax's init and update",
+    **dict.fromkeys(("s_history", "y_history", "rho_history", "gamma"), "inverse_hessian"),
+    **dict.fromkeys(("velocity", "t"), "state.stepsize"),
+    **dict.fromkeys(("damping_factor", "increase_factor"), "factor="),
+    "loss": "state.value",
+    "delta": "difference",
+    "jac": "jax.jacfwd",
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_what_a_state_has_not_is_said_with_what_to_use_instead(name):
+    state = jaxopt.LBFGS(ridge).init_state(jnp.zeros(2), 0.1, (X, Y))
+    with pytest.raises(AttributeError, match=f"no '{name}'.*{re.escape(INSIDE[name])}"):
+        getattr(state, name)
+    assert not hasattr(state, "no_name")
+    assert copy.deepcopy(state).iter_num == 0
+
+
+def test_what_is_said_to_use_instead_is_there():
+    run = jaxopt.LBFGS(ridge).run(jnp.zeros(2), 0.1, (X, Y))
+    assert run.state.converged
+    assert run.state.result.inverse_hessian() is not None
+    fit = jaxopt.LevenbergMarquardt(lambda w: X @ w - Y).run(jnp.zeros(2))
+    assert fit.state.converged
+    np.testing.assert_allclose(fit.state.value, jnp.sum(fit.state.residual**2) / 2, rtol=1e-5)
+    assert fit.state.result.covariance.shape == (2, 2)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,21 @@ from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.faces import one_line
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass
+
+# What states of some of jaxopt's solvers hold of their inside, and what to use instead.
+OF_PAIRS = "the inverse Hessian that they stand for is, after run, state.result.inverse_hessian()"
+OF_MOMENTUM = "the momentum is set inside the loop, of which state.iter_num, state.stepsize and state.error tell"
+OF_DAMPING = "gdjax.LevenbergMarquardt sets a radius in its place, and the first one is its factor="
+INSIDE = dict(
+    internal_state="what the optimiser has learnt goes along in the state by itself; a loop of your own over its state "
+    "is optax's init and update",
+    **dict.fromkeys(("s_history", "y_history", "rho_history", "gamma"), OF_PAIRS),
+    **dict.fromkeys(("velocity", "t"), OF_MOMENTUM),
+    **dict.fromkeys(("damping_factor", "increase_factor"), OF_DAMPING),
+    loss="half the sum of squares is state.value",
+    delta="the step is the difference of the params of two updates",
+    jac="the Jacobian is jax.jacfwd(residuals)(params), and state.result.covariance what it is mostly for",
+)
 
 
 class OptStep(NamedTuple):
@@ -56,6 +71,18 @@ class State:
     def gradient(self) -> Any:
         """The same as grad, by the name in jaxopt's states of least squares."""
         return self.grad
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Called for what is not here: what only some states of jaxopt's have is said to be elsewhere.
+
+        Raises:
+            AttributeError: always.
+        """
+        if name in INSIDE:
+            raise AttributeError(
+                f"gdjax's states have no {name!r}, which is part of the inside of jaxopt's solver; {INSIDE[name]}"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def _fields(self) -> tuple[str, ...]:
