@@ -140,6 +140,25 @@ def test_a_point_of_most_violation_is_left_for_the_feasible_start(start):
     np.testing.assert_allclose(result.params, np.sign(start), atol=1e-6)
 
 
+MOST_VIOLATED = {"a point": (0.0, 1.0), "a disc": (np.zeros(2), 1.0), "a saddle": (np.array([3.0, 0.0]), np.ones(2))}
+
+
+@pytest.mark.parametrize("name", MOST_VIOLATED)
+def test_a_start_where_the_violation_is_largest_is_left(name):
+    start, lower = MOST_VIOLATED[name]
+    c = jnp.square if name == "a saddle" else square
+    result = gdjax.minimize(square, start, constraints=Constraint(c, lower=lower))
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.value, np.sum(lower), rtol=1e-5)
+
+
+def test_a_saddle_of_the_violation_is_left():
+    below = Constraint(lambda p: jnp.cos(p[0]) + p[1] ** 2, upper=0.0)
+    result = gdjax.minimize(square, np.array([0.0, 3.0]), constraints=below)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(jnp.abs(result.params), [np.pi / 2, 0.0], atol=1e-3)
+
+
 def test_lanes_leave_a_point_of_most_violation():
     outside = Constraint(lambda x: x**2, lower=1.0)
     result = gdjax.minimize_many(lambda x: x**2, np.array(FAR_STARTS), constraints=outside)

@@ -23,6 +23,7 @@ MOST_TRIPS = 1000  # of one minimisation
 STUCK = 4  # updates in a row that leave the violation: then it alone is minimised
 RESTORATIONS = 5
 RESTORED = 0.1  # what may be left of the violation when the loss is taken in again
+BESIDE = 1e-3  # of the parameters' own sizes, by which its start is moved
 RUNAWAY = 1e8  # fall of the merit function, of its size at first, that only a penalty which is too small explains
 AWAY = 5.0  # a lower value with a violation so much larger than it was, or than a constraint: so does that
 FRUITLESS = 12  # updates in a row without a smaller residual after which there is no more to be had
@@ -114,6 +115,21 @@ def is_lost(terms: Terms, schedule: Schedule, iterate: Point, violation: Scalar)
     bottomless = iterate.value < -RUNAWAY * (1 + jnp.abs(schedule.begun))
     away = (iterate.value < schedule.begun) & (violation > AWAY * jnp.maximum(1, schedule.violation))
     return bottomless | (away & jnp.any(terms.penalty < largest_penalty(terms.penalty.dtype)))
+
+
+def restoration_start(objective: Objective, terms: Terms, old: Nearest) -> Vector:
+    """The point of least violation; a little beside it, if it is not feasible.
+
+    There the violation may be stationary and yet no minimum (that of ``x^2 >= 1`` at 0): a descent goes on from beside.
+    """
+    x = old.x
+    own = jnp.maximum(jnp.abs(x), jnp.abs(objective.start))
+    largest = vector.max_abs(own)
+    size = jnp.where(own > 0, own, jnp.where(largest > 0, largest, 1))
+    away = BESIDE * size * jnp.cos(1 + jnp.arange(x.size).astype(x.dtype))
+    off = vector.largest(jnp.abs(known(objective).excess(old.c)) / terms.sizes)
+    beside = jnp.where(off > feasible(objective), x + away, x)
+    return beside if objective.composite is None else jnp.clip(beside, *objective.composite.ends)
 
 
 def stays_near(objective: Objective, schedule: Schedule, iterate: Point, point: Point) -> jax.Array:
