@@ -82,8 +82,8 @@ class LevenbergMarquardt(Squares):
     >>> x, y = jnp.arange(4.0), jnp.array([3.0, 1.1, 0.4, 0.15])
     >>> decay = lambda p, x, y: p["a"] * jnp.exp(-p["b"] * x) - y
     >>> params, state = LevenbergMarquardt(decay).run({"a": 1.0, "b": 0.5}, x, y=y)
-    >>> print(params["b"].round(2), state.status, state.residual.shape)
-    1.0 CONVERGED (4,)
+    >>> print(params["b"].round(2), state.converged, state.residual.shape)
+    1.0 True (4,)
     """
 
     residual_fun: Callable[..., Any]
