@@ -71,7 +71,7 @@ def minimize(
             lets the descent work in units of ``1 / sqrt|H_ii|``: for parameters of very different sizes, such as the
             coefficients of raw columns. (`TrustRegion` and `LevenbergMarquardt` learn such units by themselves.)
         constraints: a `gdjax.Constraint`, or a list or dict of them, for ``lower <= c(params, *args) <= upper``. They
-            hold at the answer, to the tolerance, not on the way there. The method is `AugmentedLagrangian` with L-BFGS;
+            hold at the answer, to the tolerance, not on the way there. The method is `AugmentedLagrangian`;
             a ``penalty`` beside them must be a `gdjax.penalties.Box` or ``NonNegative``, which is never left.
         grad: your own gradient, ``grad(params, *args, **kwargs)``, a pytree like params, in `jax.grad`'s convention.
             Default: `jax.grad` of the loss. Your gradient is compared with `jax.grad`'s where the descent ends, by two
@@ -114,16 +114,16 @@ def minimize(
     not differentiated; the result is discontinuous where one changes.
 
     **Constraints.** CONVERGED then means that three numbers are at most ``tol`` (see `gdjax.Stop` for its default).
-    None has units: loss and constraints may be multiplied by any number. ``result.stationarity`` is the norm of the
-    gradient of the Lagrangian beside that of the loss (or its value, up to 1e-4 of its largest gradient; 1e-2 in
-    float32); ``result.conditions.relative`` the largest violation, each of the size of its constraint,
-    ``|bound| + min(|dc/dx|, |x dc/dx|)``, or more at the start; ``result.complementarity`` the largest part that a
-    multiplier has in the gradient, or the distance of its constraint from the bound. ``result.violation`` is the
-    largest in the constraints' own units, and ``result.multipliers`` are the sensitivities df*/d(bound); large ones
-    are named, of constraints that hardly allow any point, or depend on each other. INFEASIBLE is a point of least
-    violation, as far as the gradient tells: the sentence names the constraints in the way. What is returned before
-    convergence is the point of least violation, of feasible ones the lowest. In float32 the default tolerance is
-    3.5e-4.
+    Constraints may be multiplied by any number; so may the loss, but one beyond 1 at the start is asked for more.
+    ``result.stationarity`` is the norm of the gradient of the Lagrangian beside that of the loss (or ``|f| + min(1, |f
+    at the start|)``, up to 1e-4 of its largest gradient; 1e-2 in float32); ``result.conditions.relative`` the largest
+    violation, each of the size of its constraint, ``|bound| + min(|dc/dx|, |x dc/dx|)``, or more at the start;
+    ``result.complementarity`` the largest part that a multiplier has in the gradient, or the distance of its constraint
+    from the bound. ``result.violation`` is the largest in the constraints' own units, and ``result.multipliers`` are
+    the sensitivities df*/d(bound); large ones are named, of constraints that hardly allow any point, or depend on each
+    other. INFEASIBLE is a point of least violation, as far as the gradient tells: the sentence names the constraints in
+    the way. What is returned before convergence is the point of least violation, of feasible ones the lowest. In
+    float32 the default tolerance is 3.5e-4.
 
     Returns:
         The best point found, with a `Status` that says how the descent ended; ``print`` it.

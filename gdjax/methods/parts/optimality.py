@@ -2,7 +2,8 @@
 
 The gradient of the Lagrangian is small beside that of the loss, or else beside the loss; a violation beside the
 constraint; and what a multiplier does to the gradient beside the gradient, or the distance from its bound beside the
-constraint. Multiplying the loss, or a constraint, by any number changes none of them.
+constraint. Multiplying a constraint by any number changes none of them; nor does multiplying the loss, except that its
+value at the start counts as 1 at most, for it may have been steep there.
 """
 
 import jax
