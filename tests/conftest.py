@@ -50,3 +50,6 @@ def forget(request):
     jax.config.update("jax_disable_most_optimizations", not optimised)
     yield
     jax.clear_caches()
+    left_on = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    assert not left_on, "this file leaves 64-bit mode on, and the doctests that follow in this process fail"

@@ -20,12 +20,12 @@ SCRIPT = pathlib.Path(__file__).parent.parent / "examples" / "first_hour.py"
 def hour(tmp_path_factory):
     """All names of the script after it ran, and its folder of pictures."""
     folder = tmp_path_factory.mktemp("pictures")
+    before = jax.config.jax_enable_x64  # for all that follows; within enable_x64 it would be for that block alone
     with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         patch.setattr(sys, "argv", [str(SCRIPT), str(folder)])
         patch.syspath_prepend(SCRIPT.parent)
-        before = jax.config.jax_enable_x64
         yield runpy.run_path(str(SCRIPT)) | {"folder": folder}
-        jax.config.update("jax_enable_x64", before)
+    jax.config.update("jax_enable_x64", before)
 
 
 def test_the_gradient_by_hand_is_right_and_the_forgetful_one_is_found_out(hour):
