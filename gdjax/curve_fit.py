@@ -1,7 +1,6 @@
 """Nonlinear least squares of a model and data: `curve_fit`, and many at once."""
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,12 +10,13 @@ import numpy as np
 
 from gdjax.descent.result import Result
 from gdjax.insight.fit import Fit
-from gdjax.jaxtools.pytrees import as_data
+from gdjax.jaxtools.pytrees import as_data, is_concrete
 from gdjax.least_squares import FitOptions, call_least_squares
 from gdjax.many.axes import Input, count_problems, spread_axes
 from gdjax.minimize import run
 from gdjax.minimize_many import refuse_services, solve_many
 from gdjax.opening import trained
+from gdjax.problem.arguments import check_model, names_of_arguments, one_by_one
 from gdjax.problem.constraints import of_model
 from gdjax.problem.jacobian import of_misfit
 from gdjax.problem.misfit import check_sigma, goes_into, hidden, hidden_too, misfit_of
@@ -52,10 +52,11 @@ def curve_fit(
         x: data of any kind, handed to the model as it is: an array, a pair of arrays, a dict.
         y: what is measured, an array.
         p0: SciPy's way to call it, ``curve_fit(model, x, y, p0=[...])``, for a model with its parameters one by one,
-            ``model(x, a, b, c)``. The parameters of the fit are then one array.
+            ``model(x, a, b, c)``. The parameters of the fit are then one array; whole numbers become floats.
         sigma: standard deviations of y, a number or an array like it; or the covariance matrix of a y with one axis,
             shape (m, m). The residuals are divided by them. Those of data that a mask leaves out may be anything.
-        absolute_sigma: whether sigma is what the errors are, as for `least_squares`, or tells their proportions alone.
+        absolute_sigma: True if sigma is the size of the errors, as for `least_squares`. False (as in SciPy) if only the
+            ratios of sigma are known; then the scatter of the residuals sets the size.
         mask: of y, True where a datum counts. The others, which may be NaN, are left out; so are those of x, where it
             has the shape of y. Otherwise x must be finite: the model is evaluated at all of it.
         jac: the Jacobian of the model by the parameters, ``jac(params, x)``, as `jax.jacfwd` of the model would return
@@ -68,7 +69,8 @@ def curve_fit(
 
     Raises:
         TypeError, ValueError: as `least_squares`; if the model's shape is not that of y, or it takes more than
-            params and x; if sigma is not positive where data count.
+            params and x; if sigma is not positive where data count; if the mask leaves no data (inside `jax.jit` the
+            status is then NO_DATA).
 
     >>> import jax.numpy as jnp
     >>> x, y = jnp.arange(5.0), jnp.array([1.0, 3.1, 4.9, 7.2, 8.9])
@@ -117,7 +119,8 @@ def curve_fit_many(
 
     Returns:
         A `Fit` with a leading axis of problems in every leaf. A problem with too few data raises nothing: its
-        ``freedom`` is not positive, and the standard errors of what they do not determine are NaN.
+        ``freedom`` is not positive, and the standard errors of what they do not determine are NaN. One without
+        any data has the status NO_DATA, which is no success.
 
     Raises:
         TimeoutError, TypeError, ValueError: as `curve_fit` and `least_squares_many`; if y, sigma or mask has another
@@ -180,7 +183,7 @@ def call_curve_fit(
     if own["p0"] is not None:
         if y is not None:
             raise TypeError("with p0= the call is SciPy's, curve_fit(model, x, y, p0=...): params is one too many")
-        scipys, params, x, y = model, jnp.asarray(own["p0"], jnp.result_type(float)), params, x
+        scipys, params, x, y = model, one_by_one(own["p0"]), params, x
         labels = names_of_arguments(scipys, params.size)
         model = lambda p, x: scipys(x, *p)
         scipys_jac = jac
@@ -191,6 +194,8 @@ def call_curve_fit(
         check_model(model)
     y, x = as_measured(y), as_one_array(x)
     mask = None if own["mask"] is None else check_mask(own["mask"], y)
+    if mask is not None and is_concrete(mask) and not np.any(jax.device_get(mask)):
+        raise ValueError("mask leaves no data: it is False everywhere; it must be True where a datum counts")
     sigma = check_sigma(own["sigma"], y, mask)
     x = x if mask is None else hidden_too(mask, as_data("x", x))
     if mask is not None and sigma is not None and sigma.ndim == 2 and y.ndim == 1:
@@ -241,26 +246,3 @@ def check_mask(mask: Any, y: Any) -> jax.Array:
     if mask.shape != y.shape:
         raise ValueError(f"mask has shape {mask.shape}, y {y.shape}")
     return mask
-
-
-def check_model(model: Callable[..., Any]) -> None:
-    """Raise TypeError if the model takes its parameters one by one, and is not to be called as ``model(params, x)``."""
-    try:
-        taken = inspect.signature(model).parameters.values()
-    except (TypeError, ValueError):
-        return
-    names = [p.name for p in taken if p.kind in (0, 1) and p.default is p.empty]
-    if len(names) > 2:
-        raise TypeError(
-            f"the model takes {len(names)} arguments ({', '.join(names)}), but is called as model(params, x) here. For "
-            "a model with its parameters one by one give the start by name: curve_fit(model, x, y, p0=[...])"
-        )
-
-
-def names_of_arguments(model: Callable[..., Any], count: int) -> tuple[str, ...] | None:
-    """What ``model(x, a, b, c)`` calls its parameters; None if that is not to be seen."""
-    try:
-        names = [p.name for p in inspect.signature(model).parameters.values() if p.kind in (0, 1)][1:]
-    except (TypeError, ValueError):
-        return None
-    return tuple(names) if len(names) == count else None

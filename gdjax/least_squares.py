@@ -1,5 +1,6 @@
 """Nonlinear least squares: `least_squares`, and many at once."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 
 from gdjax.descent.result import Result
 from gdjax.descent.sandwich import KINDS
+from gdjax.descent.stopping import Status
 from gdjax.insight.fit import Fit
 from gdjax.insight.spread import rank_along
 from gdjax.jaxtools.pytrees import is_concrete
@@ -178,13 +180,14 @@ def as_fit(result: Result, mask: Any = None, masks: int = 0, **known: Any) -> Fi
         masks: how many of its axes, the first, are of problems: 0 or 1.
         **known: for the `Fit`.
     """
-    count = None
+    count, used, size = None, None, 1
+    if mask is not None:
+        axes, size = tuple(range(masks, mask.ndim)), math.prod(mask.shape[masks:])
+        used = np.sum(jax.device_get(mask), axes) if is_concrete(mask) else jnp.sum(mask, axes, dtype=jnp.int32)
+        result = without_data(result, used)
     if result.squares is not None:
         found, normals = result.squares.residuals.shape[-1], result.squares.normals
-        if mask is not None:
-            axes, size = tuple(range(masks, mask.ndim)), math.prod(mask.shape[masks:])
-            concrete = is_concrete(mask)
-            used = np.sum(jax.device_get(mask), axes) if concrete else jnp.sum(mask, axes, dtype=jnp.int32)
+        if used is not None:
             found = found // max(size, 1) * used
         if normals is not None:
             found = found + rank_along(normals, result.squares.linear.columns)
@@ -192,3 +195,16 @@ def as_fit(result: Result, mask: Any = None, masks: int = 0, **known: Any) -> Fi
         shape = result.code.shape
         count = jax.device_put(np.full(shape, found, np.int32)) if plain else jnp.broadcast_to(found, shape)
     return Fit(**vars(result), count=count, **known)
+
+
+def without_data(result: Result, used: Any) -> Result:
+    """The result, with the status NO_DATA where a mask leaves none: there all residuals are zero, and none is fitted.
+
+    Args:
+        result: of one problem or of many.
+        used: how many data the mask leaves: one number for all problems, or one for each.
+    """
+    if is_concrete(used) and np.all(used):
+        return result
+    code = jnp.where(jnp.asarray(used) == 0, jnp.int32(Status.NO_DATA), result.code)
+    return dataclasses.replace(result, code=code)

@@ -7,6 +7,7 @@ BOX = "penalty=gdjax.penalties.Box(lower, upper)"
 STEPS, EVALS, TOL = "max_steps=", "max_evals=", "tol=, or stop=gdjax.Stop(...) for the other tests"
 DATA = "data follow params: minimize(loss, params, x, y), or kwargs=dict(x=x, y=y)"
 FREE = 'space={"rate": gdjax.spaces.Fixed()}, by name'
+ROBUST = "robust=gdjax.Huber(scale), or SoftL1, Cauchy, Tukey, of least_squares and curve_fit"
 SPACE = 'space={"sigma": gdjax.spaces.Positive()}, by name'
 OPTIONS: dict[str, str] = {
     "args": DATA,
@@ -15,6 +16,7 @@ OPTIONS: dict[str, str] = {
     "bounds": BOX,
     "disp": "progress=True, or print the result",
     "fixed": FREE,
+    "f_scale": ROBUST,
     "frozen": FREE,
     "ftol": "stop=gdjax.Stop(decrease=...)",
     "fun": "the loss comes first: minimize(loss, params)",
@@ -26,6 +28,7 @@ OPTIONS: dict[str, str] = {
     "iterations": STEPS,
     "jac": "grad=",
     "learning_rate": "method=gdjax.GradientDescent(learning_rate), or method=optax.adam(learning_rate)",
+    "loss": ROBUST,
     "lower": BOX,
     "lr": "method=gdjax.GradientDescent(learning_rate), or method=optax.adam(learning_rate)",
     "max_fun": EVALS,

@@ -29,6 +29,8 @@ def init(
 ) -> LoopState:
     """The state of a descent before its first step, for a loop of your own: see `gdjax.step`.
 
+    Nothing is evaluated yet, so ``state.value`` and ``state.grad_norm`` are infinite until the first step.
+
     Args:
         loss, params, *args: as in `minimize`, or as in the function that ``by`` names. Of the data only the shapes
             matter here (as far as aux or residuals depend on them).

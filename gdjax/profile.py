@@ -21,6 +21,9 @@ from gdjax.request import Options, take_services
 from gdjax.spaces.results import by_free
 
 ROUNDS = 8  # of refits; three find an end that is there
+BY_JAX = "its refits use the Jacobian that JAX finds; leave it out"
+OF_FIT = "the fit knows its bounds and spaces; leave it out"
+INSTEAD = dict(jac=BY_JAX, check_jac=BY_JAX, penalty=OF_FIT, space=OF_FIT)
 # Standard errors by which a lower sum of squares is no rounding: so few do not matter.
 NEAR = 0.1
 
@@ -78,12 +81,9 @@ def profile(
     >>> print(f"{found.lower:.1f} to {found.upper:.1f}")  # by the standard error 12.2 to 26.1
     14.0 to 38.5
     """
-    for name in ("jac", "check_jac"):
-        if name in options:
-            raise TypeError(f"profile has no option {name!r}: its refits use the Jacobian that JAX finds; leave it out")
+    for name in (name for name in INSTEAD if options.get(name) is not None):
+        raise TypeError(f"profile has no option {name!r}: {INSTEAD[name]}")
     take_services("profile", options, Options, watched=False)
-    if options.get("penalty") is not None:
-        raise TypeError("profile has no option 'penalty': bounds are those of the fit")
     index = check_fit(fit, parameter)
     quantile = float(fit.quantile(level))
     check_robust(robust)

@@ -459,3 +459,8 @@ def test_no_violation_is_overlooked_in_other_units_of_the_parameters(unit):
     result = gdjax.minimize(lambda x: jnp.sum((x / unit - 2) ** 2), jnp.full(2, unit), constraints=plane)
     far = abs(float(jnp.sum(result.params)) / unit - 3)
     assert far <= 1e-5 or not result.converged
+
+
+def test_a_constraint_that_takes_no_data_is_told_of_them():
+    with pytest.raises(TypeError, match=r"a constraint is called with the data of the loss: .*lambda params, \*data"):
+        gdjax.minimize(distance, jnp.zeros(2), 1.0, constraints=Constraint(lambda p: p, lower=0.0))

@@ -159,8 +159,12 @@ def test_what_cannot_be_profiled_is_refused():
         call(level=95)
     with pytest.raises(ValueError, match="give the function, data and robust= that it was made with"):
         call(y=DEMAND + 1)
-    with pytest.raises(TypeError, match="profile has no option 'penalty': bounds are those of the fit"):
+    with pytest.raises(TypeError, match="profile has no option 'penalty': the fit knows its bounds"):
         call(penalty=gdjax.penalties.NonNegative())
+    with pytest.raises(
+        TypeError, match="profile has no option 'space': the fit knows its bounds and spaces; leave it out"
+    ):
+        call(space={"rate": gdjax.spaces.Positive()})
     with pytest.raises(TypeError, match="profile has no option 'points'"):
         call(points=3)
     with pytest.raises(TypeError, match=r"fit must be what gdjax\.least_squares returned, got a dict"):

@@ -1,7 +1,7 @@
 """What a descent returns."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -16,6 +16,28 @@ from gdjax.descent.progress import Progress
 from gdjax.descent.stopping import Status, is_success
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, is_traceable, pytree_dataclass, static_field
+
+# What SciPy's results, and those of lmfit and optimistix, call it.
+INSTEAD = dict(
+    x="params",
+    best_values="params",
+    popt="params",
+    fun="value",
+    cost="value",
+    jac="grad",
+    success="converged",
+    nit="num_steps",
+    nfev="num_evals",
+    njev="num_evals",
+    hess_inv="inverse_hessian(), with keep_state=True",
+    pcov="covariance, of a fit; for other losses there is gdjax.uncertainty",
+    covar="covariance, of a fit; for other losses there is gdjax.uncertainty",
+    perr="standard_errors, of a fit; for other losses there is gdjax.uncertainty",
+    stderr="standard_errors, of a fit; for other losses there is gdjax.uncertainty",
+    chisqr="chi2, of a fit",
+    redchi="reduced_chi2, of a fit",
+    stats="num_steps and result.num_evals",
+)
 
 
 class Timing(NamedTuple):
@@ -145,6 +167,15 @@ class Result:
     def no_sequence(self) -> str:
         """What to write instead of taking one result apart."""
         return "this is one result, not a sequence: the point is result.params, its value result.value"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Called for what is not here; of SciPy's names it says what to read instead.
+
+        Raises:
+            AttributeError: always.
+        """
+        hint = f": read result.{INSTEAD[name]}" if name in INSTEAD else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def require_smooth(self, what: str) -> None:
         """Raise ValueError if there was a penalty or a constraint, for ``what`` sees the Hessian of the loss alone."""

@@ -48,13 +48,14 @@ def of_one(result: Any) -> str:
 
 
 def of_penalty(result: Any) -> str:
-    """The two parts of the value, the active set or sparsity, the method."""
+    """The two parts of the value, if there are two; the active set or sparsity; the method."""
     penalty = float(result.penalty_value)
     known = f"the penalty {penalty:.6g}" if penalty == penalty else "the value of the penalty is not known"
-    parts = f"The loss is {float(result.loss_value):.6g}, {known}"
+    parts = [f"The loss is {float(result.loss_value):.6g}, {known}"] * (penalty != 0)
     describe = getattr(result.penalty, "describe", None)
-    words = describe(result.variables) if describe else ""
-    return f"{parts}{'; ' * bool(words)}{words} (method: {result.method})."
+    parts += [words] if describe and (words := describe(result.variables)) else []
+    method = f"method: {result.method}"
+    return f"{'; '.join(parts)} ({method})." if parts else f"{method[:1].upper()}{method[1:]}."
 
 
 def count(number: Any, what: str) -> str:
@@ -221,6 +222,7 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
         f"step may have left the domain of the loss: take smaller steps, or a method with a search. {f.gradient}"
     ),
     Status.NONFINITE_START: nonfinite_start,
+    Status.NO_DATA: lambda f: "the mask leaves no data: nothing is fitted, and the parameters are those of the start.",
     Status.WRONG_GRADIENT: given_wrong,
     Status.AT_EDGE: lambda f: (
         f"{f.after} the gradient by the free numbers vanishes only because a step led to an end of a space, where the "

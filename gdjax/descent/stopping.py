@@ -34,14 +34,14 @@ class Status(enum.IntEnum):
     INTERRUPTED = 16  # by Ctrl-C
     STOPPED_BY_CALLBACK = 17
     RAISED = 18  # the loss raised an error while it ran, in a function of Python's; or a callback's answer was unclear
-    # grad= vanishes at params, jax.grad's gradient does not, and the loss falls along it; or jac= is no Jacobian there
-    WRONG_GRADIENT = 19
+    WRONG_GRADIENT = 19  # grad= vanishes at params, jax.grad's does not and the loss falls along it; or jac= is wrong
     INFEASIBLE = 20  # with constraints: a point of least violation, at least among its neighbours; it is not feasible
     DEGENERATE = 21  # with constraints: feasible, but multipliers run away, so that no optimality conditions can hold
     RUNAWAY = 22  # of least squares: parameters run to infinity while the value levels off, so no minimum is there
     AT_EDGE = 23  # with space=: the gradient vanishes at an end of a parameter's space, but the loss falls back inside
     EPOCHS_DONE = 24  # of `gdjax.train`: all epochs that were asked for, or all data there were
     EARLY_STOPPED = 25  # and `patience` epochs without a better validation
+    NO_DATA = 26  # of `gdjax.curve_fit`: the mask leaves no data, so nothing was fitted
     RUNNING = 0  # not ended yet: seen while stepping with `iterate`
 
     def __str__(self) -> str:

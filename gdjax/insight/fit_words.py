@@ -69,8 +69,8 @@ def why_missing(fit: Any) -> list[str]:
 
 def above_table(fit: Any) -> list[str]:
     """Lines above the table, if not all is as it should be."""
-    if int(fit.count) == 0:
-        return ["There are no data, or all are masked: nothing is fitted, and the estimates are where it began."]
+    if fit.status is Status.NO_DATA:
+        return []
     if not np.isfinite(float(fit.chi2)):
         return ["The residuals are not finite: nothing is known of the estimates."]
     if not fit.converged:

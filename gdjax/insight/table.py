@@ -43,7 +43,8 @@ class Tabled(abc.ABC):
     def to_pandas(self, level: float = 0.95, names: Sequence[str] | None = None) -> Any:
         """A `pandas.DataFrame` with a row for each number: estimate, std_error, t, p_value, lower, upper.
 
-        Of many problems the index has two levels, the number of the problem and the name.
+        The column t is called z where the scale was known, as in the table. For many problems the index has two levels:
+        the number of the problem, and the name.
 
         Args:
             level: of the intervals.
@@ -52,7 +53,8 @@ class Tabled(abc.ABC):
         Raises:
             ImportError: if pandas is not installed; TypeError, ValueError: if names or level is not what it must be.
         """
-        return frame(self.columns(level), self.chosen_names(names))
+        columns = {"z" if name == "t" and self.is_normal else name: x for name, x in self.columns(level).items()}
+        return frame(columns, self.chosen_names(names))
 
     def chosen_names(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """Those given, or the parameters' own."""

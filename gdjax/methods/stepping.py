@@ -6,6 +6,7 @@ A method of this kind says what it remembers and what displacement follows from 
 import abc
 from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from gdjax.methods.base import Method, Outcome, usable
@@ -63,8 +64,32 @@ class Stepping(Method):
     def step(self, objective: Objective, state: SteppingState, point: Point) -> tuple[SteppingState, Outcome]:
         """Accept the point and choose the next displacement."""
         finite, keep = usable(point, state.iterate)
-        memory, displacement = self.advance(state.memory, point)
+        memory, displacement = checked(self, state.memory, point)
         ss, gg = objective.dots((state.displacement, state.displacement), (state.iterate.grad, state.iterate.grad))
         size = jnp.where(gg > 0, vector.root(ss / jnp.where(gg > 0, gg, 1)), 0)
         iterate = vector.where(keep, point, state.iterate)
         return SteppingState(iterate, displacement, memory), Outcome(finite, size)
+
+
+def checked(method: Stepping, memory: Any, point: Point) -> tuple[Any, Vector]:
+    """What `Stepping.advance` returns; TypeError if the loop could not go on with it."""
+    name, out = method.name, method.advance(memory, point)
+    if not (isinstance(out, tuple) and len(out) == 2):
+        raise TypeError(f"{name}.advance must return two things, (memory, displacement); it returned {out!r}")
+    new, displacement = out
+    if (found := shapes_of(displacement)) != (wanted := shapes_of(point.x)):
+        raise TypeError(
+            f"the displacement that {name}.advance returns must be like point.x, {wanted}; it is {found}. Compute it "
+            "with the functions of gdjax.vectors"
+        )
+    if (found := shapes_of(new)) != (wanted := shapes_of(memory)):
+        raise TypeError(
+            f"the memory that {name}.advance returns must be like the one it was given, {wanted}; it is {found}. "
+            f"{name}.empty(x) says what the first one is (None if it is not written)"
+        )
+    return new, displacement
+
+
+def shapes_of(tree: Any) -> Any:
+    """The tree with a shape in place of each array."""
+    return jax.tree.map(jnp.shape, tree)

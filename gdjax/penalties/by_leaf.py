@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.penalties.base import has_value, is_penalty
-from gdjax.penalties.sets import Box, narrowed
+from gdjax.penalties.sets import NONE_ACTIVE, Box, narrowed
 from gdjax.vectors.vector import Scalar, real_dtype
 
 
@@ -140,9 +140,10 @@ class ByLeaf:
                     p.bounds(branch)  # raises for bounds of another shape
 
     def describe(self, x: Any) -> str:
-        """What each penalty says about its part."""
+        """What each penalty says about its part; bounds that hold nothing are left out."""
         described = [(name, p.describe(b)) for name, p, b in self.named(x) if hasattr(p, "describe")]
-        return "; ".join(f"params{name}: {words}" for name, words in described)
+        told = [f"params{name}: {words}" for name, words in described if words != NONE_ACTIVE]
+        return "; ".join(told) if told or not described else NONE_ACTIVE
 
     def __repr__(self) -> str:
         return repr(self.penalties)

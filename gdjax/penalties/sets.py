@@ -15,6 +15,8 @@ from gdjax.jaxtools.pytrees import is_concrete, one_of, pytree_dataclass, requir
 from gdjax.penalties.base import Some, count_zeros, spread
 from gdjax.vectors.vector import Scalar, real_dtype
 
+NONE_ACTIVE = "0 entries are at a bound"
+
 
 def indicator(violation: jax.Array, scale: Any) -> Scalar:
     """0 where a violation is rounding, inf elsewhere.
@@ -97,8 +99,8 @@ class Box:
         """The active set in words."""
         lower, upper = self.bounds(x)
         count = lambda bound: sum(jax.tree.leaves(jax.tree.map(lambda v, b: int(jnp.sum(v == b)), x, bound)))
-        size = sum(leaf.size for leaf in jax.tree.leaves(x))
-        return f"{count(lower)} of {size} entries are at the lower bound, {count(upper)} at the upper"
+        size, low, high = sum(leaf.size for leaf in jax.tree.leaves(x)), count(lower), count(upper)
+        return f"{low} of {size} entries are at the lower bound, {high} at the upper" if low or high else NONE_ACTIVE
 
 
 def bounds_of(leaf: jax.Array, lower: Some, upper: Some) -> tuple[jax.Array, jax.Array]:
@@ -148,4 +150,4 @@ class NonNegative:
     def describe(self, x: Any) -> str:
         """The active set in words."""
         zeros, size = count_zeros(x)
-        return f"{zeros} of {size} entries are exactly zero"
+        return f"{zeros} of {size} entries are exactly zero" if zeros else NONE_ACTIVE

@@ -85,7 +85,15 @@ def as_constraints(constraints: Any) -> Any:
 
 def call_constraint(c: Callable[..., Any], params: Any, args: Any, kwargs: Any) -> Any:
     """What the function of a constraint returns, after checking it."""
-    out = c(params, *args, **kwargs)
+    try:
+        out = c(params, *args, **kwargs)
+    except TypeError as error:
+        if "argument" in str(error) and (args or kwargs):
+            raise TypeError(
+                f"{error}; a constraint is called with the data of the loss: let its function take them, too, as "
+                "lambda params, *data: ..."
+            ) from error
+        raise
     named = named_leaves("the constraint's value", out)
     for name, leaf in named:
         if not is_traceable(leaf) or not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):

@@ -66,6 +66,11 @@ def spaces_of(space: Any, tree: Any) -> list[Space]:
         for i in inside:
             found[i] = chosen
     if unused:
+        if paths == [()]:
+            raise ValueError(
+                f"space has an entry {in_words(min(unused))!r}, but params is one array, without names: give one space "
+                "for it, such as gdjax.spaces.Fixed(mask), or gdjax.spaces.Stack([...]) with one for each entry"
+            )
         names = ", ".join(map(in_words, paths[:8])) + ", ..." * (len(paths) > 8)
         raise ValueError(f"space has an entry {in_words(min(unused))!r}, but params has not: it has {names}")
     return [own(s, path) for s, path in zip(found, paths, strict=True)]

@@ -398,3 +398,12 @@ def test_what_is_said_to_use_instead_is_there():
     assert fit.state.converged
     np.testing.assert_allclose(fit.state.value, jnp.sum(fit.state.residual**2) / 2, rtol=1e-5)
     assert fit.state.result.covariance.shape == (2, 2)
+
+
+def test_the_step_size_of_a_proximal_gradient_is_known():
+    solver = jaxopt.ProximalGradient(lambda w: jnp.sum((w - 1.0) ** 2), jaxopt.prox.prox_lasso)
+    _, state = solver.run(jnp.zeros(3), 0.1)
+    assert state.converged
+    assert 0 < state.stepsize < 1
+    _, state = solver.update(jnp.zeros(3), solver.init_state(jnp.zeros(3), 0.1), 0.1)
+    assert 0 < state.stepsize < 1

@@ -27,6 +27,7 @@ def bowl(p, center=1.0):
         (dict(gtol=1e-5), "gtol: tol="),
         (dict(max_step=3), "is max_steps meant"),
         (dict(zzz=1), "its options are"),
+        (dict(f_scale=0.1), r"f_scale: robust=gdjax\.Huber\(scale\)"),
     ],
 )
 def test_an_option_of_another_library_gets_the_word_that_fits(option, words):
@@ -85,10 +86,42 @@ def test_a_dict_of_penalties_is_spoken_of_by_the_names_in_it():
     loss = lambda p: bowl(p["a"]) + bowl(p["b"])
     result = gdjax.minimize(loss, start, penalty={"a": box(0.0, 0.5), "b": box(0.0, 2.0)})
     assert result.status == gdjax.Status.CONVERGED
-    assert "params['a']: 0 of 2 entries are at the lower bound, 2 at the upper; params['b']: " in result.message
+    assert "params['a']: 0 of 2 entries are at the lower bound, 2 at the upper (method: " in result.message
     for penalty, words in (
         ({"a": box(jnp.zeros(3))}, r"penalty\['a'\], for params\['a'\]: lower has shape \(3,\)"),
         ({"c": box()}, "penalty has an entry 'c', but params has not: it has 'a', 'b'"),
     ):
         with pytest.raises(ValueError, match=words):
             gdjax.minimize(loss, start, penalty=penalty)
+
+
+def test_the_start_in_scipys_call_is_a_list_of_numbers():
+    line, t = lambda t, a, b: a * t + b, jnp.arange(4.0)
+    with pytest.raises(TypeError, match=r"robust=gdjax\.Huber\(scale\)"):
+        gdjax.curve_fit(line, t, t, p0=[1, 1], loss="huber")
+    with pytest.raises(TypeError, match=r"p0 must be a list of numbers.*curve_fit\(model, params, x, y\)"):
+        gdjax.curve_fit(lambda p, t: p["a"] * t, t, t, p0={"a": 1.0})
+    assert gdjax.curve_fit(line, t, t + 0.1 * t**2, p0=[1, 1]).status == gdjax.Status.CONVERGED  # whole, as in SciPy
+    with pytest.raises(ValueError, match=r"params is one array, without names: .*Fixed\(mask\)"):
+        gdjax.curve_fit(line, t, t, p0=[1, 1], space={"b": gdjax.spaces.Fixed()})
+
+
+@pytest.mark.float64
+def test_names_of_other_libraries_on_a_result_say_what_to_read():
+    fit = gdjax.least_squares(lambda p: jnp.array([1.0, 2.0]) * p - 1, 0.0)
+    assert fit.status == gdjax.Status.CONVERGED
+    for name, words in (("x", "params"), ("fun", "value"), ("success", "converged"), ("pcov", "covariance, of a fit")):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}': read result.{words}"):
+            getattr(fit, name)
+    with pytest.raises(AttributeError, match=r"no attribute 'zzz'$"):
+        fit.zzz  # noqa: B018
+
+
+@pytest.mark.float64
+def test_bounds_that_hold_nothing_are_not_listed():
+    box, start = gdjax.penalties.Box, {"a": jnp.zeros(2), "b": jnp.zeros(3)}
+    loss = lambda p: bowl(p["a"]) + bowl(p["b"])
+    result = gdjax.minimize(loss, start, penalty={"a": gdjax.penalties.NonNegative(), "b": box(0.0, 2.0)})
+    assert result.status == gdjax.Status.CONVERGED
+    assert "the penalty" not in result.message
+    assert result.message.endswith(". 0 entries are at a bound (method: LBFGS with bounds).")

@@ -269,9 +269,12 @@ def test_a_table_that_does_not_hold_says_so_first(curve):
     )
     start = jnp.array([1.0, 1.0, 0.0])
     model = lambda p, t: p[0] * jnp.exp(-p[1] * t) + p[2]
-    nothing = gdjax.curve_fit(model, start, T, SEEN, mask=np.zeros(20, bool))
-    assert "There are no data, or all are masked: nothing is fitted" in str(nothing)
+    nothing = jax.jit(lambda mask: gdjax.curve_fit(model, start, T, SEEN, mask=mask))(np.zeros(20, bool))
+    assert (nothing.status, nothing.converged) == (Status.NO_DATA, False)
+    assert "NO_DATA: the mask leaves no data: nothing is fitted" in str(nothing)
     assert str(nothing).count(" there are no data") == 3
+    with pytest.raises(ValueError, match="mask leaves no data"):
+        gdjax.curve_fit(model, start, T, SEEN, mask=np.zeros(20, bool))
     holes = gdjax.curve_fit(model, start, T, np.where(T > 3, np.nan, SEEN))
     assert "The residuals are not finite: nothing is known of the estimates." in str(holes)
     assert str(holes).count(" the residuals are not finite") == 3

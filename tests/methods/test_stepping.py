@@ -121,3 +121,27 @@ def test_a_class_without_its_step_fails_when_it_is_made():
 def test_what_is_no_method_is_named():
     with pytest.raises(TypeError, match="method must be a gdjax method"):
         gdjax.minimize(bowl, START, method=object())
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda v, g: -0.1 * g, r"Odd\.advance must return two things, \(memory, displacement\)"),
+        (
+            lambda v, g: (v, -0.1 * g[:1]),
+            r"displacement that Odd\.advance returns must be like point\.x, \(2,\);",
+        ),
+        (lambda v, g: (None, -0.1 * g), r"memory that Odd\.advance returns must be like .*Odd\.empty\(x\) says"),
+    ],
+)
+def test_what_advance_returns_is_checked(returned, words):
+    @gdjax.methods.method
+    class Odd(gdjax.methods.Stepping):
+        def empty(self, x):
+            return jnp.zeros_like(x)
+
+        def advance(self, v, point):
+            return returned(v, point.grad)
+
+    with pytest.raises(TypeError, match=words):
+        gdjax.minimize(bowl, START, method=Odd())

@@ -152,8 +152,8 @@ def of_loop(loop: Any, iter_num: Any, error: Callable[[Any], Any], data: Any) ->
 
 
 def step_size(state: Any) -> Any:
-    """What a method's state says of its step: a rate, or a multiple of a direction; NaN if it is neither."""
-    for name in ("rate", "step_size"):
+    """What a method's state says of its step: a rate, or a multiple of a direction; NaN if it has neither."""
+    for name in ("rate", "gamma", "step_size"):
         if hasattr(state, name):
             return getattr(state, name)
     search = getattr(state, "search", None)
