@@ -35,6 +35,7 @@ def test_a_projection_onto_a_plane_has_its_closed_form_and_multiplier():
     assert bool(result.active)
 
 
+@pytest.mark.sample("lower-False", "upper-True")
 @pytest.mark.parametrize("maximize", [False, True])
 @pytest.mark.parametrize("side", ["lower", "upper"])
 def test_a_multiplier_is_the_slope_of_the_optimal_value_by_the_bound(maximize, side):

@@ -43,6 +43,7 @@ def two(x, a, b, c, d):
     return a * jnp.exp(-b * x) + c * jnp.exp(-d * x)
 
 
+@pytest.mark.sample("x32")
 def test_every_door_and_way_to_name(x64):
     y = np.asarray(two(X, 2.0, 1.0, 3.0, 6.0)) + 0.01 * np.cos(40 * X)
     scipys = gdjax.varpro(two, X, y, p0=[0.0, 0.5, 0.0, 4.0], linear=("a", "c"), sigma=0.1)

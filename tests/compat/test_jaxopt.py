@@ -39,6 +39,7 @@ SMOOTH = {
 }
 
 
+@pytest.mark.sample("LBFGS", "plain", "schedule", "OptaxSolver", "ArmijoSGD")
 @pytest.mark.parametrize("name", SMOOTH)
 def test_run_takes_data_by_place_and_by_name_and_is_taken_apart(name):
     solver = SMOOTH[name](ridge, tol=1e-4, maxiter=500)
@@ -54,6 +55,7 @@ def test_run_takes_data_by_place_and_by_name_and_is_taken_apart(name):
     assert state.status.name in str(state)
 
 
+@pytest.mark.sample("LBFGS", "GradientDescent")
 @pytest.mark.parametrize("name", ["LBFGS", "BFGS", "NonlinearCG", "GradientDescent", "plain", "stepsize"])
 def test_a_loop_of_updates_is_run(name):
     solver = SMOOTH[name](ridge, tol=1e-4, maxiter=500)
@@ -94,6 +96,7 @@ def test_aux_and_gradients_of_ones_own(name):
         assert solver.update(jnp.zeros(2), begun, 0.1, (X, Y)).state.aux["residuals"].shape == (4,)
 
 
+@pytest.mark.sample("True-LBFGS", "False-LBFGS", "True-GradientDescent")
 @pytest.mark.parametrize("name", ["LBFGS", "GradientDescent", "BFGS"])
 @pytest.mark.parametrize("implicit", [True, False])
 def test_derivatives_by_data_in_both_modes_and_of_what_is_closed_over(name, implicit):
@@ -117,6 +120,7 @@ def test_it_works_under_jit_and_vmap_and_with_a_traced_rate():
     np.testing.assert_allclose(params, [1.0, 2.0], atol=1e-2)
 
 
+@pytest.mark.sample("True-True", "False-False")
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("acceleration", [True, False])
 def test_the_lasso(known, acceleration):
@@ -175,6 +179,7 @@ def test_projected_gradient(name):
     np.testing.assert_allclose(params, projection(target, given), atol=1e-3)
 
 
+@pytest.mark.sample("bounds1", "bounds3")
 @pytest.mark.parametrize("bounds", [None, (None, 1.0), (0.0, jnp.inf), (jnp.array([0.0, 2.5]), jnp.array([1.0, 3.0]))])
 def test_bounds_may_be_none_numbers_or_arrays(bounds):
     loss = lambda x: jnp.sum((x - 2.0) ** 2)
@@ -187,6 +192,7 @@ def test_bounds_may_be_none_numbers_or_arrays(bounds):
     np.testing.assert_allclose(both, expected, atol=1e-3)
 
 
+@pytest.mark.sample("None", "L-BFGS-B", "Newton-CG")
 @pytest.mark.parametrize("method", [None, "BFGS", "L-BFGS-B", "CG", "Newton-CG", "trust-krylov", "TNC"])
 def test_scipys_methods_by_name(method):
     options, seen = {"maxcor": 5, "ftol": 0.0}, []
@@ -251,6 +257,7 @@ def test_a_jacobian_of_ones_own():
     np.testing.assert_allclose(params, [0.5, 1.0], rtol=1e-4)
 
 
+@pytest.mark.sample("OptaxSolver", "ArmijoSGD")
 @pytest.mark.parametrize("name", ["OptaxSolver", "PolyakSGD", "ArmijoSGD"])
 def test_batches_from_an_iterator(name):
     rows = jax.random.normal(jax.random.key(0), (300, 8, 2))

@@ -32,6 +32,7 @@ def solve(method, size, units):
     return result, jnp.abs(result.params / units - jnp.asarray(CENTER, float)).max()
 
 
+@pytest.mark.sample("x32", "x64-LBFGS")
 @pytest.mark.parametrize("name", METHODS)
 def test_the_scale_of_the_loss_does_not_matter(name, x64):
     for size in LOSSES[x64]:

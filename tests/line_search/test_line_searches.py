@@ -15,6 +15,7 @@ SEARCHES = {"MT": MoreThuente, "HZ": HagerZhang, "bisection": WeakWolfe}
 each_search = pytest.mark.parametrize("rule", SEARCHES.values(), ids=SEARCHES.keys())
 
 
+@pytest.mark.sample("10.0")
 @pytest.mark.float64
 @pytest.mark.parametrize("rule", [HagerZhang, WeakWolfe])
 @pytest.mark.parametrize("name", FUNCTIONS)

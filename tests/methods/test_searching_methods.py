@@ -90,6 +90,7 @@ def test_a_kink_is_no_minimum(method):
     assert gdjax.minimize(kink, np.array([1.0, 0.3]), method=method).status == Status.LINE_SEARCH_FAILED
 
 
+@pytest.mark.sample("x32-1e-06", "x64-1000000.0")
 @each_method
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_the_scale_of_the_loss_changes_nothing(method, scale, x64):
@@ -123,6 +124,7 @@ def test_steps_by_hand_are_the_same(method):
     np.testing.assert_allclose(states[-1].params, result.params, rtol=1e-5)
 
 
+@pytest.mark.sample("LBFGS-Armijo", "BFGS-weak Wolfe", "ConjugateGradient-H-Z")
 @pytest.mark.parametrize("search", [Backtracking(), HagerZhang(), WeakWolfe()], ids=["Armijo", "H-Z", "weak Wolfe"])
 @pytest.mark.parametrize("make", [LBFGS, BFGS, ConjugateGradient])
 def test_any_method_takes_any_search(make, search):

@@ -37,6 +37,7 @@ def test_a_step_shrunk_to_nothing_is_no_success(method, x64):
     assert result.converged == (slope < 1e-3)
 
 
+@pytest.mark.sample("x32")
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_nor_in_a_batch(method, x64):
     starts = {"w": np.full((2, 3), 1 / 3, real(x64)), "m": np.array([0, 4.9], real(x64))}

@@ -61,6 +61,16 @@ def assert_same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.sample(
+    "fixed rate",
+    "LBFGS",
+    "TrustRegion",
+    "schedule-free",
+    "adaptive step",
+    "L1 by PANOC",
+    "L1 by accelerated proximal gradient",
+    "LBFGS between bounds",
+)
 @pytest.mark.parametrize("name", METHODS)
 def test_watched_and_resumed_descents_are_bitwise_those_of_one_call(name, tmp_path):
     options = dict(method=METHODS[name], penalty=PENALTIES.get(name), max_steps=25, history=8)

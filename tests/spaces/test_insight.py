@@ -158,6 +158,7 @@ def test_profiles_with_a_parameter_at_an_end_are_those_with_a_bound_there(bounde
     assert "held: at an end of its space" in str(found)
 
 
+@pytest.mark.sample("HC1", "HC3")
 @pytest.mark.parametrize("kind", ["HC0", "HC1", "HC2", "HC3"])
 def test_errors_of_a_sandwich_leave_out_what_is_at_an_end_as_what_is_at_a_bound(bounded, kind):
     fit, (x, y) = bounded
