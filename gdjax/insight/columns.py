@@ -19,18 +19,24 @@ def tail_of(level: float) -> float:
     return 1 - level
 
 
-@functools.partial(jax.jit, static_argnums=4)  # op by op it takes three times as long to compile
 def report_of(
     x: jax.Array, spread: Spread, freedom: jax.Array | None, tail: Any, axes: int
 ) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """COLUMNS of estimates, and their correlations; ``axes`` of problems are in front."""
+    # Of three programs, so that those of Student's distribution, half a second to compile, serve all other reports.
+    nu = None if freedom is None else freedom[..., None]
+    errors, t, correlation = against_zero(x, spread, axes)
+    reach = of_tail(tail, nu).astype(x.dtype) * errors
+    return (x, errors, t, beyond(t, nu), x - reach, x + reach), correlation
+
+
+@functools.partial(jax.jit, static_argnums=2)  # op by op it takes three times as long to compile
+def against_zero(x: jax.Array, spread: Spread, axes: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Standard errors, estimates in units of them, and correlations."""
     whole = lambda s: root_of(s, jnp.eye(s.lengths.size, dtype=s.root.dtype))
     for _ in range(axes):
         whole = jax.vmap(whole)
     root = whole(spread)
     errors = lengths_of(root)
-    nu = None if freedom is None else freedom[..., None]
-    t, width = x / errors, of_tail(tail, nu)
-    reach, size = width.astype(x.dtype) * errors, jnp.where(errors == 0, 1, errors)[..., None]
-    correlation = jnp.einsum("...ir,...jr->...ij", root / size, root / size, precision="highest")
-    return (x, errors, t, beyond(t, nu), x - reach, x + reach), correlation
+    size = jnp.where(errors == 0, 1, errors)[..., None]
+    return errors, x / errors, jnp.einsum("...ir,...jr->...ij", root / size, root / size, precision="highest")

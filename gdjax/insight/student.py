@@ -55,6 +55,7 @@ def quantile(tail: jax.Array, nu: jax.Array) -> jax.Array:
     return jnp.where(nu > 0, t, jnp.nan)
 
 
+@jax.jit
 def beyond(t: jax.Array, freedom: jax.Array | None) -> jax.Array:
     """``P(|T| > |t|)``, the two-sided p-value, for so many degrees of freedom; of the normal distribution for None.
 

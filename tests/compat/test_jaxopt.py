@@ -83,6 +83,7 @@ def test_an_update_goes_on_from_the_params_and_data_that_it_is_given():
     np.testing.assert_allclose(params, other, atol=1e-4)
 
 
+@pytest.mark.sample("LBFGS")
 @pytest.mark.parametrize("name", ["LBFGS", "GradientDescent", "OptaxSolver"])
 def test_aux_and_gradients_of_ones_own(name):
     both = jax.value_and_grad(with_aux, has_aux=True)

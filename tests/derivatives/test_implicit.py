@@ -125,6 +125,7 @@ def test_logistic_regression_against_finite_differences():
     np.testing.assert_allclose(by_x[3, 1], (total(0.05, x + bump) - total(0.05, x - bump)) / (2 * h), rtol=1e-5)
 
 
+@pytest.mark.sample("lbfgs", "trust region", "adam")
 @pytest.mark.parametrize(
     "method",
     [gdjax.LBFGS(), gdjax.BFGS(), gdjax.ConjugateGradient(), gdjax.TrustRegion(), optax.adam(0.05)],

@@ -88,7 +88,7 @@ METHODS = {
 }
 
 
-@pytest.mark.sample("lbfgs", "barzilai borwein", "trust region", "lbfgs in a box", "panoc")
+@pytest.mark.sample("trust region", "lbfgs in a box", "panoc")
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_that_searches_has_the_derivative_of_what_it_computes_in_reverse(name):
     method, penalty = METHODS[name]

@@ -68,6 +68,17 @@ def test_under_vmap_they_are_left_apart(as_on_gpu):
     assert len(all_.outvars) > len(one.outvars) + 20
 
 
+@pytest.mark.sample(
+    "LBFGS",
+    "BFGS",
+    "TrustRegion",
+    "BarzilaiBorwein",
+    "optax.adam",
+    "Box",
+    "L1, FISTA",
+    "minimize_many",
+    "checkpoint and resume",
+)
 @pytest.mark.parametrize("name", BASICS)
 def test_what_is_written_for_a_gpu_is_right(name, as_on_gpu):
     CASES[name]()

@@ -89,6 +89,7 @@ def cancelling(p):
 cancelling.defjvp(lambda p, t: (cancelling(*p), jnp.vdot(jax.grad(rosenbrock)(*p), *t)))
 
 
+@pytest.mark.sample("x32")
 @pytest.mark.parametrize("method", [gdjax.LBFGS(), BFGS(HagerZhang()), gdjax.TrustRegion()])
 def test_noise_far_above_the_rounding_of_the_value_is_found_out(method, x64):
     result = gdjax.minimize(cancelling, np.zeros(4), method=method)

@@ -51,6 +51,7 @@ HOW = {
 }
 
 
+@pytest.mark.sample("masks and sigmas", "masks, one sigma, HC3, own Jacobian")
 @pytest.mark.parametrize("options", HOW.values(), ids=HOW.keys())
 def test_lane_for_lane_the_fit_of_the_data_that_the_mask_leaves(options):
     y = np.where(options["mask"], Y, np.nan)

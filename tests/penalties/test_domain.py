@@ -79,6 +79,7 @@ def transformed(p, data):
     return mixture(jax.nn.softmax(p["w"]), p["m"], jnp.exp(p["s"]), data)
 
 
+@pytest.mark.sample("x32")
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_mixture_weights_on_a_simplex_reach_the_softmax_answer(method, x64):
     data, means = DATA.astype(real(x64)), np.array([-2.0, 0.5, 3.0], real(x64))

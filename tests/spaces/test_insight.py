@@ -139,6 +139,7 @@ def bounded():
 ENDED = [(Positive(), 1.0, 0.0), (Above(1.0), 1.0, 1.0), (Below(0.0), -1.0, 0.0), (Interval(-3.0, 0.0), -1.0, 0.0)]
 
 
+@pytest.mark.sample("kind0-1.0-0.0", "kind2--1.0-0.0")
 @pytest.mark.parametrize(("kind", "sign", "shift"), ENDED)
 def test_profiles_with_a_parameter_at_an_end_are_those_with_a_bound_there(bounded, kind, sign, shift):
     fit, data = bounded
