@@ -3,23 +3,23 @@
     result = gdjax.minimize(loss, params, *data)    # then print(result)
 
 Minimise: `minimize`, `maximize`, `minimize_many`, `multistart`, `iterate`, `resume`. They take and return `Stop`,
-`Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`. A loop of your own: `init`, `step` (`LoopState`).
-A loss over more data than fit at once: `sum_over`, `mean_over`. Training on mini-batches: `train` (`Training`).
+`Services`, `Result`, `Status`, `History`, `MultiStart`, `Minima`. Your own loop: `init`, `step` (`LoopState`).
+A loss over more data than fit in memory: `sum_over`, `mean_over`. Training on mini-batches: `train` (`Training`).
 
-Least squares: `least_squares`, `curve_fit`, and of many data sets `least_squares_many`, `curve_fit_many` (`Fit`,
-`Estimates`), by `LevenbergMarquardt`. For outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. The likelihood of one
-parameter: `profile` (`Profile`). Where some parameters are linear: `varpro`.
+Least squares: `least_squares`, `curve_fit`, and for many data sets `least_squares_many`, `curve_fit_many` (`Fit`,
+`Estimates`), by `LevenbergMarquardt`. For outliers: `Huber`, `SoftL1`, `Cauchy`, `Tukey`. Profile likelihood of one
+parameter: `profile` (`Profile`). If some parameters are linear: `varpro`.
 
-Methods: `LBFGS` (the default; `BFGS` of few parameters), `ConjugateGradient`, `TrustRegion`, `GradientDescent`,
+Methods: `LBFGS` (the default; for few parameters `BFGS`), `ConjugateGradient`, `TrustRegion`, `GradientDescent`,
 `AcceleratedGradient`, `Optax`. For penalties and simple sets (`gdjax.penalties`): `PANOC`, `ProximalGradient`,
 `AcceleratedProximalGradient`. For general constraints (`Constraint`): `AugmentedLagrangian`.
 
-Where parameters live (fixed, scaled, positive, on a simplex ...): `gdjax.spaces`.
+Fixed, scaled or constrained parameters (positive, on a simplex ...): `gdjax.spaces`.
 
 Line searches: `MoreThuente`, `HagerZhang`, `Backtracking`, `WeakWolfe`. Step sizes: `BarzilaiBorwein`, `AdaptiveStep`,
 `PolyakStep`. To choose a rate: `learning_rate_range` (`LearningRates`).
 
-Check and understand: `check_gradient`, `check_penalty`, `classify_critical_point` (`CriticalPoint`, `Kind`),
+Checks and diagnostics: `check_gradient`, `check_penalty`, `classify_critical_point` (`CriticalPoint`, `Kind`),
 `uncertainty` (`Uncertainty`), `explain`. Pictures: `gdjax.plot`.
 """
 

@@ -47,21 +47,23 @@ def curve_fit(
     """Fit ``y = model(params, x)`` to data by least squares.
 
     Args:
-        model: ``model(params, x)`` to an array like y, or to what broadcasts with it, real or complex.
+        model: ``model(params, x)`` returns an array like y, or one that broadcasts with it, real or complex.
         params: where to start, any pytree.
-        x: data of any kind, handed to the model as it is: an array, a pair of arrays, a dict.
-        y: what is measured, an array.
-        p0: SciPy's way to call it, ``curve_fit(model, x, y, p0=[...])``, for a model with its parameters one by one,
-            ``model(x, a, b, c)``. The parameters of the fit are then one array; whole numbers become floats.
+        x: data of any kind, passed to the model unchanged: an array, a pair of arrays, a dict.
+        y: the measurements, an array.
+        p0: the start, to call it as in SciPy, ``curve_fit(model, x, y, p0=[...])``, with a model that takes its
+            parameters one by one, ``model(x, a, b, c)``. The parameters of the fit are then one array; integers become
+            floats.
         sigma: standard deviations of y, a number or an array like it; or the covariance matrix of a y with one axis,
-            shape (m, m). The residuals are divided by them. Those of data that a mask leaves out may be anything.
+            shape (m, m). The residuals are divided by them. Values for masked data are ignored.
         absolute_sigma: True if sigma is the size of the errors, as for `least_squares`. False (as in SciPy) if only the
             ratios of sigma are known; then the scatter of the residuals sets the size.
-        mask: of y, True where a datum counts. The others, which may be NaN, are left out; so are those of x, where it
-            has the shape of y. Otherwise x must be finite: the model is evaluated at all of it.
-        jac: the Jacobian of the model by the parameters, ``jac(params, x)``, as `jax.jacfwd` of the model would return
-            it: a pytree like params, whose arrays have the axes of y followed by those of the parameters. It is divided
-            by sigma here. In SciPy's way to call it ``jac(x, a, b, c)``, of shape (m, n).
+        mask: an array like y, True where a datum counts. The others, which may be NaN, are left out, and so are the
+            corresponding entries of x if x has the shape of y. Otherwise x must be finite, because the model is
+            evaluated at all of it.
+        jac: the Jacobian of the model with respect to the parameters, ``jac(params, x)``, as `jax.jacfwd` of the model
+            would return it: a pytree like params, whose arrays have the axes of y followed by those of the parameters.
+            gdjax divides it by sigma. If you call as in SciPy it is ``jac(x, a, b, c)``, of shape (m, n).
         **options: those of `least_squares`. With ``constraints`` their functions are called as ``c(params, x)``.
 
     Returns:
@@ -99,18 +101,19 @@ def curve_fit_many(
 ) -> Fit:
     """`curve_fit` for many data sets at once, each with a mask and errors of its own.
 
-    What a mask leaves out counts for nothing: degrees of freedom and standard errors are those of the data that remain.
-    (Residuals of `least_squares_many` that are made zero count as data, and standard errors come out too small.)
+    Masked data do not count: degrees of freedom and standard errors are those of the data that remain.
+    (If you set residuals of `least_squares_many` to zero instead, they count as data, and standard errors come out too
+    small.)
 
     Args:
         model: ``model(params, x)`` of one problem, as for `curve_fit`.
-        params: where to start: for all problems the same, unless ``in_axes`` says otherwise.
-        x: data of any kind, likewise.
-        y: what is measured, an array with a leading axis of problems, shape (problems, ...).
+        params: where to start; the same for all problems, unless ``in_axes`` says otherwise.
+        x: data of any kind; also shared unless ``in_axes`` says otherwise.
+        y: the measurements, an array with a leading axis of problems, shape (problems, ...).
         in_axes: the axes of problems of params and x, as in `jax.vmap`: a tuple (params, x), each an int, None for what
-            all share, or a pytree prefix of these; or one value for both. Default: all share both.
-        sigma: standard deviations: a number; an array that broadcasts to one problem's y, for all the same; or, with as
-            many axes as y, one that broadcasts to y. No covariance matrices: for these there is `least_squares_many`.
+            all problems share, or a pytree prefix of these; or one value for both. Default: both are shared.
+        sigma: standard deviations: a number; an array that broadcasts to one problem's y, the same for all; or, with as
+            many axes as y, one that broadcasts to y. For covariance matrices use `least_squares_many`.
         absolute_sigma: as for `curve_fit`.
         mask: True where a datum counts, like y or like one problem's y. The others may be NaN.
         jac: as for `curve_fit`, of one problem.
@@ -118,9 +121,9 @@ def curve_fit_many(
         **options: those of `least_squares_many`.
 
     Returns:
-        A `Fit` with a leading axis of problems in every leaf. A problem with too few data raises nothing: its
-        ``freedom`` is not positive, and the standard errors of what they do not determine are NaN. One without
-        any data has the status NO_DATA, which is no success.
+        A `Fit` with a leading axis of problems in every leaf. A problem with too few data raises no error: its
+        ``freedom`` is not positive, and standard errors that the data do not determine are NaN. A problem without any
+        data has the status NO_DATA, which is not a success.
 
     Raises:
         TimeoutError, TypeError, ValueError: as `curve_fit` and `least_squares_many`; if y, sigma or mask has another

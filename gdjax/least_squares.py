@@ -44,54 +44,56 @@ def least_squares(
 ) -> Fit:
     """Minimise ``1/2 sum |r|^2`` over ``params``, where ``r = residuals(params, *args, **kwargs)``.
 
-    As `gdjax.minimize` in all else: params are any pytree, data follow them, the same call works inside `jax.jit`,
-    `jax.vmap` and under `jax.grad`, how it ends is a `Status`. The default method is `LevenbergMarquardt`, which knows
-    that the loss is a sum of squares: it needs a fraction of the evaluations of the others, and none of its tests
-    depends on the units of parameters or residuals.
+    In everything else it works like `gdjax.minimize`: params are any pytree, data follow them, the same call works
+    inside `jax.jit`, `jax.vmap` and under `jax.grad`, and a `Status` says how the run ended. The default method is
+    `LevenbergMarquardt`, which uses the fact that the loss is a sum of squares: it needs far fewer evaluations than the
+    others, and none of its tests depends on the units of parameters or residuals.
 
     Args:
-        residuals: function of the parameters and data to a pytree of real or complex arrays (a complex number counts
-            as two residuals); or to (residuals, aux) with ``has_aux``. Divide them by their standard deviations if
-            these differ.
+        residuals: function of the parameters and data that returns a pytree of real or complex arrays (a complex number
+            counts as two residuals); or (residuals, aux) with ``has_aux``. If their standard deviations differ, divide
+            by them.
         params: where to start.
         *args: data for the residuals.
         robust: None for squares, or one of `gdjax.Huber`, `gdjax.SoftL1`, `gdjax.Cauchy`, `gdjax.Tukey`.
-        absolute_sigma: whether the residuals are in units of their known standard deviation. Otherwise that is
-            estimated from the residuals, for the covariance. With a robust loss the errors are estimated in any case
-            (Huber's formula, see `gdjax.Fit`); this makes their tests and intervals normal, not Student's.
-        cov_type: None for errors that are independent and alike; "HC0", "HC1", "HC2" or "HC3" (White's sandwich) for
-            errors that are independent, but not alike. The formulas are at `gdjax.Fit`.
+        absolute_sigma: whether the residuals are in units of their known standard deviation. Otherwise the standard
+            deviation is estimated from the residuals, for the covariance. With a robust loss the errors are always
+            estimated (Huber's formula, see `gdjax.Fit`); this option then makes their tests and intervals normal
+            instead of Student's.
+        cov_type: None if the errors are independent and equally large; "HC0", "HC1", "HC2" or "HC3" (White's sandwich)
+            if they are independent but of unequal size. The formulas are in `gdjax.Fit`.
         jac: your own Jacobian, ``jac(params, *args, **kwargs)``, as `jax.jacfwd` of the residuals would return it: of
             shape (m, n) for an array of m residuals and one of n params; otherwise a pytree like the residuals, in
             which each array has become a pytree like params. Between complex residuals and complex params it holds the
             complex derivatives. Default: JAX finds it. Where the descent ends it is compared with JAX's, or, if JAX
             cannot differentiate the residuals, with differences of them: see the status WRONG_GRADIENT.
-        check_jac: whether to check the Jacobian at the start first (not inside a trace), array by array, by differences
-            of the residuals too, and to refuse to start with a wrong one.
+        check_jac: whether to check the Jacobian at the start (not inside a trace), array by array, also by finite
+            differences of the residuals, and to refuse to start if it is wrong.
         penalty: a `gdjax.penalties.Box` or ``NonNegative`` for bounds, which may be equal; the residuals are never
             evaluated outside.
-        constraints: as for `gdjax.minimize`, functions of (params, *args). The method is `AugmentedLagrangian`, tol is
-            that of `gdjax.minimize`. Errors are those along the active constraints: with Z a basis of their tangent
-            space ``s^2 Z (Z'J'J Z)^-1 Z'``, and each gives back a degree of freedom. For plain squares only.
-        tol: tolerance of the cosine test of `LevenbergMarquardt`: the descent has converged when the cosine of the
-            angle between the residuals and each column of their Jacobian is at most this,
-            ``|J_j'r| <= tol |J_j| |r|``. Default ``eps^(2/3)``: 3.7e-11 in float64, 2.4e-5 in float32. With another
-            method it is that of `gdjax.minimize`.
-        **options: those of `gdjax.minimize`, but for ``grad``, ``value_and_grad`` and ``check_grad``. A callback gets
-            a `Fit`. ``gdjax.resume(path, residuals, params, *args)`` goes on with a checkpoint.
+        constraints: as for `gdjax.minimize`, functions of (params, *args). The method is `AugmentedLagrangian`, and tol
+            is that of `gdjax.minimize`. The standard errors allow only changes along the active constraints: with Z a
+            basis of their tangent space the covariance is ``s^2 Z (Z'J'J Z)^-1 Z'``, and each active constraint gives
+            back a degree of freedom. For plain squares only.
+        tol: tolerance of the cosine test of `LevenbergMarquardt`: the fit has converged when the cosine of the angle
+            between the residuals and each column of their Jacobian is at most tol, ``|J_j'r| <= tol |J_j| |r|``.
+            Default ``eps^(2/3)``: 3.7e-11 in float64, 2.4e-5 in float32. With another method it is the tolerance of
+            `gdjax.minimize`.
+        **options: those of `gdjax.minimize`, except ``grad``, ``value_and_grad`` and ``check_grad``. A callback gets a
+            `Fit`. To continue from a checkpoint, call ``gdjax.resume(path, residuals, params, *args)``.
 
     **Derivatives** of ``fit.params`` (and of its value, residuals and covariance) with respect to the data are those of
-    `gdjax.minimize`, ``-H^-1 dg/dtheta`` with the full Hessian H of ``1/2 sum |r|^2``. So they are exact where
-    residuals are not zero, too; with the Gauss-Newton matrix ``J'J`` in its place they would not be.
+    `gdjax.minimize`, ``-H^-1 dg/dtheta`` with the full Hessian H of ``1/2 sum |r|^2``. So they are exact even where
+    residuals are not zero; with the Gauss-Newton matrix ``J'J`` instead of H they would not be.
 
     Returns:
         A `Fit`: a `Result` with covariance, standard errors and intervals; ``print`` it for a table. Its value is
         ``1/2 sum |r|^2``.
 
     Raises:
-        TypeError, ValueError: as `gdjax.minimize`; if the residuals are no arrays of floating numbers, or none; if
-            what ``jac`` returns has another structure, shape or dtype; with ``check_jac``, naming the worst entry;
-            if cov_type is none of these, or HC2 or HC3 with a robust loss, for which there are only the others.
+        TypeError, ValueError: as `gdjax.minimize`; if the residuals are not arrays of floating numbers, or there are
+            none; if ``jac`` returns another structure, shape or dtype; with ``check_jac``, naming the worst entry; if
+            cov_type is not one of these, or is HC2 or HC3 with a robust loss.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.arange(6.0)

@@ -39,16 +39,16 @@ def minimize_many(
 ) -> Result:
     """Minimise ``loss(params, *args)`` for many params and args at once; each problem gets what `minimize` gives it.
 
-    (Up to rounding, which differs between programs: a descent of hundreds of evaluations may take a few more or fewer.)
-    All cores work. On a CPU, where small problems stay in its first cache, each core takes its share of them one after
-    the other. (So does `jax.vmap` of `minimize`, on one core.) Larger ones, or losses with matrix-matrix products and
-    factorisations, share the trips of a compiled loop in blocks of up to 256, which stay in the cache: a problem that
-    is done gives its place to the next one, and in the end a few stragglers go on by themselves. (Under `jax.vmap` all
-    wait for the slowest.) On a GPU one loop iteration of many problems costs little more than one of few. There it is
-    the vmapped descent, in chunks that fit into memory and in pieces that can be interrupted.
-    As with `minimize`, new numbers compile nothing. Nor does another number of problems (above a hundred or so; smaller
-    numbers are rounded up to the next power of two, on a GPU to the next of eight sizes per octave). Stragglers may
-    need a second program.
+    (Up to rounding, which differs between programs: a run of hundreds of evaluations may take a few more or fewer.)
+    All cores are used. On a CPU, small problems fit in the first-level cache, and each core solves its share of them
+    one after the other. (So does `jax.vmap` of `minimize`, on one core.) Larger problems, and losses with matrix-matrix
+    products or factorisations, share the iterations of a compiled loop in blocks of up to 256 that fit in the cache. A
+    finished problem is replaced by the next, and at the end a few stragglers continue by themselves. (Under `jax.vmap`,
+    all wait for the slowest.) On a GPU, one iteration of many problems costs little more than one of a few. There
+    `minimize_many` runs the vmapped loop, in chunks that fit in memory and in pieces that can be interrupted.
+    As with `minimize`, new numbers compile nothing. Nor does a different number of problems, above about a hundred.
+    (Smaller numbers are rounded up to the next power of two, on a GPU to the next of eight sizes per octave.)
+    Stragglers may need a second program.
 
     Args:
         loss, grad, has_aux, method, penalty, tol, max_steps, max_evals, stop, history, check_grad, kwargs, implicit: as
@@ -56,14 +56,15 @@ def minimize_many(
         params: the starts: a pytree like the parameters, where each leaf has an axis of problems. Or a `Result` of
             many, to start at its params.
         *args: data, also with an axis of problems, or shared.
-        in_axes: as in `jax.vmap`: the axis of problems of every leaf, None for what all share. One value for
-            everything, or a tuple (params, *args), each an int, None or a pytree prefix of these. Default 0: everything
-            has its problems along its first axis. Text, switches, ``kwargs`` and what the loss closes over are shared.
-        batch_size: the most problems in flight, which bounds the memory of methods and losses. Default: what fits in
-            the caches of the cores (at most 256 per core), or 131 072 and 1 GB on a GPU.
-        max_seconds: wall clock for all problems, compiling included. When the time is up, or after Ctrl-C, the problems
-            in flight end with their best point and status MAX_SECONDS (or INTERRUPTED); those that had not begun get
-            one evaluation. A second Ctrl-C raises KeyboardInterrupt at once.
+        in_axes: as in `jax.vmap`: the axis of problems of every leaf, or None for what all problems share. Pass one
+            value for everything, or a tuple (params, *args), each an int, None or a pytree prefix of these. Default 0:
+            everything has its problems along its first axis. Strings, bools, ``kwargs`` and what the loss closes over
+            are shared.
+        batch_size: the largest number of problems solved at the same time, which bounds the memory of methods and
+            losses. Default: what fits in the caches of the cores (at most 256 per core), or 131 072 and 1 GB on a GPU.
+        max_seconds: wall-clock time for all problems, including compilation. When it is up, or after Ctrl-C, unfinished
+            problems end with their best point and status MAX_SECONDS (or INTERRUPTED); problems that had not started
+            get one evaluation. A second Ctrl-C raises KeyboardInterrupt at once.
         maximize: whether to maximise.
 
     If JAX cannot vmap the loss (a callback without ``vmap_method``), the problems run one after the other.
@@ -73,8 +74,9 @@ def minimize_many(
 
     Returns:
         A `Result` with a leading axis of problems in every leaf, in the order given: ``result.params``,
-        ``result.value``, ``result.status == gdjax.Status.CONVERGED``; ``result[i]`` is one of them. ``print`` it for
-        the statuses and the worst problem. A problem that fails raises nothing and does not affect the others.
+        ``result.value``, ``result.status == gdjax.Status.CONVERGED``; ``result[i]`` is the result of problem i.
+        ``print`` it for the statuses and the worst problem. A problem that fails raises no error and does not affect
+        the others.
 
     Raises:
         TimeoutError: if the time is up and the evaluation in flight takes half a minute longer, or never ends.

@@ -109,43 +109,45 @@ def multistart(
     maximize: bool = False,
     **options: Any,
 ) -> MultiStart:
-    """Minimise ``loss(params, *args)`` from many starts: the best, the distinct minima, how often each was reached.
+    """Minimise ``loss(params, *args)`` from many starts: find the best result and all distinct minima, and count each.
 
-    Two starts count as having reached the same minimum if no entry of params differs by more than ``distinct`` times
-    the spread of the starts in its leaf (largest minus smallest entry over all starts), and the value by no more than
-    ``distinct`` times the median decrease from a start to the best value. Both scales move with the problem, so the
-    same minima are found in other units. If all starts are equal, or if the loss does not fall, the size of params and
-    value is the scale.
+    Two starts count as having reached the same minimum if two conditions hold. No entry of params differs by more than
+    ``distinct`` times the spread of the starts in its leaf (largest minus smallest entry over all starts). And the
+    value differs by no more than ``distinct`` times the median decrease from a start to the best value. Both scales
+    follow the problem, so the result does not depend on units. If all starts are equal, or if the loss does not fall,
+    the sizes of params and value set the scales.
 
-    Minima that differ so may still be one: with parameters that have changed places (the two terms of a sum), or in
-    a valley along which the loss is flat. ``minima.group`` numbers those that agree, to rounding: fits in all their
-    residuals, which proves that they are the same fit; other minima in their values, which does not.
+    Minima that are distinct by this rule may still be the same: the parameters may have swapped places (the two terms
+    of a sum), or the minima may lie in a valley along which the loss is flat. ``minima.group`` gives the same number to
+    minima that agree to rounding. For fits they must agree in all residuals, which proves that they are the same fit;
+    for other minima in their values, which does not prove it.
 
-    Only a descent that came to rest (CONVERGED or PRECISION_FLOOR) counts as a minimum. The gradient is zero there. It
-    is also zero at a saddle, where few starts end (`gdjax.classify_critical_point` tells the two apart).
+    Only runs that came to rest (CONVERGED or PRECISION_FLOOR) count as minima, because the gradient is zero there. It
+    is also zero at a saddle, where few runs end; `gdjax.classify_critical_point` tells the two apart.
 
     Args:
         loss, *args: as in `minimize`; the args are shared by all starts.
-        starts: a pytree like the parameters, where each leaf has a leading axis of starts. Or a sampler: a function of
-            a JAX random key that returns one start, and is traced. Or a `gdjax.penalties.Box` whose ends are finite and
-            like the parameters, or a pytree of boxes, one for each leaf: starts are spread evenly over it (a Latin
-            hypercube). That box is no bound: descents may leave it. For bounds give ``penalty=`` as well; with
-            ``space=`` what is drawn lies inside (weights are scaled to the sum 1, numbers brought in order).
-        by: `gdjax.minimize`; or `gdjax.least_squares`, and ``loss`` is the residuals; or `gdjax.curve_fit`, and
-            ``loss`` is the model, args are x and y. The results of these are `Fit`s, with their covariance.
+        starts: one of three. A pytree like the parameters, where each leaf has a leading axis of starts. A sampler: a
+            function of a JAX random key that returns one start, and is traced. Or a `gdjax.penalties.Box` with finite
+            ends like the parameters, or a pytree of boxes, one for each leaf: starts are spread evenly over it (a Latin
+            hypercube). That box is not a bound: runs may leave it. For bounds, pass ``penalty=`` as well. With
+            ``space=``, what is drawn is moved inside it (weights are scaled to the sum 1, numbers are sorted).
+        by: `gdjax.minimize`; or `gdjax.least_squares`, where ``loss`` is the residuals; or `gdjax.curve_fit`, where
+            ``loss`` is the model, and args are x and y. The results of the last two are `Fit`s, with their covariance.
         num_starts: how many starts to draw from a sampler or a box.
-        key: for these: a JAX random key, or a whole number that makes one.
+        key: for a sampler or a box: a JAX random key, or an integer seed.
         distinct: fraction of the spread, as above.
         batch_size, max_seconds, maximize: as in `minimize_many`.
-        **options: those of ``by``, but for the services: method, penalty, tol, robust, sigma ...
+        **options: those of ``by``, except the services: method, penalty, tol, robust, sigma ...
 
     Returns:
         A `MultiStart`: ``best``, ``minima`` (``params``, ``value``, ``count``, ``group``, sorted by value), all
-        ``results``, ``reached`` (which of the minima each start led to), and ``best_count``: how many to the best.
+        ``results``, ``reached`` (which minimum each start led to), and ``best_count`` (how many starts led to the
+        best).
 
     Raises:
-        TypeError, ValueError: as `minimize_many`; if a sampler or box comes without num_starts, or starts with it;
-            inside a trace, where the number of minima is not known (use `minimize_many` and argmin there).
+        TypeError, ValueError: as `minimize_many`; if a sampler or box comes without num_starts, or given starts come
+            with it; inside a trace, where the number of minima is unknown (use `minimize_many` and argmin there).
 
     >>> import gdjax, jax, jax.numpy as jnp
     >>> valleys = lambda x: x**4 - 4 * x**2 + x

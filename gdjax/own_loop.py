@@ -1,4 +1,4 @@
-"""A loop of your own: `init` and `step`, one evaluation of the loss a call, or one step on new data."""
+"""Your own loop: `init` and `step`, with one evaluation of the loss per call, or one step on new data."""
 
 import dataclasses
 from collections.abc import Callable
@@ -27,19 +27,19 @@ def init(
     maximize: bool = False,
     **options: Any,
 ) -> LoopState:
-    """The state of a descent before its first step, for a loop of your own: see `gdjax.step`.
+    """The state before the first step, for your own loop: see `gdjax.step`.
 
     Nothing is evaluated yet, so ``state.value`` and ``state.grad_norm`` are infinite until the first step.
 
     Args:
-        loss, params, *args: as in `minimize`, or as in the function that ``by`` names. Of the data only the shapes
-            matter here (as far as aux or residuals depend on them).
-        by: `gdjax.minimize`; or `gdjax.least_squares`, and ``loss`` is the residuals; or `gdjax.curve_fit`, and
+        loss, params, *args: as in `minimize`, or as in the function that you pass as ``by``. Only the shapes of the
+            data matter here (as far as aux or residuals depend on them).
+        by: `gdjax.minimize`; or `gdjax.least_squares`, where ``loss`` is the residuals; or `gdjax.curve_fit`, where
             ``loss`` is the model.
         maximize: whether to maximise.
-        **options: those of ``by``, but for the services. They stay in the state, with the numbers of the method as
-            arrays. With ``implicit=False`` the steps have derivatives in reverse, too: a meta-gradient goes through
-            them.
+        **options: those of ``by``, except the services. They stay in the state, with the numbers of the method as
+            arrays. With ``implicit=False`` the steps also have derivatives in reverse mode, so you can compute a
+            meta-gradient through them.
 
     Raises:
         TypeError, ValueError: as those functions.
@@ -73,43 +73,44 @@ def step(
     whole: bool = False,
     kwargs: dict[str, Any] | None = None,
 ) -> LoopState:
-    """One evaluation of ``loss(params, *args, **kwargs)``, with new data maybe a few, and what follows: the next state.
+    """Evaluate ``loss(params, *args, **kwargs)`` once (a few times with new data), and return the next state.
 
-    A pure function, for `jax.jit`, `jax.lax.scan`, `jax.lax.while_loop`, `jax.vmap` and `jax.shard_map`. Called as it
-    is from Python, it traces the loss in each call (about a millisecond); so write ``jax.jit`` around your step.
+    A pure function, for `jax.jit`, `jax.lax.scan`, `jax.lax.while_loop`, `jax.vmap` and `jax.shard_map`. Called
+    directly from Python, it traces the loss in each call (about a millisecond), so put ``jax.jit`` around your step.
 
-    With the same data in each call these are, bit for bit, the trips of `minimize`, until ``state.status`` is no longer
-    RUNNING: the loop asks for that itself. (A step beyond it is made all the same.) ``state.result(loss, *args)`` is
-    the `Result` of `minimize`, with the best point so far.
+    With the same data in each call, the steps are bit for bit the trips (iterations) of `minimize`, until
+    ``state.status`` is no longer RUNNING. Your loop has to check that: a step beyond it is still made.
+    ``state.result(loss, *args)`` is the `Result` of `minimize`, with the best point so far.
 
-    **New data.** What a method knows of the old data's values misleads it. Say ``new_data=True`` in the first step with
-    other data (other args, or another loss):
+    **New data.** What a method knows about values on old data is misleading on new data. Pass ``new_data=True`` in the
+    first step with other data (other args, or another loss):
 
-    - Methods that accept every point (optax's, `GradientDescent` at a rate or schedule) take their next step, as a
-      loop by hand would. Nothing is compared or tested: the status is RUNNING, since the gradient of a batch may be
-      zero by chance; or NONFINITE where value or gradient is not finite, and then the step is left out, moments and
-      all. So each batch of a training is one such call.
-    - Methods that search or compare values (L-BFGS and all others) evaluate the new loss where they stand, with what
-      they have learnt (curvature pairs, velocity, rate), and search from there until they accept a point: two to four
-      evaluations in most cases. So each call moves, and no value is compared with one of other data. If the new loss
-      asks for no step, this takes one evaluation, nothing moves, and the status says so (CONVERGED): an alternating
-      loop has converged when each part says so in its first step. After a step the status is RUNNING. If the loss is
-      not finite where they stand, the data are left out: NONFINITE. Further steps with the same data go on as ever.
-      The scales of the gradient test stay those of the first data. On batches that are small this is fast but noisy:
-      each step fits its own batch.
+    - Methods that accept every point (optax's, `GradientDescent` at a rate or schedule) take their next step, as in a
+      hand-written loop. Nothing is compared or tested: the status is RUNNING, since the gradient of a batch may be zero
+      by chance. If value or gradient is not finite, the status is NONFINITE, and the step is left out, moments and all.
+      Make each batch of a training one such call.
+    - Methods that search or compare values (L-BFGS and all others) evaluate the new loss at the current point, with
+      what they have learnt (curvature pairs, velocity, rate), and search from there until they accept a point, usually
+      within two to four evaluations. So every call moves, and values from different data are never compared. If the new
+      loss needs no step, this takes one evaluation, nothing moves, and the status is CONVERGED: an alternating loop has
+      converged when each part says so in its first step. After a step, the status is RUNNING. If the loss is not finite
+      at the current point, the data are left out: NONFINITE. Further steps with the same data continue as usual. The
+      scales of the gradient test remain those of the first data. On small batches this is fast but noisy: each step
+      fits its own batch.
 
     Args:
         loss: as in `init`.
         state: from `init`, or from the step before.
-        *args, kwargs: the data, of any values, in the shapes of before as far as aux or residuals depend on them.
-        new_data: whether the loss is another than in the step before. With ``whole`` it may be traced.
-        params: where to go on, if not where the state stands: projected, averaged, set by another solver. What the
-            method has learnt stays. It is for new data, or for ``whole``.
-        whole: go on until the next point is accepted, or a test holds: all trials of a line search in one call.
+        *args, kwargs: the data. Values may change, but not the shapes, as far as aux or residuals depend on them.
+        new_data: whether the loss or its data have changed since the last step. With ``whole`` it may be traced.
+        params: where to continue from, if not from the state: projected, averaged, or set by another solver. What the
+            method has learnt is kept. Only with new data, or with ``whole``.
+        whole: continue until the next point is accepted or a stopping test holds: all trials of a line search in one
+            call.
 
     Raises:
-        TypeError: if the state is none. ValueError: if it is one of other parameters, aux or residuals, with the first
-            leaf that differs.
+        TypeError: if ``state`` is not from `init` or `step`. ValueError: if it belongs to other parameters, aux or
+            residuals; the message names the first leaf that differs.
 
     >>> import jax, jax.numpy as jnp, optax, gdjax
     >>> loss = lambda w, x: jnp.mean((x - w) ** 2)

@@ -43,13 +43,12 @@ class Stop:
             and may come first; with ``tol=0`` only the target counts.
         max_steps: limit on accepted steps, default 10 000.
         max_evals: limit on evaluations of the loss, default none. (A limit of 2^31 - 1 or more is as good as none.)
-        patience: evaluations without progress before STALLED. Default 1000 for gradient descent at a fixed
-            rate (which may oscillate for a long time), 100 + sqrt(n) for methods whose values only fall, and no limit
-            for schedules and optax optimisers, which may settle when their rate decays.
+        patience: evaluations without progress before STALLED. Default: 1000 for gradient descent at a fixed rate (which
+            may oscillate for a long time), 100 + sqrt(n) for methods whose values only fall, and no limit for schedules
+            and optax optimisers, which may settle when their rate decays.
         gradient: stop when the gradient norm is at most this, in the units of the loss (CONVERGED), as in jaxopt and
             SciPy. The test on ``tol`` stays on and may come first; with ``tol=0`` only this one counts.
-        gradient_at_most: what CONVERGED asks for besides the test on ``tol``: a gradient norm of at most this, in the
-            units of the loss.
+        gradient_at_most: CONVERGED then also requires the gradient norm to be at most this, in the units of the loss.
 
     Raises:
         ValueError: if a tolerance is negative or NaN, a limit is negative, or patience is below 1.

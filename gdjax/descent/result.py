@@ -52,7 +52,8 @@ class Timing(NamedTuple):
 class Result:
     """The best point found, and what is known about it; a pytree, with a leading axis under `jax.vmap`.
 
-    ``print(result)`` says in words which test ended the descent, and which numbers it compared.
+    ``print(result)`` says in words which test ended the run, and which numbers it compared. Read ``params``, ``value``,
+    ``converged``, ``status`` and ``message`` first.
     """
 
     params: Any  # like the params given

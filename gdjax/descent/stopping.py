@@ -14,11 +14,11 @@ from gdjax.vectors.vector import Scalar
 
 
 class Status(enum.IntEnum):
-    """How a descent ended. The first three are successes: ``result.converged`` is true only for them."""
+    """How a run ended. The first three are successes: ``result.converged`` is true only for them."""
 
-    CONVERGED = 1  # the gradient counts as zero (see `Stop`), and no decrease worth having is known to be left
+    CONVERGED = 1  # the gradient is practically zero (see `Stop`), and no significant decrease is predicted
     TARGET_REACHED = 2  # value <= target
-    PRECISION_FLOOR = 3  # no progress, and the decrease still to be had is below the rounding error of the loss
+    PRECISION_FLOOR = 3  # no progress, and any decrease left is below the rounding error of the loss
     SMALL_DECREASE = 4  # opt-in: |change of value| <= decrease * max(|f|, |f before|)
     SMALL_STEP = 5  # opt-in: |change of params| <= step * |params|, infinity norms
     MAX_STEPS = 6
@@ -26,23 +26,23 @@ class Status(enum.IntEnum):
     STALLED = 8  # `patience` evaluations without a lower value or a smaller gradient
     STEP_TOO_SMALL = 9  # stalled because steps no longer change value and gradient at this precision
     LINE_SEARCH_FAILED = 10  # no step along the direction is acceptable
-    DIVERGED = 11  # the loss ran away upwards
-    UNBOUNDED = 12  # the loss runs away downwards
-    NONFINITE = 13  # a NaN or infinity was met; the last finite point is kept
+    DIVERGED = 11  # the loss grew without bound
+    UNBOUNDED = 12  # the loss falls without bound
+    NONFINITE = 13  # a NaN or infinity appeared; the last finite point is returned
     NONFINITE_START = 14  # value or gradient is not finite at the start
     MAX_SECONDS = 15
     INTERRUPTED = 16  # by Ctrl-C
     STOPPED_BY_CALLBACK = 17
-    RAISED = 18  # the loss raised an error while it ran, in a function of Python's; or a callback's answer was unclear
+    RAISED = 18  # the loss raised an error while it ran (in a Python callback), or a callback's answer was unclear
     WRONG_GRADIENT = 19  # grad= vanishes at params, jax.grad's does not and the loss falls along it; or jac= is wrong
-    INFEASIBLE = 20  # with constraints: a point of least violation, at least among its neighbours; it is not feasible
-    DEGENERATE = 21  # with constraints: feasible, but multipliers run away, so that no optimality conditions can hold
-    RUNAWAY = 22  # of least squares: parameters run to infinity while the value levels off, so no minimum is there
+    INFEASIBLE = 20  # with constraints: a point of least violation among its neighbours, which is not feasible
+    DEGENERATE = 21  # with constraints: feasible, but multipliers grow without bound; optimality conditions cannot hold
+    RUNAWAY = 22  # in least squares: parameters run to infinity while the value levels off, so there is no minimum
     AT_EDGE = 23  # with space=: the gradient vanishes at an end of a parameter's space, but the loss falls back inside
-    EPOCHS_DONE = 24  # of `gdjax.train`: all epochs that were asked for, or all data there were
-    EARLY_STOPPED = 25  # and `patience` epochs without a better validation
-    NO_DATA = 26  # of `gdjax.curve_fit`: the mask leaves no data, so nothing was fitted
-    RUNNING = 0  # not ended yet: seen while stepping with `iterate`
+    EPOCHS_DONE = 24  # from `gdjax.train`: all requested epochs are done, or the data are used up
+    EARLY_STOPPED = 25  # from `gdjax.train`: `patience` epochs without a better validation
+    NO_DATA = 26  # from `gdjax.curve_fit`: the mask leaves no data, so nothing was fitted
+    RUNNING = 0  # not finished: seen while stepping with `iterate`
 
     def __str__(self) -> str:
         """The name."""

@@ -36,18 +36,21 @@ NO_COVARIANCE = (
 class Fit(Inference, Result):
     """A `Result` of least squares, with the covariance of its parameters; ``print`` it for a table.
 
+    To read: ``params``, ``standard_errors``, ``covariance``, ``intervals()``, ``p_values``; ``residuals``, ``chi2``,
+    ``freedom``, ``reduced_chi2``; ``band(model, x)``, ``derived(function)``, ``to_pandas()``.
+
     With J the Jacobian of the residuals at the answer, of rank n, and m residuals, the covariance is
 
     - ``s^2 (J'J)^-1`` with ``s^2 = chi2 / (m - n)``; with ``absolute_sigma`` s = 1. Errors are independent and alike.
-    - ``(J'J)^-1 J'W J (J'J)^-1`` with ``cov_type="HC0"`` to ``"HC3"``, for independent errors that are not alike
+    - ``(J'J)^-1 J'W J (J'J)^-1`` with ``cov_type="HC0"`` to ``"HC3"``, for independent errors of unequal size
       (White). W holds the squares of the residuals; for HC1 times ``m / (m - n)``, for HC2 and HC3 over ``1 - h`` and
       ``(1 - h)^2`` with the leverages h. HC3 is the one for small samples.
     - with a robust loss Huber's ``K^2 sum psi^2 / (m - n) / mean(psi')^2 (J'J)^-1``, where psi is the slope of the loss
       in a residual and ``K = 1 + n / m var(psi') / mean(psi')^2``. Errors are independent, alike and symmetric. With
       ``cov_type="HC0"`` or ``"HC1"`` they need not be alike: ``H^-1 J' psi^2 J H^-1`` with ``H = J' psi' J``.
 
-    All hold where the residuals are nearly linear in the parameters over a few standard errors; `gdjax.profile` tells
-    whether they are. Parameters that are at a bound, or at an end of their space, are taken as known.
+    All of these hold if the residuals are nearly linear in the parameters over a few standard errors; `gdjax.profile`
+    shows whether they are. Parameters at a bound, or at an end of their space, are taken as known.
     """
 
     count: Any = None  # number of residuals that count: all, or those that are not masked; and active constraints
@@ -106,10 +109,7 @@ class Fit(Inference, Result):
 
     @property
     def rank(self) -> jax.Array:
-        """The rank of the Jacobian, shape (): the free parameters, less the changes that residuals do not see.
-
-        All parameters where the Jacobian is not known.
-        """
+        """The rank of the Jacobian, shape (): free parameters less what residuals do not see; n if not known."""
         if not self.is_known:
             return jnp.full(self.value.shape, self.by_free.layout.size, jnp.int32)
         return rank_of(self.known().linear.triangle)
@@ -211,19 +211,18 @@ class Fit(Inference, Result):
         prediction: bool = False,
         sigma: Any = None,
     ) -> tuple[Any, Any]:
-        """The model at the answer, and half the width of its pointwise band, by the delta method (`derived`).
+        """The model at the answer, and the half-width of its pointwise band, by the delta method (`derived`).
 
-        The confidence band holds the model, ``t sqrt(g'C g)`` with g its gradient; the prediction band a new datum,
-        ``t sqrt(g'C g + s^2 sigma^2)``.
+        Half-width ``t sqrt(g'C g)`` with g the gradient of the model; for a new datum ``t sqrt(g'C g + s^2 sigma^2)``.
 
         Args:
             model: ``model(params, *args)`` to a real array, any function of the parameters.
             *args: its data.
             level: of the band.
             prediction: whether to give the band of a new datum.
-            sigma: for ``prediction`` the standard deviation of the new datum, a number or an array like the model's,
-                in the sense in which the fit had it: absolute or in proportion. Default 1, for a fit without any;
-                needed where the fit had one, and with a robust loss, for which it is absolute.
+            sigma: for ``prediction``, the standard deviation of the new datum, a number or an array like the model's,
+                absolute or relative as in the fit. Default 1; required if the fit had one, was ``absolute_sigma`` or
+                robust (then it is absolute).
 
         Raises:
             ValueError: if a new datum has no known sigma; unless ``level`` lies between 0 and 1.

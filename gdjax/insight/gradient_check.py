@@ -43,30 +43,31 @@ def check_gradient(
     """Check ``grad`` (if given) against `jax.grad`, and `jax.grad` against finite differences, at ``params``.
 
     Analytic and automatic gradients are compared leaf by leaf (a leaf is one array of the pytree). Then the loss is
-    sampled along random directions v: one within each leaf, and some through all leaves. In each leaf v is as long as
-    its largest entry. The samples are at x + t v with t spread evenly over the decades between sqrt(eps) and 1: central
-    differences give the slope, and ``|f(x + t v) - f(x) - t slope|`` must vanish with order 2. Everything is computed
-    in float64 if the loss allows it (about 60 evaluations per leaf), otherwise in the given dtype, with tolerances to
-    match. Analytic and automatic gradients must agree up to rounding: in each entry to eps^(2/3) with the eps of the
-    given dtype, which is 4e-11 in float64. If JAX cannot differentiate the loss (a callback), your gradient is itself
-    compared with the differences, in the given dtype.
+    sampled along random directions v: one within each leaf, and some through all leaves. In each leaf, v is as long as
+    its largest entry. The samples are at x + t v, with t spread evenly over the decades between sqrt(eps) and 1.
+    Central differences give the slope, and ``|f(x + t v) - f(x) - t slope|`` must vanish with order 2. Everything is
+    computed in float64 if the loss allows it (about 60 evaluations per leaf), otherwise in the given dtype, with
+    matching tolerances. Analytic and automatic gradients must agree up to rounding: in each entry to eps^(2/3), with
+    the eps of the given dtype (4e-11 in float64). If JAX cannot differentiate the loss (a callback), your gradient is
+    compared with the differences directly, in the given dtype.
 
     Args:
         loss, params, args, grad, has_aux, kwargs, value_and_grad: as for `gdjax.minimize`.
-        penalty: as for `gdjax.minimize`. If it is a constraint, params are projected and no point outside is evaluated;
-            the directions are then followed half as far, from the middle of the way to where they lead inside.
-        constraints: as for `gdjax.minimize`: of each a sum of its entries, with weights, is checked like the loss.
+        penalty: as for `gdjax.minimize`. If it is a constraint set, params are projected and no point outside is
+            evaluated. The directions are then followed only half as far, starting from the middle of the part that lies
+            inside.
+        constraints: as for `gdjax.minimize`. For each, a weighted sum of its entries is checked like the loss.
         directions: number of directions through all leaves.
         seed: of the random directions.
-        space: as for `gdjax.minimize`. The slopes are then those by the free numbers behind the parameters.
+        space: as for `gdjax.minimize`. The slopes are then with respect to the unconstrained numbers.
 
     Returns:
-        A `GradientReport`: ``report.ok`` says whether all is well, ``print(report)`` shows the table. Values
-        or gradients that are not finite, and slopes that disagree, are problems. Kinks (left and right
-        slopes differ) and leaves with an exactly zero gradient are notes.
+        A `GradientReport`: ``report.ok`` says whether everything agrees, and ``print(report)`` shows the table. Values
+        or gradients that are not finite, and slopes that disagree, are problems. Kinks (left and right slopes differ)
+        and leaves with an exactly zero gradient are notes.
 
     Raises:
-        TypeError, ValueError: as `gdjax.minimize`, for arguments that are not what they must be.
+        TypeError, ValueError: for invalid arguments, as `gdjax.minimize`.
 
     >>> report = check_gradient(lambda w: w[0] * w[1] ** 2, jax.numpy.array([2.0, 3.0]),
     ...                         grad=lambda w: jax.numpy.array([w[1] ** 2, w[0] * w[1]]))  # a 2 is missing

@@ -18,20 +18,21 @@ from gdjax.vectors.vector import Scalar, Vector
 
 @pytree_dataclass
 class Constraint:
-    """``lower <= c(params, *args) <= upper``, entry by entry; where both sides agree it is an equality.
+    """``lower <= c(params, *args) <= upper``, entry by entry; an equality where both bounds agree.
 
-    The option ``constraints`` of `gdjax.minimize` takes one, or a list or dict of them. Simple bounds on parameters are
-    better given as ``penalty=gdjax.penalties.Box(...)``: they are never left, while constraints hold in the end.
+    Pass one, or a list or dict of them, as ``constraints`` to `gdjax.minimize`. For simple bounds on parameters, use
+    ``penalty=gdjax.penalties.Box(...)`` instead: the run never leaves a box, while constraints hold only at the answer.
 
     Args:
-        c: function of the parameters and the data of the loss to real arrays (any pytree). JAX differentiates it.
+        c: function of the parameters and the data of the loss, ``c(params, *args)``, that returns real arrays (any
+            pytree). JAX differentiates it.
         lower: a number, an array that broadcasts to what c returns, or a pytree like it; None means -inf. Any of its
             entries may be infinite. The numbers are traced.
         upper: the same; None means inf.
 
     Raises:
-        TypeError: if c is no function; ValueError: if there is neither bound, one is NaN, or a lower bound is above the
-            upper one.
+        TypeError: if c is not a function; ValueError: if both bounds are missing, one is NaN, or a lower bound is above
+            the upper one.
 
     >>> import gdjax
     >>> disc = Constraint(lambda p: jnp.sum(p**2), upper=2.0)

@@ -20,28 +20,28 @@ from gdjax.running.progress_line import ProgressLine
 
 
 class Services(TypedDict, total=False):
-    """Options of `gdjax.minimize` that watch, stop or save a descent, and do not change its numbers.
+    """Options of `gdjax.minimize` that monitor, stop or save a run, without changing its numbers.
 
     All except ``keep_state`` need a call from Python, outside of jit, vmap and grad. There the compiled loop runs in
-    pieces of a tenth of a second (half a second without services), to the same numbers. Ctrl-C ends it after the
-    current piece, with the best point so far and status INTERRUPTED; an evaluation cannot be cut short, nor can
-    compiling. A second Ctrl-C raises KeyboardInterrupt. So does the first if the descent ends by itself within a second
-    of the call: then a loop around it was meant. (It is given that second, however early the key is pressed.) Without
-    services, a descent is one compiled call inside a trace, on arrays that several devices share, under
-    `jax.debug_nans` and under `jax.transfer_guard`.
+    pieces of a tenth of a second (half a second without services), which does not change any number. Ctrl-C ends the
+    run after the current piece, with the best point so far and status INTERRUPTED. (It cannot interrupt an evaluation
+    or a compilation.) A second Ctrl-C raises KeyboardInterrupt. So does the first if the run finishes by itself within
+    a second of the call, because then you probably meant to stop a loop around it. Without services, a run is one
+    compiled call inside a trace, on arrays that several devices share, under `jax.debug_nans` and under
+    `jax.transfer_guard`.
 
     Args:
         progress: show a live line (needs tqdm).
-        callback: a function that is called with the iterate, as `gdjax.iterate` yields it. It returns True to stop. (If
-            it returns an array of several truths the first time, that is a TypeError; later it ends the descent with
+        callback: a function that is called with the iterate, as `gdjax.iterate` yields it. To stop, return True. (If it
+            returns an array with several entries in the first call, that is a TypeError; later it ends the run with
             status RAISED, and the best point is kept.)
         callback_every: call it at steps 0, n, 2 n, ... (default 1), or with "best" at each new best point.
-        checkpoint: file to write from time to time and at the end, for `gdjax.resume`. A call that begins a descent
-            overwrites an existing file: in a script that may be run again, resume if the file exists. If the disk
-            refuses, there is a RuntimeWarning and another attempt later; the descent goes on.
-        checkpoint_seconds: time between two writes (default 30), or 20 times what a write takes, if that is longer.
-        max_seconds: wall clock from the call on, compiling included.
-        escape_saddles: at a saddle, follow the negative curvature and go on (see ``result.certificate``); not with a
+        checkpoint: file to write from time to time and at the end, for `gdjax.resume`. A new run overwrites an existing
+            file, so a script that may be run again should resume if the file exists. If writing fails, there is a
+            RuntimeWarning and another attempt later; the run continues.
+        checkpoint_seconds: time between two writes (default 30); at least 20 times what a write takes.
+        max_seconds: wall-clock time from the start of the call, including compilation.
+        escape_saddles: at a saddle, follow the negative curvature and continue (see ``result.certificate``). Not with a
             penalty.
         keep_state: keep ``result.state``, for `gdjax.resume` and for a warm start, ``gdjax.minimize(loss, result)``.
     """
