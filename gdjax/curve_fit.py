@@ -185,7 +185,7 @@ def call_curve_fit(
     x, y = args if len(args) == 2 else (*args, None) if len(args) == 1 else (None, None)
     if own["p0"] is not None:
         if y is not None:
-            raise TypeError("with p0= the call is SciPy's, curve_fit(model, x, y, p0=...): params is one too many")
+            raise TypeError("with p0= the call is curve_fit(model, x, y, p0=...), as in SciPy: leave params out")
         scipys, params, x, y = model, one_by_one(own["p0"]), params, x
         labels = names_of_arguments(scipys, params.size)
         model = lambda p, x: scipys(x, *p)

@@ -123,9 +123,9 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     ),
     Status.UNBOUNDED: lambda f: (
         f"{f.after} the value has run from {f.start_value:.4g} to {f.value:.4g} along feasible points: the constraints "
-        "do not keep it from going on. Is the sign of one of them wrong?"
+        "do not stop it. Is the sign of one of them wrong?"
     ),
-    Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {standing(f)}",
+    Status.MAX_SECONDS: lambda f: f"time ran out {f.after}{f.time}. {standing(f)}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {standing(f)}",
     Status.RAISED: lambda f: f"{f.raiser} {f.after}{f.time}: {f.error}. {standing(f)}",
     Status.STOPPED_BY_CALLBACK: lambda f: f"the callback asked to stop {f.after}{f.time}. {standing(f)}",

@@ -186,8 +186,8 @@ def runaway(f: Facts) -> str:
     """Parameters run to infinity, and the value levels off."""
     return (
         f"{f.after} {f.running or 'parameters'} run away while the sum of squares levels off: along this path there is "
-        "no minimum. Bounds would hold them (penalty=gdjax.penalties.Box(lower, upper)), a model with fewer terms may "
-        f"need none, another start may lead to a minimum (gdjax.multistart). {f.gradient}"
+        "no minimum. Add bounds (penalty=gdjax.penalties.Box(lower, upper)), use a model with fewer terms, or try "
+        f"other starts (gdjax.multistart). {f.gradient}"
     )
 
 
@@ -225,11 +225,11 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.NO_DATA: lambda f: "the mask leaves no data: nothing is fitted, and the parameters are those of the start.",
     Status.WRONG_GRADIENT: given_wrong,
     Status.AT_EDGE: lambda f: (
-        f"{f.after} the gradient by the free numbers vanishes only because a step led to an end of a space, where the "
-        f"map from them is flat; the loss is lower on the way back inside. Start elsewhere, or take shorter steps (a "
+        f"{f.after} the gradient vanishes only because a step led to an end of a space, where the map to the "
+        f"parameters is flat; the loss is lower on the way back inside. Start elsewhere, or take shorter steps (a "
         f"smaller learning rate, another method). The value is {f.value:.6g}."
     ),
-    Status.MAX_SECONDS: lambda f: f"the time was up {f.after}{f.time}. {f.trend} {f.gradient}",
+    Status.MAX_SECONDS: lambda f: f"time ran out {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.RAISED: lambda f: f"{f.raiser} {f.after}{f.time}: {f.error}. {f.gradient}",
     Status.STOPPED_BY_CALLBACK: lambda f: f"the callback asked to stop {f.after}{f.time}. {f.trend} {f.gradient}",

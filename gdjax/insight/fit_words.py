@@ -72,9 +72,9 @@ def above_table(fit: Any) -> list[str]:
     if fit.status is Status.NO_DATA:
         return []
     if not np.isfinite(float(fit.chi2)):
-        return ["The residuals are not finite: nothing is known of the estimates."]
+        return ["The residuals are not finite, so nothing is known about the estimates."]
     if not fit.converged:
-        return ["Standard errors, p-values and intervals hold at a minimum only, and the fit has not ended in one:"]
+        return ["Standard errors, p-values and intervals are valid only at a minimum, which the fit has not reached:"]
     if not fit.is_known:
         return []
     left, coarse = np.linalg.norm(np.asarray(fit.residuals, np.float64)), np.finfo(fit.value.dtype).eps
@@ -82,8 +82,9 @@ def above_table(fit: Any) -> list[str]:
     reach = np.linalg.norm(np.asarray(seen.known().linear.effects, np.float64) * np.asarray(seen.flat, np.float64))
     if fit.value.dtype == np.float32 and 0 < left < COARSE * coarse * reach:
         return [
-            f"The rounding of float32 is {coarse * reach / left:.0%} of the residuals: errors are not those of "
-            "the data. Use float64, jax.config.update('jax_enable_x64', True), or subtract what is constant."
+            f"The rounding of float32 is {coarse * reach / left:.0%} of the residuals, so "
+            "they do not show the errors of the data. Use float64, jax.config.update('jax_enable_x64', True), or "
+            "subtract what is constant."
         ]
     return []
 

@@ -133,7 +133,7 @@ def call_function(problem: Problem, params: Any) -> tuple[jax.Array, Any]:
 def why(error: TypeError, params: Any) -> str:
     """The reason for an error that the loss raised, if the way it was called shows it."""
     if "positional argument" in str(error):
-        return "what the loss takes after params is given after params: minimize(loss, params, x, y)"
+        return "pass the data of the loss after params: minimize(loss, params, x, y)"
     if isinstance(params, list | tuple) and all(jnp.ndim(x) == 0 for x in params if is_traceable(x)):
         kind = type(params).__name__
         return f"params is a {kind} of numbers, so the loss is given a {kind}; for one array write jnp.array(params)"

@@ -47,7 +47,7 @@ class Origin:
             ends = [e if e is None else e.share < NEAR for e in self.chart.edges(self.params, self.grad)]
         text = f" At an end of its space: {told}." if (told := self.named(ends)) else ""
         if self.runs is not None and (told := self.named(self.runs.to_infinity)):
-            text += f" The loss still falls as it grows a hundredfold, so that its minimum may be at infinity: {told}."
+            text += f" The loss still falls if it grows a hundredfold, so the minimum may be at infinity: {told}."
         held = self.chart.settings
         return text + (f" Held as settings: {', '.join(held[:4])}{', ...' * (len(held) > 4)}." if held else "")
 

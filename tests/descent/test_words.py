@@ -55,7 +55,7 @@ def test_a_list_of_numbers_is_not_an_array():
 
 @pytest.mark.float64
 def test_missing_data_are_told_where_they_go():
-    with pytest.raises(TypeError, match="'y'; what the loss takes after params is given after params"):
+    with pytest.raises(TypeError, match="'y'; pass the data of the loss after params"):
         gdjax.minimize(lambda p, y: (p - y) ** 2, 0.0)
 
 

@@ -260,12 +260,13 @@ def test_a_penalty_other_than_bounds_has_no_covariance_and_says_so():
 
 
 def test_a_table_that_does_not_hold_says_so_first(curve):
-    assert "hold at a minimum only" not in str(curve)
+    assert "valid only at a minimum" not in str(curve)
     early = gdjax.least_squares(misfit, START, T, SEEN, max_steps=1)
     assert early.status == Status.MAX_STEPS
     lines = str(early).splitlines()
     assert (
-        lines[1] == "Standard errors, p-values and intervals hold at a minimum only, and the fit has not ended in one:"
+        lines[1]
+        == "Standard errors, p-values and intervals are valid only at a minimum, which the fit has not reached:"
     )
     start = jnp.array([1.0, 1.0, 0.0])
     model = lambda p, t: p[0] * jnp.exp(-p[1] * t) + p[2]
@@ -276,7 +277,7 @@ def test_a_table_that_does_not_hold_says_so_first(curve):
     with pytest.raises(ValueError, match="mask leaves no data"):
         gdjax.curve_fit(model, start, T, SEEN, mask=np.zeros(20, bool))
     holes = gdjax.curve_fit(model, start, T, np.where(T > 3, np.nan, SEEN))
-    assert "The residuals are not finite: nothing is known of the estimates." in str(holes)
+    assert "The residuals are not finite, so nothing is known about the estimates." in str(holes)
     assert str(holes).count(" the residuals are not finite") == 3
 
 

@@ -157,7 +157,7 @@ def test_time_limit():
     assert not result.converged
     assert 0.3 <= result.timing.seconds <= seconds
     assert 0 < result.timing.compiling <= result.timing.seconds
-    assert "the time was up after" in str(result)
+    assert "time ran out after" in str(result)
     at_once = gdjax.minimize(drift, START, max_seconds=0, **NEVER_ENDS)
     assert (at_once.status, int(at_once.num_evals)) == (Status.MAX_SECONDS, 1)
     np.testing.assert_allclose(at_once.params, START)
