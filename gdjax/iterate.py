@@ -24,17 +24,18 @@ def iterate(
 ) -> Iterator[Result]:
     """Step by hand: a generator of results, one per accepted step, beginning with the start (step 0).
 
-    Each result shows the iterate of its step. Its status is RUNNING, except for the last one, which has the status
-    that ended the descent. (`minimize` returns the best point; if values may rise with a method, that can be an
-    earlier one.) The options are those of `minimize`. The same loop body is run, so the iterates are the same.
-    It does not work inside a trace.
+    Each result shows the iterate of its step. Its status is RUNNING, except for the last one, which has the status that
+    ended the run. (`minimize` returns the best point, which can be an earlier one if the method lets values rise.) The
+    options are those of `minimize`. The loop body is the same, so the iterates are the same. `iterate` does not work
+    inside a trace.
 
     Args:
-        loss, params, *args: as in `minimize`, or as in the function that ``by`` names.
-        by: `gdjax.minimize`; or `gdjax.least_squares`, and ``loss`` is the residuals; or `gdjax.curve_fit`, and
-            ``loss`` is the model, args are x and y. The results of these are `Fit`s, with the errors at each step.
+        loss, params, *args: as in `minimize`, or as in the function that you pass as ``by``.
+        by: `gdjax.minimize`; or `gdjax.least_squares`, where ``loss`` is the residuals; or `gdjax.curve_fit`, where
+            ``loss`` is the model, and args are x and y. The results of the last two are `Fit`s, with the standard
+            errors at each step.
         maximize: whether to maximise.
-        **options: those of ``by``, but for the services.
+        **options: those of ``by``, except the services.
 
     >>> import gdjax
     >>> for state in iterate(lambda x: x**2, 1.0, method=gdjax.GradientDescent(0.25), max_steps=2):

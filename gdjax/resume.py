@@ -36,24 +36,22 @@ def resume(
     *args: Any,
     **options: Any,
 ) -> Any:
-    """Continue a descent where it stopped: write the call that began it, with the checkpoint's path in front.
+    """Continue a run where it stopped: repeat the call that began it, with the path of the checkpoint first.
 
-    That call may have been one of `minimize`, `maximize`, `least_squares`, `curve_fit` or `train`; which, the source
-    knows.
+    That call may have been `minimize`, `maximize`, `least_squares`, `curve_fit` or `train`; the source knows which.
 
-    The result is bitwise that of a descent that was never stopped, on the same machine with the same versions.
-    Limits, tolerances and learning rates are those of this call, so a descent that ended at a limit continues with a
-    larger one. A descent that had finished is returned unchanged. Checkpoints continue to be written to the same
-    file; pass ``checkpoint=None`` to leave it untouched.
+    The result is bitwise the same as that of a run that was never stopped, on the same machine with the same versions.
+    Limits, tolerances and learning rates are those of this call, so a run that ended at a limit continues if you give a
+    larger one. A finished run is returned unchanged. Checkpoints continue to be written to the same file; pass
+    ``checkpoint=None`` to leave it untouched.
 
     Args:
         source: the path that was given as ``checkpoint``, or a result made with ``keep_state=True``.
-        loss, *args: as in the call that began it; in place of the loss the residuals or the model, if it was one of
-            least squares. The loss is evaluated once at the saved point, to find out whether it is another loss or
-            has other data.
+        loss, *args: as in the call that began it; for least squares, the residuals or the model instead of the loss.
+            The loss is evaluated once at the saved point, to check that it and its data are the same.
         params: a pytree with the structure, shapes and dtypes of the parameters; its numbers do not matter.
-        **options: those of the call that began it: method, grad, has_aux, robust and sigma as there. Whether it
-            maximises and keeps a history is known from the source. You may ask for further services.
+        **options: those of the call that began it, such as method, grad, has_aux, robust and sigma. The source knows
+            whether to maximise and whether to keep a history. You may add further services.
 
     Returns:
         The result (a `Fit` of least squares), with the steps, evaluations and history since the first start.

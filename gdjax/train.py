@@ -60,48 +60,49 @@ def train(
 ) -> Training:
     """Minimise ``loss(params, batch)``, the mean over the rows of a batch, by passes over the batches of ``data``.
 
-    Data that fit into memory stay on the device, are shuffled there in each epoch, and the batches follow one another
-    in one compiled loop, with a look from Python about ten times a second and at the end of each epoch. Each row is
-    seen once an epoch: if batch_size does not divide their number, the last batch is smaller (and the loss is compiled
-    once more, for its shape). The same key gives the same training, on the same machine.
+    Data that fit in memory stay on the device and are shuffled there in each epoch. The batches of an epoch run in one
+    compiled loop, which returns to Python about ten times a second and at the end of each epoch. Each row is used once
+    per epoch: if batch_size does not divide the number of rows, the last batch is smaller (and the loss is compiled
+    once more, for its shape). The same key gives the same training on the same machine.
 
     A batch whose loss or gradient is not finite is left out and counted: params and moments stay as they were.
 
-    When is this better than `gdjax.minimize`? Where a full gradient is too dear, or its noise is wanted. What comes out
-    is near a minimum, not at one; ``gdjax.minimize(gdjax.mean_over(loss, data, chunk=...), trained.params)`` goes on to
-    it, if that is what you want.
+    Use this instead of `gdjax.minimize` if a full gradient is too expensive, or if you want its noise. The result is
+    near a minimum, not at one. If you want the minimum, continue with ``gdjax.minimize(gdjax.mean_over(loss, data,
+    chunk=...), trained.params)``.
 
     Args:
         loss: ``loss(params, batch)``; or ``loss(params, batch, key)``, with a random key for dropout. A real number.
         params: where to start: any pytree of float arrays; or a `Result` or `Training`, to start at its params.
-        data: arrays with rows along their first axis, one or a pytree of them such as ``(x, y)``; a batch is like it.
-            They may be sharded over a mesh. Or what gives batches: an iterable (a loader of torch or grain, a
-            generator, which is used up by its one pass) or a function of the epoch 0, 1, ... to one. A thread reads two
-            batches ahead and puts them on the device. (A list is a pytree: for one of batches, ``lambda epoch: it``.)
-        epochs: passes over the data.
+        data: arrays with rows along their first axis, or a pytree of them such as ``(x, y)``; a batch has the same
+            structure. They may be sharded over a mesh. Or a source of batches: an iterable (a loader from torch or
+            grain, or a generator, which is exhausted after one pass), or a function that maps the epoch 0, 1, ... to
+            one. A thread reads two batches ahead and puts them on the device. (A list is a pytree: for a list of
+            batches, pass ``lambda epoch: batches``.)
+        epochs: number of passes over the data.
         batch_size: rows of a batch, for arrays.
         method: an optax optimiser (with schedules, clipping, `optax.MultiSteps` to accumulate gradients), or
             `gdjax.GradientDescent` at a rate or schedule. Default: ``optax.adam(1e-3)``. Those that search compare
             values, which those of two batches are not good for.
         space: as for `gdjax.minimize`: where parameters live, and which are held. Of a whole model (an Equinox
             module) the floating arrays move.
-        validation: data like ``data``, on which the metric is averaged after each epoch; or a share of the rows to hold
-            out for that, such as 0.2, drawn by the key; or a function of params to a number, which may be any Python.
-            The params with the lowest one are returned.
+        validation: data like ``data``, on which the metric is averaged after each epoch; or the fraction of rows to
+            hold out for this, such as 0.2, chosen by the key; or a function of params that returns a number, in any
+            Python code. You get the params with the lowest value.
         metric: ``metric(params, batch)``, for the validation; lower is better (so ``-accuracy``). Default: the loss.
-        patience: end after so many epochs without a better validation (EARLY_STOPPED).
+        patience: stop after this many epochs without a better validation value (EARLY_STOPPED).
         key: a seed or a `jax.random.key`, for the shuffles and the loss.
         shuffle: whether to shuffle arrays.
-        average: decay d of an exponential average of the params, ``a <- d a + (1 - d) x`` after each step, without the
-            share of its start (as `optax.ema` debiases). It is what is validated and returned.
+        average: decay d of an exponential average of the params, ``a <- d a + (1 - d) x`` after each step, debiased as
+            in `optax.ema`. The average is what is validated and returned.
         **services: ``progress``, ``callback`` (of a `Training` after each epoch, or each ``callback_every``; "best":
             after each better validation; True stops), ``checkpoint``, ``checkpoint_seconds`` and ``max_seconds``, as in
             `gdjax.minimize`; Ctrl-C, too. `gdjax.resume` goes on from a checkpoint, in the middle of an epoch if need
             be, to the same numbers.
 
     Returns:
-        A `gdjax.Training`; ``print`` it. Its status is EPOCHS_DONE, EARLY_STOPPED, DIVERGED, NONFINITE or one of the
-        services', and never a success: the gradient of a batch proves nothing.
+        A `gdjax.Training`; ``print`` it. Its status is EPOCHS_DONE, EARLY_STOPPED, DIVERGED, NONFINITE or one of those
+        of the services. It is never a success, because the gradient of a batch proves nothing.
 
     Raises:
         TypeError, ValueError: if an argument is not what it must be. An error in loss, data or callback is raised
