@@ -71,8 +71,8 @@ def curve_fit(
 
     Raises:
         TypeError, ValueError: as `least_squares`; if the model's shape is not that of y, or it takes more than
-            params and x; if sigma is not positive where data count; if the mask leaves no data (inside `jax.jit` the
-            status is then NO_DATA).
+            params and x; if sigma is not positive and finite where data count; if the mask leaves no data
+            (inside `jax.jit` the status is then NO_DATA).
 
     >>> import jax.numpy as jnp
     >>> x, y = jnp.arange(5.0), jnp.array([1.0, 3.1, 4.9, 7.2, 8.9])

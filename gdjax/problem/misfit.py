@@ -86,6 +86,10 @@ def check_sigma(sigma: Any, y: jax.Array, mask: jax.Array | None = None) -> jax.
         if np.any(wrong := ~(known > 0) & ~np.isnan(known) & counts):
             where = "" if mask is None else " where the mask lets data count"
             raise ValueError(f"sigma must be positive{where}, got {one_of(known, wrong)}")
+        if np.any(np.isinf(known) & counts):
+            raise ValueError(
+                "sigma is infinite for data that count (for the standard errors, too): leave them out, mask="
+            )
     return whole
 
 

@@ -102,6 +102,8 @@ def test_the_start_in_scipys_call_is_a_list_of_numbers():
     with pytest.raises(TypeError, match=r"p0 must be a list of numbers.*curve_fit\(model, params, x, y\)"):
         gdjax.curve_fit(lambda p, t: p["a"] * t, t, t, p0={"a": 1.0})
     assert gdjax.curve_fit(line, t, t + 0.1 * t**2, p0=[1, 1]).status == gdjax.Status.CONVERGED  # whole, as in SciPy
+    with pytest.raises(ValueError, match="sigma is infinite for data that count"):
+        gdjax.curve_fit(line, t, t, p0=[1, 1], sigma=np.full(4, np.inf))
     with pytest.raises(ValueError, match=r"params is one array, without names: .*Fixed\(mask\)"):
         gdjax.curve_fit(line, t, t, p0=[1, 1], space={"b": gdjax.spaces.Fixed()})
 
