@@ -184,9 +184,10 @@ def given_wrong(f: Facts) -> str:
 
 def runaway(f: Facts) -> str:
     """Parameters run to infinity, and the value levels off."""
+    verb = "runs" if f.running and " and " not in f.running else "run"
     return (
-        f"{f.after} {f.running or 'parameters'} run away while the sum of squares levels off: along this path there is "
-        "no minimum. Add bounds (penalty=gdjax.penalties.Box(lower, upper)), use a model with fewer terms, or try "
+        f"{f.after} {f.running or 'parameters'} {verb} away while the sum of squares levels off: along this path there "
+        "is no minimum. Add bounds (penalty=gdjax.penalties.Box(lower, upper)), use a model with fewer terms, or try "
         f"other starts (gdjax.multistart). {f.gradient}"
     )
 

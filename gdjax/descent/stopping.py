@@ -139,11 +139,11 @@ def status(
         Status.NONFINITE_START: p.steps < 0,
         Status.UNBOUNDED: unbounded(p, trip),
         Status.TARGET_REACHED: False if stop.target is None else f <= stop.target,
+        Status.RUNAWAY: outcome.ran_away,  # at infinity every cosine is zero
         Status.CONVERGED: stationary & at_bottom & true,
         Status.PRECISION_FLOOR: rounds & ((flat & (p.predicted <= noise)) | settled | resting) & true,
         Status.DIVERGED: ran_away,
         Status.NONFINITE: lost,
-        Status.RUNAWAY: outcome.ran_away,
         Status.LINE_SEARCH_FAILED: outcome.failed,
         Status.SMALL_DECREASE: small_decrease(stop, trip),
         Status.SMALL_STEP: False if small is None else small,

@@ -19,7 +19,7 @@ from gdjax.methods.parts.geodesic import accelerated
 from gdjax.methods.parts.linearised import Linear, linearise, nothing_yet
 from gdjax.methods.parts.radius import ACCEPT, Verdict, by_slopes, next_radius
 from gdjax.methods.parts.row_space import step_in_row_space
-from gdjax.methods.parts.runaway import Run, follow, no_run
+from gdjax.methods.parts.runaway import Run, follow, has_left, no_run
 from gdjax.methods.parts.triangular import SMALL, norm
 from gdjax.problem.objective import Objective, Point
 from gdjax.problem.residuals import compared
@@ -228,6 +228,7 @@ class LevenbergMarquardt(Method):
         radius = jnp.where(guessed, jnp.minimum(radius, step.length), radius)
 
         run, ran_away = follow(state.run, scale, iterate.value, taken)
+        ran_away |= has_left(objective.start, iterate.x, scale, linear, objective.eps)
         promise, idle = step.promise, jnp.all(iterate.x + step.p == iterate.x)
         stuck = idle | (~taken & (radius <= objective.eps * reach))
         share = SETTLED if linear.triangle.shape[0] == linear.triangle.shape[1] else ALL_SETTLED

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.vectors.vector import Scalar
+from gdjax.methods.parts.linearised import Linear
+from gdjax.methods.parts.triangular import norm
+from gdjax.vectors.vector import Scalar, matmul
 
 # A run is over where the value has fallen by this share of itself. In STEPS steps of one the columns grow by as many
 # doublings, all together. (Fits that end in a minimum have no such run: of NIST's 54 none comes near.)
@@ -45,3 +47,19 @@ def follow(run: Run, scale: jax.Array, value: Scalar, taken: jax.Array) -> tuple
     steps = jnp.where(over, 0, run.steps + taken.astype(jnp.int32))
     run = Run(jnp.where(over, value, run.value), jnp.where(over, stretch, run.stretch), steps)
     return run, (steps >= STEPS) & (stretch - run.stretch >= DOUBLINGS)
+
+
+def has_left(start: jax.Array, x: jax.Array, scale: jax.Array, linear: Linear, eps: float) -> jax.Array:
+    """Whether some parameters are at infinity: to multiply all of these by a number changes nothing any more.
+
+    They have grown by a factor of ``eps^-1/2`` or more since the start, each tells the residuals as much less as it once
+    did, and ``|J x|`` of these alone is below ``eps^(2/3)`` of what all parameters contribute, which is where a cosine
+    counts as zero. In ``a exp(-t / tau)``, for data that do not decay, it is tau; in ``a t / (b + t)``, for data on a
+    straight line or bent upward, a and b. The values that are left are those of the limit, which is no minimum: on the
+    other side of infinity, where tau or b is negative, the residuals go on falling.
+    """
+    grown = jnp.abs(x) * eps**0.5 > jnp.abs(start)
+    faint = (linear.effects > 0) & (linear.effects <= eps**0.5 * scale)
+    them = jnp.where(grown & faint, linear.columns * x, 0)
+    share = norm(matmul(linear.triangle, them))
+    return jnp.any(them != 0) & (share <= eps ** (2 / 3) * norm(linear.effects * x))
