@@ -191,17 +191,18 @@ class Fit(Inference, Result):
             triangle, columns = linear.triangle, linear.columns
         else:
             triangle, columns = sandwich.triangle, sandwich.columns
+        sense = jnp.where(jnp.isfinite(self.value), jnp.ones_like(self.value), jnp.nan)
         if self.cov_type is None:
             scale = self.scale
             if self.robust:
                 square, mean, k = self.psi()
                 scale = k**2 * square / mean**2
-            found = self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(scale))
+            found = self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(scale) * sense)
             return found if (a := self.squares.normals) is None else self.for_each(along)(found, a, self.code)
         sandwich = self.for_each(lambda s, r: meat_of(s, self.cov_type, r))(sandwich, self.residuals)
         one = jnp.ones_like(self.value)
         factor = self.per_freedom(jnp.asarray(self.count).astype(one.dtype)) if self.cov_type == "HC1" else one
-        return self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(factor), sandwich)
+        return self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(factor) * sense, sandwich)
 
     def band(
         self,

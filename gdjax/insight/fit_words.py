@@ -72,7 +72,7 @@ def above_table(fit: Any) -> list[str]:
     if fit.status is Status.NO_DATA:
         return []
     if not np.isfinite(float(fit.chi2)):
-        return ["The residuals are not finite, so nothing is known about the estimates."]
+        return ["The sum of squares is not finite, so nothing is known about the estimates."]
     if not fit.converged:
         return ["Standard errors, p-values and intervals are valid only at a minimum, which the fit has not reached:"]
     if not fit.is_known:

@@ -277,8 +277,11 @@ def test_a_table_that_does_not_hold_says_so_first(curve):
     with pytest.raises(ValueError, match="mask leaves no data"):
         gdjax.curve_fit(model, start, T, SEEN, mask=np.zeros(20, bool))
     holes = gdjax.curve_fit(model, start, T, np.where(T > 3, np.nan, SEEN))
-    assert "The residuals are not finite, so nothing is known about the estimates." in str(holes)
+    assert "The sum of squares is not finite, so nothing is known about the estimates." in str(holes)
     assert str(holes).count(" the residuals are not finite") == 3
+    huge = gdjax.curve_fit(model, start, T, SEEN * 1e200, sigma=1.0, absolute_sigma=True)
+    assert huge.status == Status.NONFINITE_START
+    assert np.isnan(huge.flat_errors).all()
 
 
 def test_what_holds_a_parameter_is_said_and_counted():
