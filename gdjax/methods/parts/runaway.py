@@ -52,11 +52,11 @@ def follow(run: Run, scale: jax.Array, value: Scalar, taken: jax.Array) -> tuple
 def has_left(start: jax.Array, x: jax.Array, scale: jax.Array, linear: Linear, eps: float) -> jax.Array:
     """Whether some parameters are at infinity: to multiply all of these by a number changes nothing any more.
 
-    They have grown by a factor of ``eps^-1/2`` or more since the start, the effect of each on the residuals has fallen by
-    as much, and ``|J x|`` of these alone is below ``eps^(2/3)`` of what all parameters contribute, which is where a
-    cosine counts as zero. In ``a exp(-t / tau)``, for data that do not decay, it is tau; in ``a t / (b + t)``, for data on a
-    straight line or bent upward, a and b. The values that are left are those of the limit, which is no minimum: on the
-    other side of infinity, where tau or b is negative, the residuals go on falling.
+    They have grown by a factor of ``eps^-1/2`` or more since the start, the effect of each on the residuals has fallen
+    by as much, and ``|J x|`` of these alone is below ``eps^(2/3)`` of what all parameters contribute, which is where a
+    cosine counts as zero. In ``a exp(-t / tau)``, for data that do not decay, it is tau; in ``a t / (b + t)``, for data
+    on a straight line or bent upward, a and b. The values that are left are those of the limit, which is no minimum:
+    on the other side of infinity, where tau or b is negative, the residuals go on falling.
     """
     grown = jnp.abs(x) * eps**0.5 > jnp.abs(start)
     faint = (linear.effects > 0) & (linear.effects <= eps**0.5 * scale)
