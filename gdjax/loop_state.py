@@ -52,6 +52,8 @@ class LoopState:
     def as_variables(self, params: Any) -> Any:
         """The inverse of `seen`, for parameters like those of the start; ValueError if they are not."""
         chart = self.options["space"]
+        if chart is not None:
+            chart.check(params)
         free = params if chart is None else chart.to_free(params)
         wanted = signature("params", jax.eval_shape(lambda: self.variables))
         free = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), free, jax.eval_shape(lambda: self.variables))

@@ -17,10 +17,10 @@ from gdjax.problem.problem import make_problem
 from gdjax.problem.residuals import as_residuals, half_sum
 from gdjax.request import Call
 from gdjax.spaces.chart import Chart, chart_of, chart_of_many
-from gdjax.spaces.composed import composed, composed_gradient, composed_jacobian, composed_pair
+from gdjax.spaces.composed import composed, composed_gradient, composed_inward, composed_jacobian, composed_pair
 from gdjax.spaces.ends import Value
 from gdjax.spaces.models import is_plain, opened, which_are_numbers
-from gdjax.spaces.penalties import penalty_of_free
+from gdjax.spaces.penalties import held_within, penalty_of_free
 from gdjax.spaces.rescaled import rescaled
 from gdjax.spaces.results import to_user
 from gdjax.training.outcome import Training
@@ -124,9 +124,11 @@ def by_free(
     """
     options, function = dict(call.options), call.function
     pair = options.get("value_and_grad")
+    chart = held_within(options.get("penalty"), chart, params)
     options["penalty"] = penalty_of_free(options.get("penalty"), chart, params)
     own = lambda part: dataclasses.replace(part, c=composed(chart, part.c)) if is_constraint(part) else part
     options["constraints"] = jax.tree.map(own, options.get("constraints"), is_leaf=is_constraint)
+    options["inward"] = composed_inward(chart)
     for name, compose in (("grad", composed_gradient), ("jac", composed_jacobian)):
         if options.get(name) is not None:
             options[name] = compose(chart, options[name])

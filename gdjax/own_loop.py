@@ -104,13 +104,14 @@ def step(
         *args, kwargs: the data. Values may change, but not the shapes, as far as aux or residuals depend on them.
         new_data: whether the loss or its data have changed since the last step. With ``whole`` it may be traced.
         params: where to continue from, if not from the state: projected, averaged, or set by another solver. What the
-            method has learnt is kept. Only with new data, or with ``whole``.
+            method has learnt is kept, and so is what a space holds. Only with new data, or with ``whole``.
         whole: continue until the next point is accepted or a stopping test holds: all trials of a line search in one
             call.
 
     Raises:
         TypeError: if ``state`` is not from `init` or `step`. ValueError: if it belongs to other parameters, aux or
-            residuals; the message names the first leaf that differs.
+            residuals; the message names the first leaf that differs. Or if params are known to be outside of their
+            space, or to have other values of what it holds.
 
     >>> import jax, jax.numpy as jnp, optax, gdjax
     >>> loss = lambda w, x: jnp.mean((x - w) ** 2)

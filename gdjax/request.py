@@ -112,6 +112,7 @@ def prepare(
     kwargs: dict[str, Any] | None = None,
     space: Any = None,  # `gdjax.opening.open_call` has taken it
     scale: str | None = None,  # likewise
+    inward: Callable[..., Any] | None = None,  # of spaces: see `gdjax.spaces.chart.Chart.inward`
     squares: bool = False,
     robust: Any = None,
     jac: Callable[..., Any] | None = None,
@@ -145,7 +146,7 @@ def prepare(
         raise ValueError(f"{method.name} works on residuals: gdjax.least_squares(residuals, params, ...)")
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
     ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
-    ways |= dict(squares=squares, robust=robust, cov_type=cov_type, constraints=constraints)
+    ways |= dict(squares=squares, robust=robust, cov_type=cov_type, constraints=constraints, inward=inward)
     ways |= dict(jac=None if jac is None else GivenJacobian(jac, loss, bool(has_aux)))
     problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.

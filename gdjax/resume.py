@@ -49,6 +49,7 @@ def resume(
         source: the path that was given as ``checkpoint``, or a result made with ``keep_state=True``.
         loss, *args: as in the call that began it; for least squares, the residuals or the model instead of the loss.
             The loss is evaluated once at the saved point, to check that it and its data are the same.
+            (That of a training on some of its rows; where batches come one by one, not at all.)
         params: a pytree with the structure, shapes and dtypes of the parameters; its numbers do not matter.
         **options: those of the call that began it, such as method, grad, has_aux, robust and sigma. The source knows
             whether to maximise and whether to keep a history. You may add further services.

@@ -38,7 +38,7 @@ from gdjax.training.checks import (
 from gdjax.training.epoch import Plan
 from gdjax.training.outcome import Training
 from gdjax.training.rows import gather
-from gdjax.training.watch import Book, Run, Task, TrainingLine, drive, restored
+from gdjax.training.watch import Book, Run, Task, TrainingLine, check_witness, drive, restored
 
 
 def train(
@@ -94,7 +94,8 @@ def train(
         key: a seed or a `jax.random.key`, for the shuffles and the loss.
         shuffle: whether to shuffle arrays.
         average: decay d of an exponential average of the params, ``a <- d a + (1 - d) x`` after each step, debiased as
-            in `optax.ema`. The average is what is validated and returned.
+            in `optax.ema`. The average is what is validated and returned. With a space it is that of the free numbers:
+            for a `Positive` one the geometric mean.
         **services: ``progress``, ``callback`` (of a `Training` after each epoch, or each ``callback_every``; "best":
             after each better validation; True stops), ``checkpoint``, ``checkpoint_seconds`` and ``max_seconds``, as in
             `gdjax.minimize`; Ctrl-C, too. `gdjax.resume` goes on from a checkpoint, in the middle of an epoch if need
@@ -132,7 +133,7 @@ def run(
             instead = other_names.for_option(name, [*options, *known], other_names.TRAINING)
             raise TypeError(f"train has no option {name!r}{instead}")
     check_services(services)
-    check(options)
+    check(options, services)
     average, seed, metric = options["average"], as_key(options["key"]), options["metric"]
     takes_key = check_loss(loss)
     material = gather(data, options["validation"], options["batch_size"], metric, seed)
@@ -168,6 +169,8 @@ def run(
     # What is kept must not be what the compiled loop overwrites.
     course = jax.tree.map(jnp.copy, course)
     run, interrupt = Run(task, course, kept, book, header), Interrupt()
+    if saved is not None:
+        check_witness(saved, run)
     with interrupt.listening():
         trained = drive(run, observers(services, header, TrainingLine), interrupt)
     interrupt.hand_on(trained.status)
@@ -182,7 +185,7 @@ class Requests:
     """
 
     def __init__(self, loss: Any, params: Any, method: Any, seed: Any) -> None:
-        self.loss, self.params, self.method, self.seed = loss, params, batch_method(method), seed
+        self.loss, self.params, self.method, self.seed = loss, params, batch_method(method, params), seed
         self.known: dict[Any, Any] = {}
 
     def of(self, batch: Any) -> Request:
@@ -201,12 +204,14 @@ class Requests:
         return self.known[shapes]
 
 
-def batch_method(method: Any) -> Any:
+def batch_method(method: Any, params: Any) -> Any:
     """The method for batches; TypeError if it compares values."""
     method = as_method(optax.adam(1e-3) if method is None else method)
-    if method.searches or method.least_squares:
+    own_search = isinstance(method, Optax) and method.compares_values(params)
+    if method.searches or method.least_squares or own_search:
+        name = "an optax optimiser with a line search" if own_search else method.name
         raise TypeError(
-            f"{method.name} compares values, and those of two batches tell nothing: train takes optax's optimisers and "
+            f"{name} compares values, and those of two batches tell nothing: train takes optax's optimisers and "
             "GradientDescent at a rate. For all rows at once: gdjax.minimize(gdjax.mean_over(loss, data, chunk=...), "
             "params); for a step on each batch all the same: gdjax.step(..., new_data=True)"
         )

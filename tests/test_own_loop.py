@@ -373,3 +373,12 @@ def test_params_are_the_users_own_in_a_space():
     state = gdjax.init(loss, {"s": 1.0}, space={"s": gdjax.spaces.Positive()})
     state = gdjax.step(loss, state, params={"s": 1.9}, whole=True)
     assert 1.8 < state.params["s"] < 2.1
+
+
+def test_derivatives_of_steps_that_have_none_say_what_to_write():
+    def after_a_step(a):
+        loss = lambda w: jnp.sum((w - a) ** 2)
+        return jnp.sum(gdjax.step(loss, gdjax.init(loss, jnp.zeros(2))).params)
+
+    with pytest.raises(NotImplementedError, match="implicit=False"):
+        jax.grad(after_a_step)(1.0)

@@ -40,6 +40,7 @@ class Carry(NamedTuple):
     state: Any  # of the method
     best: Point  # the best point seen, if it is not the iterate
     first: Vector | None  # size of each entry of the gradient at first, for methods that end by themselves
+    inward: jax.Array | None  # with spaces, the largest slopes seen back inside
     progress: Progress
     record: HistoryBuffer | None  # the history, if wanted
     status: jax.Array
@@ -66,7 +67,12 @@ class Loop(NamedTuple):
     @property
     def watches_entries(self) -> bool:
         """Whether `entrywise.look` has a say on how the descent ends."""
-        return self.method.searches and not (self.method.least_squares or self.method.constrained)
+        return self.method.searches and self.tests_gradients
+
+    @property
+    def tests_gradients(self) -> bool:
+        """Whether it is the size of a gradient that tells convergence."""
+        return not (self.method.least_squares or self.method.constrained)
 
     def start(self) -> Carry:
         """Before the first evaluation, which happens in the loop as well."""
@@ -76,6 +82,7 @@ class Loop(NamedTuple):
             state=state,
             best=state.iterate.bare,
             first=entrywise.begin(self.objective) if self.watches_entries else None,
+            inward=entrywise.begin_inward(self.objective) if self.tests_gradients else None,
             progress=progress.begin(self.objective, self.method.least_squares),
             record=HistoryBuffer.empty(self.capacity, self.objective.dtype, columns) if self.capacity else None,
             status=jnp.asarray(Status.RUNNING, jnp.int32),
@@ -89,11 +96,16 @@ class Loop(NamedTuple):
         trip = Trip(carry.state.iterate, point, state.iterate, outcome)
         if self.unroll is not None:  # what only decides when to stop has no part in the derivative
             trip = jax.lax.stop_gradient(trip)
+        if carry.inward is not None:
+            least = self.stop.tol * progress.size_of(trip.after.value, carry.progress.start_value)
+            inward, left = entrywise.look_inward(self.objective, carry.inward, trip.after, least)
+            carry = carry._replace(inward=inward, progress=carry.progress._replace(inward=left))
         first, now, status = self.keep_books(carry, trip)
         carry = Carry(
             state=state,
             best=self.keep_best(carry, now, point, trip.outcome.accepted),
             first=first,
+            inward=carry.inward,
             progress=now,
             record=None if carry.record is None else carry.record.add(now, trip),
             status=status,

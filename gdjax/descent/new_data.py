@@ -25,7 +25,7 @@ def begin_at(loop: Loop, x: Vector, warm: bool, old: Carry, steps: int) -> Carry
     fresh = loop._replace(objective=moved, warm=old.state if warm else None).start()
     scales = {name: getattr(old.progress, name) for name in ("evals", *SCALES)}
     begun = fresh.progress._replace(steps=jnp.maximum(old.progress.steps - 1 + steps, -1), **scales)
-    return fresh._replace(progress=begun, record=old.record, first=old.first)
+    return fresh._replace(progress=begun, record=old.record, first=old.first, inward=old.inward)
 
 
 def moved(loop: Loop, old: Carry, x: Vector | None) -> jax.Array:

@@ -58,6 +58,7 @@ class Progress(NamedTuple):
     stiffness: Scalar  # smallest |y| / |s| measured
     settled: jax.Array  # whether the step that would undo the gradient is within the rounding of x, as last measured
     nonfinite: jax.Array  # trials in a row, since the last accepted point, where the loss was not finite
+    inward: Scalar  # with spaces, the largest share that is left of a slope back inside; 0 if there are none
     cosine: Scalar | None  # at the iterate, of the angle between the residuals and the columns of their Jacobian
     kkt: Kkt | None = None  # at the iterate, with constraints
 
@@ -93,6 +94,7 @@ def begin(objective: Objective, least_squares: bool = False) -> Progress:
         stiffness=inf,
         settled=jnp.asarray(False),
         nonfinite=count,
+        inward=zero,
         cosine=inf if least_squares else None,
         kkt=None if objective.constrained is None else Kkt(inf, inf, inf, zero + 1, *3 * (jnp.asarray(False),)),
     )

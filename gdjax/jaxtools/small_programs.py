@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jaxlib
 from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive, jaxpr_as_fun
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
 
 MARK = dict(xla_cpu_small_call="true", inlineable="false")
 TRIED = (0, 8), (0, 11)  # the first and the last version of jaxlib
@@ -173,10 +173,19 @@ def batched(arrays: Any, axes: Any, *, program: ClosedJaxpr) -> tuple[list[Any],
     return out, [0] * len(out)
 
 
+def refuse_derivative(*_: Any, **__: Any) -> Any:
+    """Derivatives of a solution are those of the implicit function theorem, and never come here."""
+    raise NotImplementedError(
+        "this loop has no derivatives: gdjax.init(loss, params, ..., implicit=False) makes a state whose steps have "
+        "them; gdjax.minimize has those of its solution"
+    )
+
+
 one_function_p = Primitive("one_function")
 one_function_p.multiple_results = True
 one_function_p.def_impl(lambda *arrays, program: jax.jit(jaxpr_as_fun(program))(*arrays))
 one_function_p.def_abstract_eval(lambda *_, program: program.out_avals)
 batching.primitive_batchers[one_function_p] = batched
+ad.primitive_jvps[one_function_p] = refuse_derivative
 mlir.register_lowering(one_function_p, elsewhere)
 mlir.register_lowering(one_function_p, on_cpu, platform="cpu")

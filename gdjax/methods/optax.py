@@ -19,6 +19,7 @@ from gdjax.vectors import vector
 from gdjax.vectors.layout import Leaves
 from gdjax.vectors.vector import Vector
 
+SEARCHING = "num_linesearch_steps"  # in the state of an optimiser that searches
 LOOKAHEAD = (
     "optax.lookahead works on pairs of parameters (optax.LookaheadParams), of which one is evaluated and the other is "
     "the answer; minimise with its fast optimiser alone, or average the iterates with optax.contrib.schedule_free"
@@ -132,6 +133,10 @@ class Optax(Method):
             raise TypeError(LOOKAHEAD)
         return state
 
+    def compares_values(self, params: Any) -> bool:
+        """Whether it searches by itself, as `optax.lbfgs` does."""
+        return bool(optax.tree.get_all_with_path(jax.eval_shape(self.first_state, params), SEARCHING))
+
     def init(self, objective: Objective) -> OptaxState:
         """At the start."""
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes, whatever the user has chosen
@@ -217,5 +222,5 @@ def part_of(optimizer: Any, kind: type) -> Any:
 
 def line_search_evaluations(optimizer: Any) -> jax.Array | int:
     """Evaluations that optax's own line search, if there is one, made in the last update."""
-    counts = optax.tree.get_all_with_path(optimizer, "num_linesearch_steps")
+    counts = optax.tree.get_all_with_path(optimizer, SEARCHING)
     return sum((count.astype(jnp.int32) for _, count in counts), 0)

@@ -51,10 +51,14 @@ def hoist(problem: Problem) -> Problem:
         given = as_given(function, data)
         return call_constraint(function, check_params(params), given["args"], given["kwargs"])
 
+    def inward(function: Any, points: Any, data: list[Any]) -> Any:
+        return function(points, *as_given(function, data)["args"])
+
     try:
         loss = hoist_call(value, problem.loss, problem.params, data)
         grad = None if problem.grad is None else hoist_call(gradient, problem.grad, problem.params, data)
         jac = None if problem.jac is None else hoist_call(jacobian, problem.jac, problem.params, data)
+        spaces = None if problem.inward is None else hoist_call(inward, problem.inward, (params,) * 3, data)
         constraints = jax.tree.map(
             lambda x: dataclasses.replace(x, c=hoist_call(of_constraint, x.c, problem.params, data)),
             problem.constraints,
@@ -68,7 +72,7 @@ def hoist(problem: Problem) -> Problem:
         note_tables(error, problem)
         raise
     penalty = hoist_penalty(problem.penalty, params)
-    hoisted: Any = dict(loss=loss, grad=grad, jac=jac, penalty=penalty, constraints=constraints)
+    hoisted: Any = dict(loss=loss, grad=grad, jac=jac, penalty=penalty, constraints=constraints, inward=spaces)
     return dataclasses.replace(problem, args=tuple(data), kwargs={}, **hoisted)
 
 

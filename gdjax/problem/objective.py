@@ -92,6 +92,7 @@ class Objective(Scalars):
     blunt: bool = False  # whether the derivatives that the user gives are what makes eps coarse
     axes: frozenset[Any] = frozenset()  # inside `jax.shard_map`: those over which a descent may differ
     constrained: Constrained | None = None  # the constraints, if there are any
+    inward: Callable[[Vector, Vector, Vector], Any] | None = None  # of (x, gradient, start), with spaces: see `Problem`
 
     def grad_to_user(self, grad: Vector) -> Any:
         """A gradient of the user's own function like params, in `jax.grad`'s convention."""
@@ -205,7 +206,8 @@ def trace(problem: Problem, make_layout: Callable[[Any], Layout]) -> Objective:
     squares |= dict(cov_type=problem.cov_type)
     return Objective(
         layout, start, dtype, eps, sign, evaluate, value_only, product, blank, composite, automatic, seen,
-        constrained=constrained, is_small=small, axes=axes, blunt=blunt, **(squares if problem.squares else {}),
+        constrained=constrained, is_small=small, axes=axes, blunt=blunt, inward=make_inward(problem, layout),
+        **(squares if problem.squares else {}),
     )  # fmt: skip
 
 
@@ -247,6 +249,12 @@ def make_value(problem: Problem, layout: Layout, sign: float, dtype: Any) -> Cal
 
     differentiable.defjvp(jvp)
     return differentiable
+
+
+def make_inward(problem: Problem, layout: Layout) -> Callable[..., Any] | None:
+    """`Problem.inward` of vectors."""
+    function = problem.inward
+    return None if function is None else lambda *points: function(tuple(map(layout.unravel, points)), *problem.args)
 
 
 def make_residuals(problem: Problem, layout: Layout, dtype: Any) -> Callable[[Vector], tuple[jax.Array, Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from gdjax.vectors.vector import matmul
 
+REACH = -2  # power of eps: how much farther inside, where ends may be at any distance, a start too near them may lead
 MOST_DENSE = 200  # numbers of a parameter up to which the slopes of somebody else's map are formed as a matrix
 
 
@@ -78,6 +79,15 @@ class Space(abc.ABC):
     def edges(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> Edges | None:
         """Where it is; ``start`` are the free numbers at first. None if the space has no ends, or they are unknown."""
         return None
+
+    def inward(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> jax.Array | None:
+        """By how much the loss would fall, to first order, over the size of the space away from where the map is flat.
+
+        Of any shape; what is negative or 0 does not count. None if the map is flat nowhere. By default that of `edges`,
+        and where these may be at any distance as far as numbers reach.
+        """
+        edges = self.edges(free, grad, start)
+        return None if edges is None else edges.inward * jnp.where(self.endless, jnp.finfo(free.dtype).eps ** REACH, 1)
 
     def cut(self, lower: Any, upper: Any) -> tuple[Any, Any]:
         """What of a box, to draw starts from, is inside."""
@@ -151,6 +161,17 @@ class Adopted(Space):
             return jnp.full(user.shape, jnp.nan, user.dtype)
         slopes = jax.jacfwd(self.to_user)(free).reshape(user.size, free.size)
         return matmul(jnp.linalg.pinv(slopes.T), grad.reshape(-1)).reshape(user.shape)
+
+    def inward(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> jax.Array | None:
+        """See `Space`. Where the ends are is not known, but that the map is the flatter the nearer they are."""
+        if free.size > MOST_DENSE:
+            return None
+        unit: Any = lambda i: (jnp.arange(free.size) == i).astype(free.dtype).reshape(free.shape)
+        moved = lambda z, i: jnp.linalg.norm(jax.jvp(self.to_user, (z,), (unit(i),))[1])
+        own = lambda i: (*jax.jvp(lambda z: moved(z, i), (free,), (unit(i),)), moved(start, i))
+        speed, change, first = jax.vmap(own)(jnp.arange(free.size))  # of the parameter, for each free number
+        slopes = -jnp.sign(change) * grad.ravel() / jnp.where(speed > 0, speed, 1)
+        return slopes * jnp.maximum(speed, first) * jnp.finfo(free.dtype).eps ** REACH
 
     def __repr__(self) -> str:
         return repr(self.space)

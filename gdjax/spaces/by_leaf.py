@@ -10,6 +10,7 @@ from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.spaces.base import Space
 from gdjax.spaces.foreign import as_space, is_space
 from gdjax.spaces.held import Fixed, Free
+from gdjax.spaces.models import which_are_numbers
 
 Steps = tuple[str, ...]
 
@@ -51,13 +52,15 @@ def spaces_of(space: Any, tree: Any) -> list[Space]:
     """The space of each leaf, in their order.
 
     Raises:
-        TypeError: for what is no space; ValueError: if one is named for what is not there.
+        TypeError: for what is no space, or one named for a leaf that is no floating array; ValueError: if one is named
+            for what is not there.
     """
     space = Free() if space is None else space
     space = space if is_space(space) or isinstance(space, ByLeaf | type) else by_leaf(space)
     paths = [steps_to(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
     if not isinstance(space, ByLeaf):
         return [own(as_space(space), path) for path in paths]
+    moves = which_are_numbers(tree)
     named, unused = [(steps, as_space(s)) for steps, s in entries(space.spaces)], set[Steps]()
     found: list[Space] = [space.otherwise] * len(paths)
     for steps, chosen in sorted(named, key=lambda pair: len(pair[0])):  # what is named closest counts
@@ -65,6 +68,8 @@ def spaces_of(space: Any, tree: Any) -> list[Space]:
         unused |= set() if inside else {steps}
         for i in inside:
             found[i] = chosen
+            if paths[i] == steps and not (moves[i] or isinstance(chosen, Fixed | Free)):
+                raise TypeError(f"params.{in_words(steps)} is held, being no floating array; {chosen!r} is for one")
     if unused:
         if paths == [()]:
             raise ValueError(

@@ -53,6 +53,18 @@ class Chart:
         found = [None if s.is_fixed else s.to_free(jnp.asarray(x)) for s, x in zip(self.spaces, leaves, strict=True)]
         return self.free_tree(found)
 
+    def check(self, params: Any) -> None:
+        """Raise ValueError, naming the leaf, if an object like the parameters is not inside, or what is held is other.
+
+        As far as its numbers are known.
+        """
+        for name, s, x in zip(self.names, self.spaces, self.treedef.flatten_up_to(opened(params)), strict=True):
+            held: Any = s.to_user(None) if s.is_fixed else None
+            if is_concrete(x) and not s.is_fixed:
+                s.check(name, x)
+            elif is_concrete(x) and is_concrete(held) and not np.array_equal(x, held):
+                raise ValueError(f"{name} is held at {held}, and cannot become {x}")
+
     def pull_back(self, free: Any, grad: Any) -> Any:
         """The gradient by the free numbers, from one by the parameters in `jax.grad`'s convention."""
         leaves = self.treedef.flatten_up_to(opened(grad))
@@ -69,6 +81,16 @@ class Chart:
         """Where each leaf is in its space."""
         four = zip(self.spaces, self.free_leaves(free), self.free_leaves(grad), self.start, strict=True)
         return [None if s.is_fixed else s.edges(z, g, z0) for s, z, g, z0 in four]
+
+    def inward(self, points: tuple[Any, Any, Any]) -> jax.Array | None:
+        """Of (free numbers, gradient, start) what `Space.inward` says of each leaf, as one vector.
+
+        What a map that is flat to the last digit hides counts as 0.
+        """
+        leaves = zip(self.spaces, *map(self.free_leaves, points), strict=True)
+        found = [s.inward(z, g, z0) for s, z, g, z0 in leaves if not s.is_fixed]
+        parts = [jnp.where(jnp.isfinite(x), x, 0).ravel() for x in found if x is not None]
+        return jnp.concatenate(parts) if parts else None
 
     @property
     def settings(self) -> list[str]:

@@ -83,6 +83,11 @@ def pulled(chart: Chart, free: Any, part: Any) -> Any:
     return jax.tree.map(lambda z: z.reshape(*shape, *z.shape[1:]), jax.vmap(pull)(rows)[0])
 
 
+def composed_inward(chart: Chart) -> Callable[..., Any]:
+    """`Chart.inward` as a function of the points and the data."""
+    return lambda points, *args: with_spaces(chart, args[-1]).inward(points)
+
+
 def with_spaces(chart: Chart, spaces: list[Any]) -> Chart:
     """The chart with these spaces, as they came back among the data."""
     return Chart(spaces, [], chart.treedef)

@@ -3,6 +3,9 @@
 If the loss is lowest at the end, that is right: the gradient by the free numbers vanishes there as it should, and the
 result says where the parameter went. If the loss falls on the way back inside, it is not: the step before was too long,
 and the gradient vanishes for no other reason than the map. Where that may be, the loss is evaluated on the way.
+
+How far inside is measured by the start. If a slope back inside is what it was at first, the start may be too near the
+end to measure anything by. Then the way leads as far as numbers reach.
 """
 
 from collections.abc import Callable
@@ -11,19 +14,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from gdjax.descent.progress import size_of
 from gdjax.descent.result import Result
-from gdjax.descent.stopping import Status, at_rest
+from gdjax.descent.stopping import INWARD, Status, at_rest
 from gdjax.jaxtools.hoisted import Hoisted, hoist_call
 from gdjax.jaxtools.pytrees import Static, is_concrete, merge, split
 from gdjax.jaxtools.remembered import remembered
 from gdjax.problem.scalars import NOISE
+from gdjax.spaces.at_ends import FlatChart
+from gdjax.spaces.base import REACH
 from gdjax.spaces.chart import Chart
-from gdjax.spaces.runs import Runs, may_run, runs_of
+from gdjax.spaces.runs import MOST, Runs, may_run, runs_of
 
 NEAR = 1e-2  # share of the size of a space within which its end may be what makes the loss flat
 STEPS = 11  # halvings of the way inside, from either end, at which the loss is evaluated
+EVEN = 64  # even parts of it, between which it is evaluated too: minima may be narrow
 WORTH = 10.0  # tolerances, in units of the size of the value, that a fall must be worth
 
 
@@ -42,10 +49,21 @@ class Review(NamedTuple):
     runs: Runs | None  # which parameters run to an end or to infinity; None if that was not asked
 
 
+class Case(NamedTuple):
+    """One problem, by free numbers, in the minimiser's sign."""
+
+    free: Any
+    grad: Any
+    code: jax.Array
+    chart: Chart  # with a start that the way inside is measured by
+    least: jax.Array  # change of the value that counts
+    promised: jax.Array  # and to first order, over the way inside
+
+
 def review(result: Result, chart: Chart, value: Value) -> Review:
     """Of a result by free numbers, of one problem or of many; and their chart."""
     down = jax.tree.map(jnp.negative, result.grad) if result.maximized else result.grad
-    arrays, static = split((result.params, down, result.code, chart, least_fall(result)))
+    arrays, static = split((result.params, down, result.code, chart, result.progress.inward, least_fall(result)))
     arrays, axes = jax.lax.stop_gradient(arrays), result.code.ndim
     wanted = _doubtful(static, axes, arrays)
     if is_concrete(wanted):
@@ -60,8 +78,7 @@ def review(result: Result, chart: Chart, value: Value) -> Review:
             return _judge((static, program, places, False), axes, arrays, value.data, traced)
 
     def judge(arrays: list[Any], data: list[Any]) -> jax.Array:
-        free, grad, code, chart, least = merge(arrays, static)
-        return verdict(free, grad, code, chart, least, lambda z, spaces: value.function(z, spaces, data))
+        return verdict(case(*merge(arrays, static)), lambda z, spaces: value.function(z, spaces, data))
 
     judge = jax.vmap(judge, in_axes=(0, value.axes)) if axes else judge
     return Review(jax.lax.cond(wanted[0], judge, lambda *_: result.code, arrays, value.data), None)
@@ -85,8 +102,8 @@ def _doubtful(static: Static, axes: int, arrays: list[Any]) -> jax.Array:
     """Whether the status of any problem is to be judged, and whether any parameter may have run away."""
 
     def one(arrays: list[Any]) -> jax.Array:
-        free, grad, code, chart, least = merge(arrays, static)
-        return jnp.stack([doubtful(free, grad, code, chart, least), may_run(chart, free, grad, code)])
+        free, grad, code, chart, *_ = found = merge(arrays, static)
+        return jnp.stack([doubtful(case(*found)), may_run(chart, free, grad, code)])
 
     return jnp.any(jax.vmap(one)(arrays), axis=0) if axes else one(arrays)
 
@@ -98,19 +115,38 @@ def _judge(selected: Any, axes: int, arrays: list[Any], data: list[Any], traced:
     loss = merge(traced, program)
 
     def one(arrays: list[Any], data: list[Any]) -> Review:
-        free, grad, code, chart, least = merge(arrays, static)
+        free, grad, code, chart, *_ = found = merge(arrays, static)
         value = lambda z, spaces: loss(split((z, spaces))[0], data)
         runs = runs_of(chart, free, grad, code, lambda z: value(z, chart.spaces)) if asked else None
-        return Review(verdict(free, grad, code, chart, least, value), runs)
+        return Review(verdict(case(*found), value), runs)
 
     return (jax.vmap(one, in_axes=(0, list(places))) if axes else one)(arrays, data)
 
 
-def verdict(free: Any, grad: Any, code: jax.Array, chart: Chart, least: jax.Array, value: Any) -> jax.Array:
-    """The status of one problem: AT_EDGE where the loss falls on the way inside."""
-    where = marks(chart, free, grad, code, least)
-    found = falls(chart, free, where, lambda z: value(z, chart.spaces), least)
-    return jnp.where(found & doubtful(free, grad, code, chart, least), Status.AT_EDGE, code)
+def case(free: Any, grad: Any, code: jax.Array, chart: Chart, left: jax.Array, least: jax.Array) -> Case:
+    """What is judged; ``left`` is the share of the slopes back inside that is left."""
+    lost = left > INWARD
+    return Case(free, grad, code, farther(chart, lost), least, jnp.where(lost, 0, least))
+
+
+def farther(chart: Chart, lost: jax.Array) -> Chart:
+    """The chart; or if its start tells no size, with one as far from ends as numbers reach (if it may be so far)."""
+    flat = FlatChart(chart, chart.free_tree(chart.start))
+    if not any(np.any(s.endless) for _, s, _ in flat.ends):
+        return chart
+    start = flat.layout.ravel(flat.free)
+    parts, pull_back = jax.vjp(flat.by_distance, jnp.zeros_like(start))
+    pairs = zip(flat.ends, parts, strict=True)
+    (way,) = pull_back([jnp.asarray(s.endless, x.dtype) * jnp.ones_like(x) for (_, s, _), x in pairs])
+    far = REACH * float(np.log(jnp.finfo(start.dtype).eps))
+    moved = flat.layout.unravel(start + jnp.where(lost, far, 0).astype(start.dtype) * way)
+    return Chart(chart.spaces, chart.free_leaves(moved), chart.treedef)
+
+
+def verdict(case: Case, value: Any) -> jax.Array:
+    """The status: AT_EDGE where the loss falls on the way inside."""
+    found = falls(case, lambda z: value(z, case.chart.spaces))
+    return jnp.where(found & doubtful(case), Status.AT_EDGE, case.code)
 
 
 def least_fall(result: Result) -> jax.Array:
@@ -120,31 +156,42 @@ def least_fall(result: Result) -> jax.Array:
     return tol * size_of(result.value, result.progress.start_value)
 
 
-def marks(chart: Chart, free: Any, grad: Any, code: jax.Array, least: jax.Array) -> list[Any]:
-    """Where in each leaf an end is near and the loss pulls inward, of one problem that ended in success."""
-    rest = at_rest(code)
-    return [None if e is None else rest & (e.share < NEAR) & (e.inward > least) for e in chart.edges(free, grad)]
+def marks(case: Case) -> list[Any]:
+    """Where in each leaf an end is near and the loss pulls inward, if it ended in success."""
+    rest, edges = at_rest(case.code), case.chart.edges(case.free, case.grad)
+    return [None if e is None else rest & (e.share < NEAR) & (e.inward > case.promised) for e in edges]
 
 
-def doubtful(free: Any, grad: Any, code: jax.Array, chart: Chart, least: jax.Array) -> jax.Array:
+def doubtful(case: Case) -> jax.Array:
     """Whether there is such a place."""
-    found = [jnp.any(m) for m in marks(chart, free, grad, code, least) if m is not None]
+    found = [jnp.any(m) for m in marks(case) if m is not None]
     return jnp.any(jnp.stack(found)) if found else jnp.asarray(False)
 
 
-def falls(chart: Chart, free: Any, where: list[Any], value: Callable[[Any], jax.Array], least: jax.Array) -> jax.Array:
-    """Whether the loss falls, before it rises, on the way to where the marked parameters are well inside."""
-    leaves = chart.free_leaves(free)
-    four = zip(chart.spaces, leaves, chart.start, where, strict=True)
-    target = [z if m is None else s.inside(z, z0, m) for s, z, z0, m in four]
+def falls(case: Case, value: Callable[[Any], jax.Array]) -> jax.Array:
+    """Whether the loss falls, before it rises, on the way to where one of the marked parameters is well inside.
+
+    One at a time, since another that is at its best place would hide it; all at once where they are many.
+    """
+    chart, leaves, least = case.chart, case.chart.free_leaves(case.free), case.least
     ways = 2.0 ** -np.arange(STEPS)
-    shares = jnp.asarray(np.unique([*ways, *(1 - ways)]))
+    shares = jnp.asarray(np.unique([*ways, *(1 - ways), *np.arange(EVEN) / EVEN]))
+    flags, unravel = ravel_pytree(marks(case))
 
-    def at(share: jax.Array) -> jax.Array:
-        between = lambda z, end: None if z is None else z + share.astype(z.dtype) * (end - z)
-        return value(chart.free_tree([between(*pair) for pair in zip(leaves, target, strict=True)]))
+    def falls_to(chosen: jax.Array) -> jax.Array:
+        four = zip(chart.spaces, leaves, chart.start, unravel(chosen), strict=True)
+        target = [z if m is None else s.inside(z, z0, m) for s, z, z0, m in four]
 
-    values = jax.lax.map(at, shares)  # the first is where it is
-    change = values - values[0]
-    risen = jnp.cumsum(change > least) > 0
-    return jnp.any((change < -least) & ~risen)
+        def at(share: jax.Array) -> jax.Array:
+            between = lambda z, end: None if z is None else z + share.astype(z.dtype) * (end - z)
+            return value(chart.free_tree([between(*pair) for pair in zip(leaves, target, strict=True)]))
+
+        values = jax.lax.map(at, shares)  # the first is where it is
+        change = values - values[0]
+        risen = jnp.cumsum(change > least) > 0
+        return jnp.any((change < -least) & ~risen)
+
+    if flags.size > MOST:
+        return falls_to(flags)
+    places, no = jnp.arange(flags.size), lambda _: jnp.asarray(False)
+    return jnp.any(jax.lax.map(lambda i: jax.lax.cond(flags[i], falls_to, no, flags & (places == i)), places))

@@ -5,12 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gdjax.jaxtools.pytrees import is_concrete
 from gdjax.penalties.by_leaf import ByLeaf, by_leaf, completed, ends
 from gdjax.penalties.sets import Box
 from gdjax.spaces.base import Space
 from gdjax.spaces.chart import Chart
-from gdjax.spaces.held import Scaled
-from gdjax.spaces.models import opened
+from gdjax.spaces.held import Held, Scaled
+from gdjax.spaces.models import is_floating, opened
 
 
 def penalty_of_free(penalty: Any, chart: Chart, params: Any) -> Any:
@@ -26,17 +27,65 @@ def penalty_of_free(penalty: Any, chart: Chart, params: Any) -> Any:
     tree = opened(params)
     if ends(penalty) and not isinstance(penalty, ByLeaf):
         return of_branch(penalty, chart.spaces, chart.names, tree)
+    given, branches = branches_of(penalty, chart, tree)
+    if not all(ends(part) for part, *_ in branches):
+        return penalty  # its check says what is wrong with it
+    found = [None if part is None else of_branch(part, *rest) for part, *rest in branches]
+    return by_leaf(jax.tree.unflatten(given, found)) if any(part is not None for part in found) else None
+
+
+def branches_of(penalty: Any, chart: Chart, tree: Any) -> tuple[Any, list[tuple[Any, list[Space], list[str], Any]]]:
+    """The structure of penalties by leaf; and each, with spaces, names and parameters of the branch that it acts on."""
     given = completed(penalty.penalties if isinstance(penalty, ByLeaf) else penalty, tree)
     parts, treedef = jax.tree.flatten(given, is_leaf=ends)  # type: tuple[list[Any], Any]
-    if not all(map(ends, parts)):
-        return penalty  # its check says what is wrong with it
     branches: list[Any] = treedef.flatten_up_to(tree)
     spaces, names, found = iter(chart.spaces), iter(chart.names), []
     for part, branch in zip(parts, branches, strict=True):
         count = len(jax.tree.leaves(branch))
-        own, named = [next(spaces) for _ in range(count)], [next(names) for _ in range(count)]
-        found.append(None if part is None else of_branch(part, own, named, branch))
-    return by_leaf(jax.tree.unflatten(treedef, found)) if any(part is not None for part in found) else None
+        found.append((part, [next(spaces) for _ in range(count)], [next(names) for _ in range(count)], branch))
+    return treedef, found
+
+
+def held_within(penalty: Any, chart: Chart, params: Any) -> Chart:
+    """The chart, NaN where what is held is outside of the bounds that a penalty has for it: no descent can meet these.
+
+    Args:
+        penalty: the user's.
+        chart: of one problem, or of many: then what is held may have an axis of problems in front.
+        params: of one problem.
+
+    Raises:
+        ValueError: if all of it is known to be outside.
+    """
+    tree = opened(params)
+    if penalty is None or not any(s.is_fixed for s in chart.spaces):
+        return chart
+    alone = ends(penalty) and not isinstance(penalty, ByLeaf)
+    branches = [(penalty, chart.spaces, chart.names, tree)] if alone else branches_of(penalty, chart, tree)[1]
+    found = [s for part, *rest in branches for s in spaces_within(part, *rest)]
+    return Chart(found, chart.start, chart.treedef)
+
+
+def spaces_within(penalty: Any, spaces: list[Space], names: list[str], branch: Any) -> list[Space]:
+    """The same of the spaces of a branch."""
+    leaves = jax.tree.leaves(branch)
+    bounded = getattr(penalty, "is_box", False) and any(s.is_fixed for s in spaces)
+    if not (bounded and all(is_floating(x) and not jnp.iscomplexobj(x) for x in leaves)):
+        return spaces
+    sides = map(jax.tree.leaves, penalty.bounds(jax.tree.map(jnp.asarray, branch)))
+    found = []
+    for s, name, x, low, high in zip(spaces, names, leaves, *sides, strict=True):
+        if s.is_fixed:
+            value = jnp.asarray(s.to_user(None))
+            outside = (value < low) | (value > high)
+            own = outside.reshape(*outside.shape[: value.ndim - jnp.ndim(x)], -1).any(-1)  # of each problem
+            if is_concrete(own) and own.all():
+                raise ValueError(
+                    f"{name} is held outside of the bounds that {penalty!r} has for it: nothing meets them"
+                )
+            s = s if is_concrete(own) and not own.any() else Held(jnp.where(outside, jnp.nan, value))
+        found.append(s)
+    return found
 
 
 def of_branch(penalty: Any, spaces: list[Space], names: list[str], branch: Any) -> Any:

@@ -45,6 +45,11 @@ class Rescaled(Space):
         unit = self.unit.astype(free.dtype)
         return self.inner.edges(unit * free, grad / unit, unit * start)
 
+    def inward(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> jax.Array | None:
+        """See `Space`."""
+        unit = self.unit.astype(free.dtype)
+        return self.inner.inward(unit * free, grad / unit, unit * start)
+
     @property
     def endless(self) -> Any:
         """As the space."""

@@ -236,3 +236,7 @@ class UnitVector(Space):
         """The part of the gradient that is at right angles to u: the map keeps angles."""
         tangent = jax.jvp(self.to_user, (free,), (grad,))[1]
         return tangent * ((1 + jnp.sum(free**2, axis=-1, keepdims=True)) / 2) ** 2
+
+    def inward(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> jax.Array:
+        """See `Space`: the size of that part. The sphere has no ends, but near the point opposite the map is flat."""
+        return jnp.linalg.norm(self.grad_to_user(free, grad), axis=-1)

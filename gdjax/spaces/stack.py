@@ -102,6 +102,13 @@ class Stack(Space):
                 found.append((s.edges(z, g, z0) if s.has_ends else None) or Edges(jnp.ones_like(z), jnp.zeros_like(z)))
         return Edges(*(jnp.stack(parts, axis=-1) for parts in zip(*found, strict=True)))
 
+    def inward(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> jax.Array | None:
+        """Entry by entry."""
+        three = zip(self.moving(free), self.moving(grad), self.moving(start), strict=True)
+        found = [s.inward(z, g, z0) for (s, z), (_, g), (_, z0) in three if z is not None]
+        parts = [x.ravel() for x in found if x is not None]
+        return jnp.concatenate(parts) if parts else None
+
     def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
         """Entry by entry; 0 where there are no ends."""
         pairs = zip(self.moving(free), self.moving(slopes), strict=True)

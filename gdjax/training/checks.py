@@ -35,14 +35,16 @@ def check_loss(loss: Any) -> bool:
     return len(needed) == 3
 
 
-def check(options: dict[str, Any]) -> None:
-    """Raise TypeError or ValueError for a number that an option cannot have."""
+def check(options: dict[str, Any], services: Any) -> None:
+    """Raise TypeError or ValueError for a number that an option cannot have, or one that needs another."""
     whole = lambda x: isinstance(x, int | np.integer) and not isinstance(x, bool) and x >= 1
     for name in ("epochs", "batch_size", "patience"):
         if options[name] is not None and not whole(options[name]):
             raise ValueError(f"{name} must be a whole number, at least 1; got {options[name]!r}")
     if options["patience"] is not None and options["validation"] is None:
         raise ValueError("patience counts epochs without a better validation: give validation=")
+    if services.get("callback_every") == "best" and options["validation"] is None:
+        raise ValueError("callback_every='best' is after each better validation: give validation=")
     if options["metric"] is not None and (options["validation"] is None or callable(options["validation"])):
         raise ValueError("metric is a function of (params, batch) for validation data: give validation= as data")
     average = options["average"]

@@ -149,6 +149,17 @@ def trip(request: Request, plan: Plan, course: Course, batch: Any, size: int, de
     return course._replace(carry=carry, average=average, **one_kernel(count, known))
 
 
+@remembered(static=2)
+def witness(key: Static, plan: Plan, arrays: list[Any], data: Any, course: Course) -> tuple[jax.Array, jax.Array]:
+    """Value and gradient norm, where the training stands, on as many rows as a batch has, evenly spread over all."""
+    request, _ = merge(arrays, key)
+    given = jax.tree.leaves(rows_at(data, jnp.linspace(0, plan.rows - 1, plan.batch_size).astype(jnp.int32)))
+    given += [course.key] * plan.takes_key
+    loop = make_loop(dataclasses.replace(request, problem=dataclasses.replace(request.problem, args=tuple(given))))
+    point = loop.objective.evaluate(loop.method.position(course.carry.state))
+    return point.value, point.grad_norm
+
+
 @remembered(static=1)
 def measured(key: Static, arrays: list[Any], params: Any, data: Any) -> jax.Array:
     """The validation of params, by a traced function of params and data."""

@@ -135,5 +135,10 @@ def is_feed(data: Any, batch_size: int | None) -> bool:
     if isinstance(data, dict | str) or (isinstance(data, list | tuple) and batch_size is not None):
         return False  # arrays, or a mistake that will be named
     leaves = jax.tree.leaves(data)
+    if not isinstance(data, Iterable) and hasattr(data, "__getitem__") and not hasattr(data, "__array__"):
+        raise TypeError(
+            f"data of type {type(data).__name__} gives items by their index, not batches one after the other: put a "
+            "loader around it (torch.utils.data.DataLoader, grain), or give data=lambda epoch: an iterable of batches"
+        )
     arrays = bool(leaves) and all(hasattr(x, "shape") or hasattr(x, "__array__") for x in leaves)
     return not arrays and isinstance(data, Iterable)

@@ -124,8 +124,8 @@ def done(t: Training) -> str:
     if int(t.num_epochs) >= t.asked:
         return f"all that was asked for, {t.after}."
     return (
-        f"the data were used up after {t.after}, and {t.asked} epochs were asked for: a generator gives its batches "
-        "once; data=lambda epoch: ... makes them in each epoch."
+        f"the data were used up after {t.after}, and {t.asked} epochs were asked for. (A generator gives its "
+        "batches once; data=lambda epoch: ... makes them in each epoch.)"
     )
 
 

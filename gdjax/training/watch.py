@@ -47,7 +47,7 @@ class Book:
     start: float = np.nan  # loss of the first batch that was finite
     best: float = np.inf  # lowest validation
     best_epoch: int = 0
-    steps: int = 0  # when it was last looked at
+    steps: int = 0  # at the end of the last epoch, or when it was last looked at
 
     def enter(self, loss: float, validation: float, skipped: int) -> bool:
         """An epoch is over; whether its validation is the best."""
@@ -92,8 +92,14 @@ class Run:
 
     def open(self, course: Course) -> Any:
         """What a checkpoint keeps; the rest goes into its header."""
-        self.header["book"] = dataclasses.asdict(self.book)
+        self.header |= dict(book=dataclasses.asdict(self.book), witness=self.witness(course))
         return course, self.kept
+
+    def witness(self, course: Course) -> list[float]:
+        """Numbers that tell another loss, or other arrays; none of batches that come one by one."""
+        if isinstance(self.task.data, Feed):
+            return []
+        return [float(x) for x in self.call(programs.witness, self.task.data, course)]
 
     def glance(self, course: Course) -> tuple[str, float, str, int]:
         """For a progress line."""
@@ -142,6 +148,7 @@ class Run:
         better = self.book.enter(float(total / rows) if rows else np.nan, validation, int(skipped))
         if better or self.task.measure is None or self.book.best_epoch == 0:
             self.kept = params
+        self.book.steps = int(self.course.carry.progress.steps) + 1
         self.course = self.call(programs.next_epoch, self.course)
         return self.book.status(self.task)
 
@@ -194,17 +201,19 @@ def drive(run: Run, observers: list[Observer], interrupt: Interrupt) -> Training
     if book.loss:
         status = book.status(run.task)
     while status == Status.RUNNING:
+        over, course = False, None  # what the loop raises in has lost it
         try:
             over = run.advance()
             status = run.close_epoch() if over else Status.RUNNING
+            course = run.course
+            best = run.answer(Status.RUNNING) if over and observers else None
+            visit = Visit(run, course, best, status, len(book.loss), book.best, run.clock)  # type: ignore[arg-type]
+            asked = [wish for observer in everyone if (wish := observer.visit(visit)) is not None]
         except Exception as raised:
             if not book.loss:
                 raise
-            run.course, status, error = None, Status.RAISED, raised  # type: ignore[assignment]
+            run.course, status, error = course, Status.RAISED, raised  # type: ignore[assignment]
             break
-        best = run.answer(Status.RUNNING) if over and observers else None
-        visit = Visit(run, run.course, best, status, len(book.loss), book.best, run.clock)  # type: ignore[arg-type]
-        asked = [wish for observer in everyone if (wish := observer.visit(visit)) is not None]
         status = asked[0] if asked and status == Status.RUNNING else status
         left = min([VISIT, *(observer.seconds_left() for observer in everyone)])
         run.trips = int(np.clip(left * run.clock.pace, 1, GROW * max(run.trips, 1)))
@@ -227,3 +236,12 @@ def restored(saved: tuple[Any, ...], header: dict[str, Any], like: Any) -> tuple
             raise ValueError(f"{name} was made with another {part}: {found[part]}, here it is {header[part]}")
     course, kept = checkpoint.restore(name, found, arrays, like)
     return course, kept, Book(**found["book"])
+
+
+def check_witness(saved: tuple[Any, ...], run: Run) -> None:
+    """Raise ValueError if the loss has another value or gradient where the checkpoint was written."""
+    name, found, _ = saved
+    eps = float(jnp.finfo(run.course.total.dtype).eps)
+    for was, now in zip(found.get("witness", []), run.witness(run.course), strict=False):
+        if np.isfinite(was) and not abs(now - was) <= eps**0.4 * max(abs(was), abs(now)):
+            raise ValueError(f"{name} is of another loss or other data: there it was {was:.8g}, here it is {now:.8g}")

@@ -169,6 +169,16 @@ def test_a_penalty_works_on_free_parameters_and_is_refused_on_others():
     np.testing.assert_allclose(scaled.params["tau"], 2e-9, rtol=1e-6)
 
 
+def test_what_is_held_outside_of_its_bounds_is_refused():
+    solve = lambda known: gdjax.minimize(
+        loss, dict(START, known=known), space=SPACE, penalty={"known": gdjax.penalties.Box(0.0, 1.0)}
+    )
+    with pytest.raises(ValueError, match=r"params\['known'\] is held outside of the bounds that Box"):
+        solve(jnp.array([1.0, 2.0]))
+    codes = jax.vmap(lambda known: solve(known).code)(jnp.array([[1.0, 2.0], [1.0, 1.0]]))
+    assert codes.tolist() == [Status.NONFINITE_START, Status.CONVERGED]
+
+
 def test_names_are_keys_attributes_or_paths():
     params = {"layers": [{"w": jnp.ones(2)}, {"w": jnp.ones(2)}], "s": 1.0}
     bowl = lambda p: sum(jnp.sum((x - 3) ** 2) for x in jax.tree.leaves(p))

@@ -164,3 +164,9 @@ def test_linen_params_and_otherwise():
     assert result.status == Status.CONVERGED
     kernel = lambda p: p["params"]["layers_0"]["kernel"]
     np.testing.assert_array_equal(kernel(result.params), kernel(params))
+
+
+def test_a_space_named_for_what_is_no_floating_array_is_refused():
+    curve = Curve(jnp.array(1.0), 1.0, jnp.array(2))
+    with pytest.raises(TypeError, match=r"params.times is held, being no floating array; Positive\(\) is for one"):
+        gdjax.minimize(error, curve, X, Y, space={"times": Positive()})

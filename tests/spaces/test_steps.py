@@ -28,6 +28,14 @@ def test_steps_are_those_of_minimize_and_show_the_parameters():
     check(result.params)
 
 
+def test_where_to_go_on_must_be_inside_and_what_is_held_stays():
+    state = gdjax.init(loss, START, space=SPACE)
+    with pytest.raises(ValueError, match=r"params\['scale'\] starts at -1"):
+        gdjax.step(loss, state, params=dict(START, scale=-1.0), new_data=True)
+    with pytest.raises(ValueError, match=r"params\['known'\] is held at .* and cannot become"):
+        gdjax.step(loss, state, params=dict(START, known=jnp.zeros(2)), new_data=True)
+
+
 def test_a_space_that_takes_something_from_the_start_keeps_it():
     pull = lambda u: -u @ jnp.array([3.0, 4.0])
     state = gdjax.init(pull, jnp.array([1.0, 0.0]), space=UnitVector())

@@ -45,6 +45,16 @@ def train(function=loss, rows=None, **options):
     return gdjax.train(function, start(), data() if rows is None else rows, **options)
 
 
+class ByIndex:
+    """A data set as torch has them."""
+
+    def __len__(self):
+        return ROWS
+
+    def __getitem__(self, i):
+        return jax.tree.map(lambda x: x[i], data())
+
+
 def same(a, b):
     return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
@@ -237,6 +247,11 @@ def test_resumed_in_the_middle_of_an_epoch_it_is_bit_for_bit_the_training_that_w
         gdjax.resume(path, noisy, start(), rows, **options, key=5)
     with pytest.raises(ValueError, match="another average: True"):
         gdjax.resume(path, noisy, start(), rows, **(options | dict(average=None)))
+    if not feed:
+        other = dict(data(), y=-data()["y"])
+        for function, these in ((noisy, other), (lambda p, rows, key: 2 * noisy(p, rows, key), rows)):
+            with pytest.raises(ValueError, match="is of another loss or other data: there it was"):
+                gdjax.resume(path, function, start(), these, **options)
     with pytest.raises(ValueError, match="another method"):
         gdjax.resume(path, noisy, start(), rows, **(options | dict(method=gdjax.GradientDescent(0.1))))
 
@@ -353,7 +368,16 @@ def test_an_error_ends_it_with_what_was_done_or_is_raised_where_nothing_was():
     trained = gdjax.train(loss, start(), feed, epochs=3)
     assert trained.status == Status.RAISED
     assert "the disk is gone" in trained.message
-    assert int(trained.num_epochs) == 1
+    assert (int(trained.num_epochs), int(trained.num_steps)) == (1, 1)
+
+    def fails(trained):
+        if trained.num_epochs == 2:
+            raise OSError("the log is full")
+
+    trained = gdjax.train(loss, start(), lambda epoch: [data()], epochs=3, callback=fails)
+    assert trained.status == Status.RAISED
+    assert "the log is full" in trained.message
+    assert (int(trained.num_epochs), int(trained.num_steps)) == (2, 2)
     with pytest.raises(ZeroDivisionError):
         gdjax.train(loss, start(), lambda epoch: 1 / 0, epochs=3)
 
@@ -374,6 +398,9 @@ def test_history_becomes_columns_and_the_result_has_a_face(tmp_path):
     ("change", "error", "words"),
     [
         (dict(method=gdjax.LBFGS()), TypeError, "LBFGS compares values"),
+        (dict(method=optax.lbfgs()), TypeError, "a line search compares values"),
+        (dict(callback=print, callback_every="best"), ValueError, "give validation="),
+        (dict(rows=ByIndex(), batch_size=None), TypeError, "put a loader around it"),
         (dict(batch_size=None), ValueError, "batch_size"),
         (dict(epochs=0), ValueError, "epochs must be a whole number"),
         (dict(patience=2), ValueError, "give validation="),
