@@ -63,6 +63,7 @@ def minimize(
             `Interval`, `Simplex` ...), or a dict of them by name, ``{"sigma": Positive(), "layers[0]": Fixed()}``; or a
             constraint from numpyro or a bijector from distrax. The optimisation then works on unconstrained numbers,
             which are mapped to the parameters; tolerances apply to gradients with respect to these numbers.
+            Where the map is flat, near the end of a space, the slope by the parameter must have fallen, too.
             ``result.grad`` is the gradient with respect to the parameters, as far as their spaces let them move, and 0
             for fixed ones. A penalty may act on parameters that are free or fixed. Params may be a whole model (an
             `equinox.Module`, a `flax.nnx.Module`, a dataclass): everything in it that is not a floating array stays as

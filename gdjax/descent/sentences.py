@@ -226,8 +226,8 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.NO_DATA: lambda f: "the mask leaves no data: nothing is fitted, and the parameters are those of the start.",
     Status.WRONG_GRADIENT: given_wrong,
     Status.AT_EDGE: lambda f: (
-        f"{f.after} the gradient vanishes only because a step led to an end of a space, where the map to the "
-        f"parameters is flat; the loss is lower on the way back inside. Start elsewhere, or take shorter steps (a "
+        f"{f.after} the gradient vanishes only because a step led to an end of a space or the start is near one, where "
+        f"the map to the parameters is flat; the loss is lower on the way back inside. Start elsewhere, or take shorter steps (a "
         f"smaller learning rate, another method). The value is {f.value:.6g}."
     ),
     Status.MAX_SECONDS: lambda f: f"time ran out {f.after}{f.time}. {f.trend} {f.gradient}",
