@@ -19,6 +19,8 @@ FLOOR_SLOPE = 10.0
 # Evaluations without progress after which a method of fixed steps has stalled; one whose rate is given by a
 # schedule, and any optax optimiser, may still settle when the rate decays, so these are given no limit.
 PATIENCE_OF_STEPS = 1000
+# Share of the largest slope back inside a space that may be left where the gradient by free numbers counts as zero.
+INWARD = 0.02
 MOST = np.iinfo(np.int32).max  # a limit of so many is none
 
 

@@ -227,8 +227,8 @@ SENTENCES: dict[Status, Callable[[Facts], str]] = {
     Status.WRONG_GRADIENT: given_wrong,
     Status.AT_EDGE: lambda f: (
         f"{f.after} the gradient vanishes only because a step led to an end of a space or the start is near one, where "
-        f"the map to the parameters is flat; the loss is lower on the way back inside. Start elsewhere, or take shorter steps (a "
-        f"smaller learning rate, another method). The value is {f.value:.6g}."
+        "the map to the parameters is flat; the loss is lower on the way back inside. Start elsewhere, or take shorter "
+        f"steps (a smaller learning rate, another method). The value is {f.value:.6g}."
     ),
     Status.MAX_SECONDS: lambda f: f"time ran out {f.after}{f.time}. {f.trend} {f.gradient}",
     Status.INTERRUPTED: lambda f: f"interrupted from the keyboard {f.after}{f.time}. {f.trend} {f.gradient}",

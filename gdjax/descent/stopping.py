@@ -5,7 +5,7 @@ import enum
 import jax
 import jax.numpy as jnp
 
-from gdjax.descent.limits import FLOOR_SLOPE, PATIENCE_OF_STEPS, Limits
+from gdjax.descent.limits import FLOOR_SLOPE, INWARD, PATIENCE_OF_STEPS, Limits
 from gdjax.descent.progress import PATIENCE, Progress, Trip, gradient_threshold, size_of
 from gdjax.methods.base import Method
 from gdjax.problem.objective import Objective, Point
@@ -68,8 +68,6 @@ PROMISED = 0.1
 # Tolerances by which the value may change, to first order, if one parameter changes by its own size. (Without it, raw
 # regressions on scikit-learn's diabetes and wine data ended 5 and 3 standard errors off in float32; with it 0.01.)
 SPAN = 3.0
-# Share of the largest slope back inside a space that may be left where the gradient by free numbers counts as zero.
-INWARD = 0.02
 # Share of each entry of the gradient at first, in units of the floor's tolerance, that may be left where rounding ends
 # a descent. (Of 24 Poisson regressions on raw columns in float32, 17 froze at 7 to 10 standard errors with a share of
 # 1.5e-3 to 2.2e-3, the others at the answer with 1e-7 to 5e-6; the floor's tolerance is 3.5e-3 there.)
@@ -195,8 +193,7 @@ def is_stationary(stop: Limits, p: Progress, point: Point) -> jax.Array:
     # The cosine between residuals and columns of their Jacobian is free of units, and takes the norms' place.
     zero = resting if p.cosine is None else (p.cosine <= stop.tol) & ~promising(stop, p, point)
     zero &= True if stop.gradient_at_most is None else point.grad_norm <= stop.gradient_at_most
-    zero |= False if stop.gradient is None else point.grad_norm <= stop.gradient
-    return zero & (p.inward <= INWARD)
+    return (zero if stop.gradient is None else zero | (point.grad_norm <= stop.gradient)) & (p.inward <= INWARD)
 
 
 def is_resting(stop: Limits, p: Progress, point: Point, span: float) -> jax.Array:

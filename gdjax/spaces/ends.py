@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from gdjax.descent.limits import INWARD
 from gdjax.descent.progress import size_of
 from gdjax.descent.result import Result
-from gdjax.descent.stopping import INWARD, Status, at_rest
+from gdjax.descent.stopping import Status, at_rest
 from gdjax.jaxtools.hoisted import Hoisted, hoist_call
 from gdjax.jaxtools.pytrees import Static, is_concrete, merge, split
 from gdjax.jaxtools.remembered import remembered
