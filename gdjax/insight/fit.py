@@ -19,7 +19,7 @@ from gdjax.descent.result import Result
 from gdjax.descent.sandwich import meat_of
 from gdjax.insight import fit_words
 from gdjax.insight.inference import Inference
-from gdjax.insight.spread import Spread, along, over, rank_of, spread_of
+from gdjax.insight.spread import Spread, along, over, rank_of, rms, spread_of
 from gdjax.insight.table import unknown
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.pytrees import is_concrete, merge, pytree_dataclass, split, static_field
@@ -140,10 +140,10 @@ class Fit(Inference, Result):
         sums, residuals = self.known().sandwich.sums, self.residuals
         m = jnp.asarray(self.count).astype(sums.dtype)
         masked = residuals.shape[-1] - m  # of residuals 0, where psi' = 1
-        square, mean = self.per_freedom(sums[..., 0]), (sums[..., 1] - masked) / m
+        lost = (sums[..., 0] == 0) & jnp.any(residuals != 0, axis=-1)  # squares that underflow
+        square, mean = jnp.where(lost, jnp.nan, self.per_freedom(sums[..., 0])), (sums[..., 1] - masked) / m
         variance = jnp.maximum((sums[..., 2] - masked) / m - mean**2, 0)
-        rank = self.rank.astype(sums.dtype)
-        return square, jnp.where(mean > 0, mean, jnp.nan), 1 + rank / m * variance / mean**2
+        return square, jnp.where(mean > 0, mean, jnp.nan), 1 + self.rank.astype(sums.dtype) / m * variance / mean**2
 
     @property
     def centre(self) -> Any:
@@ -193,15 +193,14 @@ class Fit(Inference, Result):
             triangle, columns = sandwich.triangle, sandwich.columns
         sense = jnp.where(jnp.isfinite(self.value), jnp.ones_like(self.value), jnp.nan)
         if self.cov_type is None:
-            scale = self.scale
+            root = sense if self.absolute_sigma else rms(self.residuals, self.freedom)
             if self.robust:
                 square, mean, k = self.psi()
-                scale = k**2 * square / mean**2
-            found = self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(scale) * sense)
+                root = k * jnp.sqrt(square) / mean
+            found = self.for_each(spread_of)(triangle, columns, self.held, root * sense)
             return found if (a := self.squares.normals) is None else self.for_each(along)(found, a, self.code)
         sandwich = self.for_each(lambda s, r: meat_of(s, self.cov_type, r))(sandwich, self.residuals)
-        one = jnp.ones_like(self.value)
-        factor = self.per_freedom(jnp.asarray(self.count).astype(one.dtype)) if self.cov_type == "HC1" else one
+        factor = self.per_freedom(jnp.asarray(self.count).astype(sense.dtype)) if self.cov_type == "HC1" else sense
         return self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(factor) * sense, sandwich)
 
     def band(

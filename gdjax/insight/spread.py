@@ -85,6 +85,12 @@ def over(total: jax.Array, freedom: jax.Array) -> jax.Array:
     return jnp.where(nu > 0, total / jnp.where(nu > 0, nu, 1), jnp.nan)
 
 
+@jax.jit
+def rms(residuals: jax.Array, freedom: jax.Array) -> jax.Array:
+    """The root of the sum of squares over degrees of freedom, shape (..., m) to (...); squares may underflow."""
+    return norm(residuals, axis=-1) * jnp.sqrt(over(jnp.ones_like(residuals[..., 0]), freedom))
+
+
 def is_flat(sizes: jax.Array) -> jax.Array:
     """Which singular values of a triangle, the largest first, are 0 to within rounding."""
     return sizes <= roundings(sizes) * sizes[..., :1]
