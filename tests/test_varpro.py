@@ -73,6 +73,15 @@ def test_bounds_of_rates_hold_and_columns_that_depend_on_each_other_do_no_harm()
     assert float(equal.value) < 0.01
 
 
+def test_amplitudes_that_cancel_are_no_rounding_floor():
+    x = 10.0 * np.arange(33)
+    y = 0.375 + 1.936 * np.exp(-0.0129 * x) - 1.465 * np.exp(-0.0221 * x) + 1e-3 * np.cos(x)
+    p = {"rate": jnp.array([1.0, 2.0]), "size": jnp.zeros(3)}
+    model = lambda p, x: p["size"][0] + jnp.exp(-jnp.outer(x, p["rate"])) @ p["size"][1:]
+    fit = gdjax.varpro(model, p, x, y, linear="size")
+    assert fit.status not in (Status.CONVERGED, Status.PRECISION_FLOOR) or float(fit.value) < 1e-3, fit.message
+
+
 def test_what_makes_no_sense_is_refused():
     call = lambda *args, **options: gdjax.varpro(lanczos, *args, X, Y, **options)
     with pytest.raises(ValueError, match=r"there is no parameter 'amplitude'; the first ones are rate\[0\]"):

@@ -18,6 +18,7 @@ from gdjax.descent import (
     warm_start,
 )
 from gdjax.descent.conditions import conditions_at
+from gdjax.descent.explained import squares_are_lost
 from gdjax.descent.history import HistoryBuffer
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip
@@ -223,7 +224,7 @@ class Loop(NamedTuple):
         code, entry = given_jacobian.review(self.objective, *where, code, point)
         squares = squares_at(self.objective, point, carry.state)
         if squares is not None:
-            lost = stopping.is_success(code) & stopping.squares_are_lost(now, squares.residuals)
+            lost = stopping.is_success(code) & squares_are_lost(now, squares.residuals)
             code = jnp.where(lost, Status.LINE_SEARCH_FAILED, code)
         return Result(
             **self.objective.to_user(point),

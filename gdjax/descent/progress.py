@@ -60,6 +60,7 @@ class Progress(NamedTuple):
     nonfinite: jax.Array  # trials in a row, since the last accepted point, where the loss was not finite
     inward: Scalar  # with spaces, the largest share that is left of a slope back inside; 0 if there are none
     cosine: Scalar | None  # at the iterate, of the angle between the residuals and the columns of their Jacobian
+    blind: jax.Array | None = None  # whether the residuals do not see there what they have seen on the way
     kkt: Kkt | None = None  # at the iterate, with constraints
 
 
@@ -96,6 +97,7 @@ def begin(objective: Objective, least_squares: bool = False) -> Progress:
         nonfinite=count,
         inward=zero,
         cosine=inf if least_squares else None,
+        blind=jnp.asarray(False) if least_squares else None,
         kkt=None if objective.constrained is None else Kkt(inf, inf, inf, zero + 1, *3 * (jnp.asarray(False),)),
     )
 
@@ -210,6 +212,7 @@ def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> tuple[P
         settled=(p.settled & ~moved_on) | (False if outcome.settled is None else outcome.settled),
         nonfinite=jnp.where(accepted, 0, p.nonfinite + (refused & ~is_finite(point)).astype(jnp.int32)),
         cosine=outcome.cosine,
+        blind=outcome.blind,
     )
     if outcome.cosine is not None:
         # Of least squares the model is known, so nothing is measured, and values that only fall do not run away.

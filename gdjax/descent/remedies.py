@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gdjax.descent.stopping import squares_are_lost
+from gdjax.descent.explained import squares_are_lost
 from gdjax.jaxtools.pytrees import named_leaves
 
 
@@ -47,6 +47,17 @@ def lost_squares(result: Any) -> str:
     return (
         f"the squares of such residuals underflow in {dtype}: multiply the residuals by a large number"
         f"{'' if dtype == np.float64 else ', or use float64'}"
+    )
+
+
+def plateau(result: Any) -> str:
+    """If the residuals of a fit do not see there what they saw on the way."""
+    if result.progress.blind is None or not bool(result.progress.blind):
+        return ""
+    return (
+        "on the way here the model has lost its grip on the data, which no longer tell its parameters from each other: "
+        "a plateau, and no minimum. Start elsewhere (gdjax.multistart), hold parameters by bounds, or let the first "
+        "step be shorter (LevenbergMarquardt(factor=1))"
     )
 
 

@@ -186,9 +186,9 @@ def runaway(f: Facts) -> str:
     """Parameters run to infinity, and the value levels off."""
     verb = "runs" if f.running and " and " not in f.running else "run"
     return (
-        f"{f.after} {f.running or 'parameters'} {verb} away while the sum of squares levels off: along this path there "
-        "is no minimum. Add bounds (penalty=gdjax.penalties.Box(lower, upper)), use a model with fewer terms, or try "
-        f"other starts (gdjax.multistart). {f.gradient}"
+        f"{f.after} {f.running or 'parameters'} {verb} away while the sum of squares hardly falls: along this path "
+        "there is no minimum. Add bounds (penalty=gdjax.penalties.Box(lower, upper)), use a model with fewer terms, or "
+        f"try other starts (gdjax.multistart). {f.gradient}"
     )
 
 

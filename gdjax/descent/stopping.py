@@ -5,6 +5,7 @@ import enum
 import jax
 import jax.numpy as jnp
 
+from gdjax.descent.explained import is_down, is_explained, squares_are_lost
 from gdjax.descent.limits import FLOOR_SLOPE, INWARD, PATIENCE_OF_STEPS, Limits
 from gdjax.descent.progress import PATIENCE, Progress, Trip, gradient_threshold, size_of
 from gdjax.methods.base import Method
@@ -75,9 +76,6 @@ SHARE_LEFT = 0.01
 # Roundings of the value (in units of its noise) that no descent has brought. (Sums of squares of residuals of 1% err
 # by ten.)
 UNTOUCHED = 30.0
-# Cosine between residuals and the columns of their Jacobian above which rounding is no success, unless the sum of
-# squares fell to this share. (Fits that round as their model does end with 3e-3, plateaus with 0.2 to 1.)
-EXPLAINED, BROUGHT_DOWN = 0.1, 1e-4
 # Divergence: ten new highest values without one new low (a momentum method that overshoots makes two or
 # three), and a rise that no start explains: 100 times the size of the start's value, or 1000 times its slope.
 DIVERGED_RISE, DIVERGED_SLOPE = 100.0, 1000.0
@@ -133,8 +131,11 @@ def status(
     stalled = frozen | (p.idle >= stop.patience)
     cycles = p.curvature > 0  # the same value and gradient norm, but on two sides of a valley
     lost, ran_away = escapes(p, trip, objective.merit(after), method.searches)
-    true = ~squares_are_lost(p)
+    true, failed = ~squares_are_lost(p), outcome.failed
     rounds = exhausted(p, trip) & is_explained(p, f)
+    if p.blind is not None:
+        blind = p.blind & ~is_down(p, f)
+        true, failed = true & ~blind, failed | (blind & stationary)
     tests = {
         Status.NONFINITE_START: p.steps < 0,
         Status.UNBOUNDED: unbounded(p, trip),
@@ -144,7 +145,7 @@ def status(
         Status.PRECISION_FLOOR: rounds & ((flat & (p.predicted <= noise)) | settled | resting) & true,
         Status.DIVERGED: ran_away,
         Status.NONFINITE: lost,
-        Status.LINE_SEARCH_FAILED: outcome.failed,
+        Status.LINE_SEARCH_FAILED: failed,
         Status.SMALL_DECREASE: small_decrease(stop, trip),
         Status.SMALL_STEP: False if small is None else small,
         Status.STEP_TOO_SMALL: frozen & ~stationary & ~cycles,
@@ -157,29 +158,6 @@ def status(
         if holds is not False:
             code = jnp.where(holds, reason, code)
     return code
-
-
-def squares_are_lost(p: Progress, residuals: jax.Array | None = None) -> jax.Array:
-    """Whether the squares of residuals underflow from the start on, so that no sum of them tells one from another.
-
-    A start whose residuals are 0 is an answer; those of a descent may become so small. A method that knows nothing of
-    residuals is asked at its end, by those that are left, shape (..., m).
-    """
-    if p.cosine is None and residuals is None:
-        return jnp.asarray(False)
-    info = jnp.finfo(p.start_value.dtype)
-    some = jnp.any(residuals != 0, axis=-1) if p.cosine is None else (p.cosine > 0) | (p.steps > 0)
-    return (p.start_value < float(info.tiny) / float(info.eps)) & some
-
-
-def is_explained(p: Progress, value: Scalar) -> jax.Array:
-    """Whether a method that works on residuals has brought them down, or to right angles to what parameters can change.
-
-    Else a gradient that vanishes is that of a plateau: a time of 1 in exp(-t / time) is one for t of 1e-9. (But where
-    the step that is left is within the rounding of the parameters, cosines are those of roundings.)
-    """
-    down = value <= BROUGHT_DOWN * p.start_value
-    return jnp.asarray(True) if p.cosine is None else (p.cosine <= EXPLAINED) | down | p.settled
 
 
 def exhausted(p: Progress, trip: Trip) -> jax.Array:

@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.derivatives import hessian_solve
+from gdjax.descent.explained import is_down, is_explained, squares_are_lost
 from gdjax.descent.progress import size_of
 from gdjax.descent.result import Result
-from gdjax.descent.stopping import UNTOUCHED, Status, is_explained, squares_are_lost
+from gdjax.descent.stopping import UNTOUCHED, Status
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
+from gdjax.methods.parts.linearised import CANCELLED
 from gdjax.methods.parts.triangular import norm
 from gdjax.problem.objective import trace
 from gdjax.problem.scalars import NOISE
@@ -30,6 +32,7 @@ from gdjax.vectors.vector import Scalar, matmul
 MOST = 100  # parameters up to which the Hessian is formed
 # Rounding errors of the value that a Newton step may still promise. (The gradient's own rounding promises a few.)
 LEFT = 30.0
+VISIBLE = 1e-3  # share of a value that is no rounding of it
 ULPS = 4.0  # by which rounding may move a parameter from its minimum
 SHORT = 0.1  # of a parameter, a step outward that does not lead to another one
 RAISED = RuntimeError, ValueError  # as what an error of a compiled program comes out
@@ -37,7 +40,7 @@ FAILED = (Status.LINE_SEARCH_FAILED, Status.STALLED)
 
 
 @remembered(static=1)
-def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any) -> jax.Array:
+def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any, down: Any) -> jax.Array:
     """Whether the Hessian there is positive definite, and a Newton step promises nothing but rounding.
 
     Of a sum of squares it may be singular: some changes of the parameters then leave the residuals as they are (two
@@ -48,6 +51,8 @@ def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any) -> j
         key, arrays: of a request.
         params: the point.
         explained: see `believed`.
+        down: see `gdjax.descent.explained.is_down`. If not, a promise that is a share of the value is no rounding,
+            however large the terms that cancel each other in it; nor if they do.
     """
     objective = trace(merge(arrays, key).problem, Flat.of)
     x = objective.layout.ravel(params)
@@ -59,7 +64,10 @@ def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any) -> j
     # Entries of the Hessian err as values do.
     rounding = (NOISE + x.size) * float(jnp.finfo(x.dtype).eps)
     if objective.residuals is not None:  # which err by what the rounding of the parameters changes
-        noise += LEFT * objective.eps * norm(jnp.sqrt(jnp.abs(jnp.diagonal(hessian))) * x) * jnp.sqrt(2 * point.value)
+        reach = norm(jnp.sqrt(jnp.abs(jnp.diagonal(hessian))) * x)
+        noise += LEFT * objective.eps * reach * jnp.sqrt(2 * point.value)
+        cancelled = objective.dot(x, matmul(hessian, x)) <= (CANCELLED * reach) ** 2
+        noise = jnp.where(down & ~cancelled, noise, jnp.minimum(noise, VISIBLE * point.value))
         return is_flat_minimum(hessian, point.grad, x, noise, explained, rounding)
     scales, lower, _ = hessian_solve.cholesky(hessian)
     # A pivot that is no larger tells nothing: CUTEst's DJTL has one of two roundings in float32, on the wall of a
@@ -108,6 +116,11 @@ def believed(result: Result) -> np.ndarray:
     return np.asarray(is_explained(p, value)) & ~(untouched & (value != 0) & (p.cosine is None))
 
 
+def has_fallen(result: Result) -> np.ndarray:
+    """Of each problem, whether its value has fallen to nearly nothing."""
+    return np.asarray(is_down(*jax.device_get((result.progress, result.value))))
+
+
 def is_doubtful(request: Any, result: Result) -> np.ndarray:
     """Of each problem, whether it is worth a second look.
 
@@ -140,9 +153,9 @@ def reviewed(key: Static, arrays: list[Any], result: Result) -> Result:
     """The result of a request, with the status that the Hessian gives it where there is doubt."""
     if not is_doubtful(merge(arrays, key), result):
         return result
-    explained = believed(result)
+    known = believed(result), has_fallen(result)
     try:
-        return judged(result, np.asarray(True), np.asarray(is_minimum(key, arrays, result.params, explained)))
+        return judged(result, np.asarray(True), np.asarray(is_minimum(key, arrays, result.params, *known)))
     except RAISED:  # there are no Hessian products to be had, or the loss raises
         return result
 
@@ -158,10 +171,10 @@ def reviewed_many(program: Any, own: list[Any], shared: list[Any], result: Resul
         return result
     rows = np.resize(where, 2 ** int(np.ceil(np.log2(where.size))))  # so few shapes are compiled
     of_one = lambda own, *of: is_minimum(program.key, program.arrays(own, shared), *of)
-    explained = np.broadcast_to(believed(result), result.code.shape)
+    known = [np.broadcast_to(x, result.code.shape) for x in (believed(result), has_fallen(result))]
     try:
         sound = jax.vmap(of_one)(
-            [x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params), explained[rows]
+            [x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params), *(x[rows] for x in known)
         )
     except (*RAISED, NotImplementedError):  # likewise, or not of many at once
         return result

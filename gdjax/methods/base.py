@@ -67,6 +67,7 @@ class Outcome(NamedTuple):
     secant: Secant | None = None  # of the step, if the method knows it; else the loop keeps vectors to find it
     cosine: Scalar | None = None  # at the new iterate, of the angle between residuals and columns of the Jacobian
     span: Scalar | None = None  # at the new iterate, sum |x_i g_i|: see `gdjax.descent.stopping`
+    blind: jax.Array | None = None  # whether the residuals do not see a change that they have seen on the way here
     ran_away: jax.Array | bool = False  # the parameters run to infinity while the value levels off
     product: jax.Array | bool = False  # the trip was a Hessian product, not an evaluation
     kkt: Kkt | None = None  # at the new iterate, if there are constraints

@@ -13,18 +13,17 @@ import jax.numpy as jnp
 from gdjax.jaxtools.pytrees import pytree_dataclass, require, static_field
 from gdjax.jaxtools.scalar_kernels import branch, one_kernel
 from gdjax.methods.base import Method, Outcome, Secant, usable
-from gdjax.methods.parts.bounds import at_a_bound, within
-from gdjax.methods.parts.damped_step import damped_step
-from gdjax.methods.parts.geodesic import accelerated
-from gdjax.methods.parts.linearised import Linear, linearise, nothing_yet
+from gdjax.methods.parts.bounds import at_a_bound
+from gdjax.methods.parts.linearised import Linear, linearise, nothing_yet, pivots
+from gdjax.methods.parts.model_step import next_step
+from gdjax.methods.parts.plateau import lost_effect, sees_less
 from gdjax.methods.parts.radius import ACCEPT, Verdict, by_slopes, next_radius
-from gdjax.methods.parts.row_space import step_in_row_space
 from gdjax.methods.parts.runaway import Run, follow, has_left, no_run
-from gdjax.methods.parts.triangular import SMALL, norm
+from gdjax.methods.parts.triangular import norm
 from gdjax.problem.objective import Objective, Point
 from gdjax.problem.residuals import compared
 from gdjax.vectors import vector
-from gdjax.vectors.vector import Scalar, matmul
+from gdjax.vectors.vector import Scalar
 
 # Roundings of the residuals, in units of eps |D x|, D the columns as they are: what the sum of squares cannot tell,
 # and where the step that is left is lost in them. (With 1 instead of 1/4, NIST's Bennett5 ends at 1.8 digits in
@@ -47,22 +46,13 @@ class LevenbergMarquardtState(NamedTuple):
     radius: Scalar  # of the steps, |D p| <= radius
     damping: Scalar  # of the last step
     run: Run  # of steps that bring little
+    pivots: jax.Array  # the most that was left of each column beside those before it, of length 1; shape (n,)
     guessed: jax.Array  # whether the radius is the first guess still, which no step has tried
 
     @property
     def trial(self) -> jax.Array:
         """The next point to evaluate."""
         return self.iterate.x + self.step
-
-
-class Step(NamedTuple):
-    """What the model proposes."""
-
-    p: jax.Array
-    change: jax.Array  # R D p
-    damping: Scalar
-    length: Scalar  # |D p|
-    promise: Scalar  # the decrease that the model has to offer without a radius
 
 
 class Move(NamedTuple):
@@ -74,6 +64,7 @@ class Move(NamedTuple):
     failed: jax.Array
     promise: Scalar  # decrease that the model still promises
     settled: jax.Array
+    blind: jax.Array
     ran_away: jax.Array
     xx: Scalar  # x'x
 
@@ -153,7 +144,16 @@ class LevenbergMarquardt(Method):
         if self.acceleration and r.size < x.size:
             raise ValueError(f"acceleration=True needs no fewer residuals ({r.size}) than parameters ({x.size})")
         return LevenbergMarquardtState(
-            blank, linear, none, none, linear.q, zero, zero, no_run(blank.value), jnp.asarray(True)
+            blank,
+            linear,
+            none,
+            none,
+            linear.q,
+            zero,
+            zero,
+            no_run(blank.value),
+            pivots(linear.triangle),
+            jnp.asarray(True),
         )
 
     def step(
@@ -179,6 +179,7 @@ class LevenbergMarquardt(Method):
             extra_evals=(move.state.damping > 0).astype(jnp.int32) if self.acceleration else 0,
             noise=verdict.noise,
             cosine=move.state.linear.cosine,
+            blind=move.blind,
             ran_away=move.ran_away,
             secant=Secant(zero, zero, zero, zero, zero, move.xx, zero),
         )
@@ -203,10 +204,10 @@ class LevenbergMarquardt(Method):
         """Where the descent stands, and its next step; ``linear`` is at the point if that is good."""
         first, good = state.iterate.is_blank, verdict.good
         sound = jnp.all(jnp.isfinite(linear.q)) & jnp.all(jnp.isfinite(linear.triangle))
-        # Where a parameter has lost all effect the model has gone over to a plateau, as exp(-b x) does for a large b.
-        # That is no minimum, and nothing leads back. (At a bound it may be: a rate has no effect on an amplitude of 0.)
-        lost = jnp.any((state.scale > 0) & (linear.effects <= objective.eps**2 * state.scale))
-        sound &= ~lost | at_a_bound(objective, point.x)
+        # A plateau is no minimum. (At a bound it may be: a rate has no effect on an amplitude of 0.)
+        eps, held = objective.eps, at_a_bound(objective, point.x)
+        lost = lost_effect(state.scale, linear, eps) | sees_less(pivots(state.linear.triangle), linear, eps)
+        sound &= ~lost | held
         length = norm(state.scale * state.step)
         seen = -0.5 * jnp.sum((state.linear.grad + linear.grad) * state.step)
         gained, ratio, worse = by_slopes(verdict, seen, length)
@@ -223,46 +224,34 @@ class LevenbergMarquardt(Method):
         slope = jnp.sum(state.linear.q * state.change)
         radius = next_radius(state.radius, length, state.damping > 0, slope, gained, ratio)
         radius = jnp.where(first, self.factor * jnp.where(size > 0, size, 1), radius)
-        step = self.next_step(objective, iterate, linear, scale, radius, state.damping)
+        step = next_step(objective, iterate, linear, scale, radius, state.damping, self.acceleration)
         guessed = first | (state.guessed & ~taken)
         radius = jnp.where(guessed, jnp.minimum(radius, step.length), radius)
 
-        run, ran_away = follow(state.run, scale, iterate.value, taken)
+        most = jnp.maximum(state.pivots, pivots(linear.triangle))
+        blind = sees_less(most, linear, eps) & ~at_a_bound(objective, iterate.x)
+        run, ran_away = follow(state.run, scale, linear.effects, iterate.value, taken)
         ran_away |= has_left(objective.start, iterate.x, scale, linear, objective.eps)
         promise, idle = step.promise, jnp.all(iterate.x + step.p == iterate.x)
-        stuck = idle | (~taken & (radius <= objective.eps * reach))
+        # A step that is nothing beside D x may be long in a parameter with little effect.
+        short = jnp.all(jnp.abs(step.p) <= objective.eps**0.5 * jnp.abs(iterate.x))
+        stuck = idle | (~taken & short & (radius <= objective.eps * reach))
         share = SETTLED if linear.triangle.shape[0] == linear.triangle.shape[1] else ALL_SETTLED
         settled = jnp.sqrt(2 * promise) <= share * objective.eps * norm(linear.effects * iterate.x)
         settled |= stuck & (promise <= objective.noise(iterate.value))
         return Move(
-            LevenbergMarquardtState(iterate, linear, scale, step.p, step.change, radius, step.damping, run, guessed),
+            LevenbergMarquardtState(
+                iterate, linear, scale, step.p, step.change, radius, step.damping, run, most, guessed
+            ),
             taken,
             taken & jnp.isfinite(point.value) & jnp.isfinite(grad_norm),
             (settled | stuck) & (linear.cosine > 0),
             jnp.where(settled, 0, promise),
             settled,
+            blind,
             ran_away,
             jnp.sum(iterate.x * iterate.x).astype(objective.dtype),
         )
-
-    def next_step(
-        self, objective: Objective, point: Point, linear: Linear, scale: jax.Array, radius: Scalar, damping: Scalar
-    ) -> Step:
-        """The step in the radius, and in the bounds."""
-        used = jnp.where(scale > 0, scale, 1)
-        r = linear.triangle * (linear.columns / used)[None, :]
-        if r.shape[0] < r.shape[1]:
-            y, damping, promise = step_in_row_space(r, linear.q, radius, damping)
-        else:
-            (y, damping), promise = damped_step(r, linear.q, radius, damping), 0.5 * jnp.sum(linear.q**2)
-        p = within(objective, point.x, y / used)
-        y = y if objective.composite is None else used * p
-        bent = p
-        if self.acceleration:  # a step of Gauss and Newton shows that the residuals are straight as far as it goes
-            bend = lambda p: accelerated(objective, point, linear, (r, damping), used, p)
-            bent = branch(damping > 0, bend, lambda p: p, p)
-        change = matmul(r, y) if r.shape[1] > SMALL else jnp.sum(r * y[None, :], axis=1)
-        return Step(within(objective, point.x, bent), change, damping, norm(y), promise)
 
 
 def bare(point: Point) -> Point:

@@ -303,6 +303,10 @@ def test_squares_that_underflow_are_named_and_no_success():
         assert lost.status == Status.LINE_SEARCH_FAILED
         assert not lost.converged
         assert "the squares of such residuals underflow in float32" in lost.message
+        assert (np.asarray(lost.standard_errors) > 0).all()
+        robust = gdjax.least_squares(tiny, jnp.ones(2), jnp.asarray(scale, jnp.float32), robust=gdjax.SoftL1(scale))
+        assert not robust.converged
+        assert not (np.asarray(robust.standard_errors) == 0).any()
     for method in (gdjax.LBFGS(), gdjax.BFGS(), gdjax.TrustRegion()):
         other = gdjax.least_squares(tiny, jnp.ones(2), jnp.asarray(1e-21, jnp.float32), method=method)
         assert other.status == Status.LINE_SEARCH_FAILED
@@ -361,6 +365,41 @@ def test_parameters_that_run_to_infinity_are_named_and_end_soon(case):
     assert named <= set(said.replace(" and ", ", ").split(", ")), fit.message
     fits = gdjax.curve_fit_many(model, start, x, np.stack([y, y]))
     assert np.asarray(fits.code).tolist() == [Status.RUNAWAY] * 2
+
+
+@pytest.mark.float64
+def test_what_creeps_towards_nothing_without_noise_runs_away_too():
+    x = np.linspace(0.2, 5, 20)
+    model = lambda p, x: p[0] * x ** p[2] / (p[1] ** p[2] + x ** p[2])
+    fit = gdjax.curve_fit(model, np.array([2.0, 1.5, 2.0]), x, 2 * x**0.7)
+    assert fit.status == Status.RUNAWAY, fit.message
+    assert int(fit.num_evals) < 2000  # without the test all of 10 000 steps
+
+
+@pytest.mark.parametrize(("robust", "rows"), [(None, [88, 170, 336, 360]), (gdjax.Huber(0.5), [78, 266])])
+def test_a_spike_at_one_datum_and_a_straight_line_are_no_answers(robust, rows):
+    rng, many = np.random.default_rng(0), 400
+    x = np.sort(rng.uniform(5, 500, (many, 20)), axis=1)
+    truth = np.array([300, 0.01, 80]) * np.exp(rng.normal(0, 0.3, (many, 3)))
+    y = truth[:, :1] * np.exp(-truth[:, 1:2] * x) + truth[:, 2:] + 0.5 * rng.normal(size=x.shape)
+    starts = truth * np.exp(rng.normal(0, 1.5, (many, 3)))
+    model = lambda p, x: p[0] * jnp.exp(-p[1] * x) + p[2]
+    begun = jnp.asarray(np.concatenate([starts[rows], truth[rows]]), jnp.float32)
+    xs, ys = (jnp.asarray(np.concatenate([a[rows], a[rows]]), jnp.float32) for a in (x, y))
+    fits = gdjax.curve_fit_many(model, begun, xs, ys, in_axes=0, robust=robust)
+    far, near = fits[: len(rows)], fits[len(rows) :]
+    assert near.converged.all(), near.message
+    assert (~far.converged | (far.value < 1.01 * near.value)).all(), far.message
+
+
+def test_a_long_step_of_a_parameter_with_little_effect_is_no_short_one():
+    t = np.linspace(0, 1e-8, 50).astype(np.float32)
+    decay = lambda p, t: p["a"] * jnp.exp(-t / p["tau"])
+    start = {"a": jnp.float32(1), "tau": jnp.float32(1)}
+    space = {"tau": gdjax.spaces.Positive()}
+    fit = gdjax.curve_fit(decay, start, t, 3 * np.exp(-t / 2e-9) + 0.01 * np.cos(1e10 * t), space=space)
+    assert fit.converged, fit.message
+    np.testing.assert_allclose(fit.params["tau"], 2e-9, rtol=0.02)
 
 
 @pytest.mark.float64

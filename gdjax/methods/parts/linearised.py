@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.methods.parts.blocks import factor_tall
-from gdjax.methods.parts.triangular import FEW, columns_of, norm, norms
+from gdjax.methods.parts.triangular import DEPENDENT, FEW, columns_of, norm, norms
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors.vector import Scalar, dots, largest, matmul
 
 MOST = 1000  # parameters up to which a result keeps the triangle: 8 MB in float64
 LARGEST = 2**25  # entries of a Jacobian that is formed without having been asked for: 268 MB in float64
+SPIKE = 0.5  # sum of the fourth powers of a column of length 1, which is 1 over the number of entries that are equal
+CANCELLED = 0.01  # share that is left of the changes which each parameter's whole size makes, where these cancel
 FLATTEST = 0.05  # least share of a robust loss's curvature that is kept where it bends down
 
 
@@ -25,6 +27,7 @@ class Linear(NamedTuple):
     effects: jax.Array  # the same of all, shape (n,)
     cosine: Scalar  # the largest between the residuals and a column
     grad: jax.Array  # J'r
+    hidden: jax.Array  # which columns depend on those before them as they do on a plateau, shape (n,)
     jacobian: Any = None  # J, shape (m, n), for a method that asks for it
 
 
@@ -57,7 +60,29 @@ def linearise(objective: Objective, point: Point, keep: bool = False) -> Linear:
     triangle, q = factor_tall(unit, r, jnp.ones_like(columns)) if r.size >= x.size else (unit, r)
     cosine = jnp.where(jnp.all(jnp.isfinite(columns)), largest(cosines), jnp.inf)
     kept = jnp.where(columns[None, :] > 0, a, 0) if keep else None
-    return Linear(triangle, q, columns, effects, cosine.astype(objective.dtype), grad, kept)
+    hidden = hidden_by_others(triangle, unit, columns * x, objective.eps)
+    return Linear(triangle, q, columns, effects, cosine.astype(objective.dtype), grad, hidden, kept)
+
+
+def hidden_by_others(triangle: jax.Array, unit: jax.Array, sizes: jax.Array, eps: float) -> jax.Array:
+    """Which columns depend on those before them, and few residuals see them, or large terms cancel each other.
+
+    Args:
+        triangle: R of the Jacobian with columns of length 1.
+        unit: that Jacobian.
+        sizes: what each parameter's whole size changes, shape (n,).
+        eps: of their rounding.
+    """
+    if triangle.shape[0] < triangle.shape[1]:  # they all do
+        return jnp.zeros(sizes.shape, bool)
+    left = jnp.abs(jnp.sum(triangle * sizes[None, :], axis=1))
+    cancel = jnp.max(left) <= CANCELLED * jnp.max(jnp.abs(sizes))
+    return (pivots(triangle) <= DEPENDENT * eps) & (cancel | (jnp.sum(unit**4, axis=0) > SPIKE))
+
+
+def pivots(triangle: jax.Array) -> jax.Array:
+    """What is left of each column, of length 1, beside those before it; shape (n,), or (m,) if that is less."""
+    return jnp.abs(jnp.diagonal(triangle))
 
 
 def measured(a: jax.Array, r: jax.Array) -> tuple[jax.Array, Scalar, jax.Array]:
@@ -77,7 +102,7 @@ def nothing_yet(objective: Objective, count: int, keep: bool = False) -> Linear:
     rows, none = min(count, n), jnp.zeros_like(objective.start)
     kept = jnp.zeros((count, n), none.dtype) if keep else None
     triangle, q = jnp.zeros((rows, n), none.dtype), jnp.zeros((rows,), none.dtype)
-    return Linear(triangle, q, none, none, jnp.full((), jnp.inf, dtype), none, kept)
+    return Linear(triangle, q, none, none, jnp.full((), jnp.inf, dtype), none, none != 0, kept)
 
 
 def at_answer(objective: Objective, best: Point, state: Any) -> Any:
