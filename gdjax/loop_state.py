@@ -148,8 +148,8 @@ class LoopState:
         difference = first_difference(signature("", now), signature("", self.frame.like))
         if difference is not None:
             raise ValueError(
-                f"{caller}: the state is of other parameters, aux or residuals than the loss has here: {difference}. "
-                "gdjax.init makes a state for these"
+                f"{caller}: the state is of other parameters, aux, residuals or constraints than the loss has here: "
+                f"{difference}. gdjax.init makes a state for these"
             )
         return call, request
 

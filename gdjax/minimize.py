@@ -124,9 +124,9 @@ def minimize(
     contributions of a multiplier to the gradient, or the distance of its constraint from the bound if that is smaller.
     ``result.violation`` is the largest violation in the constraints' own units, and ``result.multipliers`` are the
     sensitivities df*/d(bound). Large multipliers are named in the message; they belong to constraints that hardly allow
-    any point, or that depend on each other. INFEASIBLE means a point of least violation, as far as gradients can tell;
-    the message names the constraints that conflict. Before convergence, the point of least violation is returned, and
-    among feasible points the lowest. In float32 the default tolerance is 3.5e-4.
+    any point, or that depend on each other. INFEASIBLE means a point of least violation, as far as gradients can tell,
+    even if the tolerance would allow it; the message names the constraints that conflict. Before convergence, the point
+    of least violation is returned, and among feasible points the lowest. In float32 the default tolerance is 3.5e-4.
 
     Returns:
         The best point found, with a `Status` that says how the run ended; ``print`` it for an explanation.

@@ -27,8 +27,9 @@ def follow_constrained(
 ) -> tuple[jax.Array, dict[str, Any]]:
     """The change of the vector of parameters, and what else of the result changes, by name.
 
-    NaN where the point is not ``trusted``, where the gradients of the active constraints depend on each other, or where
-    it is no strict minimum of second order along them.
+    NaN where the point is not ``trusted``, or is no strict minimum of second order along the active constraints. Where
+    their gradients depend on each other, the change of the multipliers is the least one; NaN if the constraints do not
+    change together, so that they soon allow no point.
     """
     frame = at(theta)
     constrained, conditions = frame.constrained, result.conditions
@@ -91,15 +92,23 @@ def values_of(objective: Objective, x: jax.Array) -> jax.Array:
 
 
 def dense(product: Callable[[jax.Array], jax.Array], b: jax.Array, positive: int, trusted: jax.Array) -> jax.Array:
-    """The solution with a symmetric matrix that has so many positive eigenvalues, others negative; else NaN."""
+    """The least solution with a symmetric matrix that has so many positive eigenvalues; NaN if there is none.
+
+    ``[[H, J'], [J, 0]]`` has as many as H has rows just where H is positive along the constraints; its eigenvalues that
+    are zero are those of constraints that depend on others.
+    """
     rows = jax.lax.map(product, jnp.eye(b.size, dtype=b.dtype))
     rows = (rows + rows.T) / 2
     size = jnp.sqrt(jnp.max(jnp.abs(rows), axis=1))
     scale = 1 / jnp.where(size > 0, size, 1)
     values, vectors = jnp.linalg.eigh(rows * scale[:, None] * scale[None, :], symmetrize_input=False)
     least = ROUNDING * b.size * float(jnp.finfo(b.dtype).eps) * jnp.max(jnp.abs(values))
-    sound = (jnp.sum(values > least) == positive) & (jnp.sum(values < -least) == b.size - positive) & trusted
-    x = scale * (vectors @ ((vectors.T @ (scale * b)) / jnp.where(jnp.abs(values) > least, values, 1)))
+    parts, zero = vectors.T @ (scale * b), jnp.abs(values) <= least
+    missed = jnp.max(jnp.where(zero, jnp.abs(parts), 0)) > float(jnp.finfo(b.dtype).eps) ** 0.5 * jnp.max(
+        jnp.abs(parts)
+    )
+    sound = (jnp.sum(values > least) == positive) & ~missed & trusted
+    x = scale * (vectors @ jnp.where(zero, 0, parts / jnp.where(zero, 1, values)))
     return jnp.where(jnp.all(b == 0), 0, jnp.where(sound, x, jnp.nan))
 
 

@@ -4,18 +4,24 @@ The value that a method minimises there is a merit function, another one after e
 loss and the violation, and what is tested are the optimality conditions.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip, is_finite
-from gdjax.descent.stopping import Status
+from gdjax.descent.stopping import Status, is_success
 from gdjax.methods.base import Kkt, Outcome
-from gdjax.problem.objective import Objective
+from gdjax.problem.objective import Objective, Point
+from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar
 
 # A loss that is so low at a feasible point, in units of 1 + |f at the start|, has no minimum there.
 BOTTOMLESS = 1e15
+# Part of the lengths of the gradients of violated constraints up to which their sum is as good as zero, in square roots
+# of eps, and at least.
+CANCELLED, LEAST = 10.0, 1e-5
 
 
 def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> Progress:
@@ -87,3 +93,22 @@ def status(objective: Objective, stop: Limits, p: Progress, trip: Trip) -> jax.A
         if met_now is not False:
             code = jnp.where(met_now, reason, code)
     return code
+
+
+def review(objective: Objective, terms: Any, code: jax.Array, point: Point) -> jax.Array:
+    """Success is none where no way leads to less violation, though the tolerance would allow what there is of it.
+
+    Rounding is no violation: equalities given twice may differ by it.
+    """
+    limits = objective.constrained
+    assert limits is not None
+    c, pull = jax.vjp(limits.values, point.x)
+    off = limits.excess(c) / terms.sizes
+    g = pull(off / terms.sizes)[0]
+    if objective.composite is not None:
+        low, high = objective.composite.ends
+        g = jnp.where(((point.x <= low) & (g > 0)) | ((point.x >= high) & (g < 0)), 0, g)
+    lengths = jnp.sum(jnp.abs(off) * terms.norms / terms.sizes)
+    stationary = vector.max_abs(g) <= max(CANCELLED * objective.eps**0.5, LEAST) * lengths
+    shown = vector.largest(jnp.abs(off)) > objective.eps ** (2 / 3)
+    return jnp.where(is_success(code) & stationary & shown, Status.INFEASIBLE, code)

@@ -221,6 +221,8 @@ class Loop(NamedTuple):
         if self.objective.jacobian is None or not self.method.least_squares:
             function, there = self.method.judged(self.objective, carry.state, point)
             code, automatic = given_gradient.review(function, *where, code, there)
+        if self.objective.constrained is not None:
+            code = constrained.review(self.objective, carry.state.terms, code, point)
         code, entry = given_jacobian.review(self.objective, *where, code, point)
         squares = squares_at(self.objective, point, carry.state)
         if squares is not None:

@@ -166,6 +166,8 @@ def nonfinite_start(f: Facts) -> str:
     data = {name: tuple(np.asarray(pair).tolist()) for name, pair in (found.nonfinite_data or {}).items()}
     listed = lambda counts: ", ".join(f"{name} has {n} of {size}" for name, (n, size) in counts.items() if n)
     where = f" Entries that are not finite: {listed(bad)}." if listed(bad) else ""
+    if found.conditions is not None and not where:
+        where = " Not finite is the gradient of a constraint there, as that of sqrt(x) at 0 is: start elsewhere."
     if listed(data):
         remedy = ", or hide it with mask= of gdjax.curve_fit" if found.squares is not None else " of the loss"
         if getattr(found, "by", None) == "curve_fit" and any(data[name][0] for name in data if name.startswith("x")):

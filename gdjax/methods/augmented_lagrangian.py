@@ -58,7 +58,6 @@ class AugmentedState(NamedTuple):
     iterate: Point  # accepted point
     terms: Terms
     schedule: Schedule
-    base: Vector  # where the minimisation under way began
     finish: Finish
 
     @property
@@ -111,7 +110,7 @@ class AugmentedLagrangian(Method):
         finish = Finish(jnp.asarray(False), x, terms.multipliers, blank(objective), zero, count, count)
         inner = self.descent(objective).init(merit(objective, terms))
         schedule = outer.begin(objective)
-        return AugmentedState(inner, blank(objective), terms, schedule, x, finish)
+        return AugmentedState(inner, blank(objective), terms, schedule, finish)
 
     def ask(self, objective: Objective, state: AugmentedState) -> Point:
         """The merit function at the trial; or the Lagrangian, after a step of Newton's."""
@@ -142,6 +141,8 @@ class AugmentedLagrangian(Method):
         new = update_if(turn.ends, update, turn.state)
         if self.finishes(objective):
             ready = turn.ends & ~newton & ~first & ~turn.lost & ~state.terms.restoring & ~new.terms.restoring
+            # Where nothing moved, and the violation stays, they have just been tried in vain.
+            ready &= (turn.state.schedule.trips > 0) | (new.schedule.stuck == 0)
             aim = lambda state: self.aim(objective, state, newton)
             new = update_if(ready | (newton & ~turn.ends), aim, new)
         unknown = jnp.asarray(jnp.inf, objective.dtype)  # at first, when the scales are
@@ -212,8 +213,8 @@ class AugmentedLagrangian(Method):
     ) -> AugmentedState:
         """The next merit function, and the inner method at the start of its descent.
 
-        At ``first`` is where the start has been seen; where the descent is ``lost`` it goes back to where it began;
-        after ``newton``'s steps it goes on from where they have led.
+        At ``first`` is where the start has been seen; where the descent is ``lost`` it goes back to the point of least
+        violation; after ``newton``'s steps it goes on from where they have led.
         """
         old, before = state.schedule._replace(again=jnp.asarray(True)), state.terms
         terms, schedule = outer.next_terms(objective, before, old, state.iterate, kkt)
@@ -222,15 +223,17 @@ class AugmentedLagrangian(Method):
         begun = old._replace(tolerance=jnp.full_like(kkt.violation, FIRST_TOLERANCE))
         terms, schedule = vector.where(first, (measured(objective, state.iterate), begun), (terms, schedule))
         x = vector.where(terms.restoring, outer.restoration_start(objective, before, old.nearest), state.iterate.x)
-        x = vector.where(lost, state.base, x)
+        x = jnp.where(lost, old.nearest.x, x)
         terms = vector.where(first | lost, terms, renewed(objective, terms, state.iterate))
+        anew = jnp.full_like(terms.penalty, outer.returning(schedule))
+        terms = terms._replace(penalty=jnp.where(before.restoring, anew, terms.penalty))
         function = merit(objective, terms)
         inner = self.descent(objective).init(dataclasses.replace(function, start=x, blank=function.blank._replace(x=x)))
         same = jnp.all(terms.penalty == before.penalty) & jnp.all(terms.scales == before.scales) & ~first
         same &= (terms.restoring == before.restoring) & (terms.weight == before.weight)
         inner = vector.where(same, inner._replace(**self.inner.learnt(state.inner)), inner)
         finish = state.finish._replace(running=jnp.asarray(False))
-        return AugmentedState(inner, in_weight(state.iterate, before, terms), terms, schedule, x, finish)
+        return AugmentedState(inner, in_weight(state.iterate, before, terms), terms, schedule, finish)
 
     def after(self, state: AugmentedState, schedule: Schedule) -> tuple[Terms, Schedule]:
         """After Newton's steps, if any was taken: with the multipliers that they have found."""

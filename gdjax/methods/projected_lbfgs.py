@@ -28,7 +28,12 @@ GROW = 10.0  # factor on the step where the loss has shown no curvature, as in `
 SLACK = 32.0  # roundings of the parameters within which the minimum is found, as in `secants`
 MAX_TRIALS = 30  # rejected steps before the memory is dropped
 
-Model = Callable[[jax.Array, jax.Array], jax.Array]
+
+class Model(NamedTuple):
+    """What is known of the loss around the iterate."""
+
+    step: Callable[[jax.Array, jax.Array], jax.Array]  # of the variables that are free: (g, free) -> -B_FF^-1 g_F
+    reach: jax.Array  # t: a variable that ``x - t g`` takes to a bound is not free, and goes there
 
 
 class ProjectedState(NamedTuple):
@@ -93,8 +98,13 @@ class ProjectedLBFGS(Method):
         return dict(pairs=old.pairs, units=old.units, scaled=old.scaled)
 
     def model(self, objective: Objective, pairs: Pairs, units: jax.Array, before: Point, point: Point) -> Model:
-        """``(g, free) -> -B_FF^{-1} g_F``."""
-        return lambda g, free: units * solve(pairs, jnp.where(free, units * g, 0), free)
+        """By the pairs; t is 1 / theta, in the units of each variable."""
+        step = lambda g, free: units * solve(pairs, jnp.where(free, units * g, 0), free)
+        return Model(step, gradient_steps(pairs, units))
+
+    def growth(self, point: Point) -> Any:
+        """By what the step grows where the loss has shown no curvature: else it would stay as short as it was."""
+        return GROW
 
     def init(self, objective: Objective) -> ProjectedState:
         """At the start."""
@@ -145,7 +155,7 @@ class ProjectedLBFGS(Method):
         pairs = pairs._replace(theta=scale)
         model = self.model(objective, pairs, units, before, point)
         direction, norm = descend(objective, pairs, units, point, state.blocked & ~anew, model)
-        grown = jnp.maximum(GROW * state.step_size, 1)  # no curvature: the step would stay as short as it was
+        grown = jnp.maximum(self.growth(point) * state.step_size, 1)
         alpha = jnp.where(good | first | anew, 1, grown)
         rounding = objective.rounding(point.x, point.grad)
         ahead = vector.add_scaled(point.x, alpha, direction)
@@ -180,6 +190,11 @@ def units_of(objective: Objective, x: jax.Array) -> jax.Array:
     return jnp.where(size > 0, size, width)
 
 
+def gradient_steps(pairs: Pairs, units: jax.Array) -> jax.Array:
+    """1 / theta for each parameter, which is measured in units."""
+    return units * (units / pairs.theta.astype(units.dtype))
+
+
 def length_of(g: jax.Array) -> jax.Array:
     """The norm, whose squares may be too small or too large for the dtype; 1 for zero."""
     largest = vector.max_abs(g)
@@ -208,18 +223,17 @@ def descend(
     """
     lower, upper = bounds_of(objective)
     x, g, dtype = point.x, point.grad, objective.dtype
-    t = units * (units / pairs.theta.astype(x.dtype))
-    ahead = x - t * g
+    ahead = x - model.reach * g
     active = ((ahead <= lower) & (g > 0)) | ((ahead >= upper) & (g < 0)) | (lower == upper)
     free = ~active
     to_bound = jnp.where(g > 0, lower, upper) - x
-    newton = model(g, free)
+    newton = model.step(g, free)
     d = jnp.where(free, newton, jnp.where(lower == upper, 0, to_bound))
     # By rounding or overflow uphill: the projected gradient step instead.
     downhill = vector.dot(jnp.where(free, newton, 0), g) <= 0
     d = jnp.where(downhill, d, jnp.clip(ahead, lower, upper) - x)
 
-    short = jnp.minimum(t, 1)
+    short = jnp.minimum(gradient_steps(pairs, units), 1)
     there = x - short * g
     inside = (there >= lower) & (there <= upper)
     held = ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))  # however short the step that would tell

@@ -4,26 +4,33 @@ D. P. Bertsekas, Projected Newton methods for optimization problems with simple 
 (1982).
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import pytree_dataclass
+from gdjax.jaxtools.scalar_kernels import bounded_loop
+from gdjax.methods.parts.merit import seen
 from gdjax.methods.parts.newton_kkt import invert_shifted
 from gdjax.methods.parts.pairs import Pairs
-from gdjax.methods.projected_lbfgs import Model, ProjectedLBFGS, length_of
+from gdjax.methods.projected_lbfgs import GROW, Model, ProjectedLBFGS, bounds_of, length_of, units_of
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import matmul
 
 # A Hessian says little of far away: a step may be as long as the parameters, or so much longer than the last one.
 LONGER = 10.0
+MEETINGS = 5  # steps that are tried until one stays inside
+NEAR = 0.01  # of its own size, from which on a bound may hold a parameter
 
 
 @pytree_dataclass
 class ProjectedNewton(ProjectedLBFGS):
-    """``d_F = -(H_FF + t I)^{-1} g_F``, with the least t of a few that makes the matrix positive definite.
+    """``d_F = -(H_FF + t D)^{-1} g_F``, with the least t of a few that makes the matrix positive definite.
+
+    D is diagonal, in the units of each variable. A bound holds a variable that is within a hundredth of its size (as
+    in Bertsekas' set of active ones), and one that the step would take beyond.
 
     The inner method of `AugmentedLagrangian` for small problems: the narrow curved valleys that penalties make are
     what a Hessian sees at once, and pairs of gradients only after some steps. Where no t helps, the pairs do.
@@ -31,22 +38,52 @@ class ProjectedNewton(ProjectedLBFGS):
 
     name: ClassVar[str] = "Newton's method with bounds"
 
+    def growth(self, point: Point) -> Any:
+        """None where violations alone are minimised: a minimum far away is worth no more than a near one."""
+        return jnp.where(seen(point).weight > 0, GROW, 0)
+
     def model(self, objective: Objective, pairs: Pairs, units: jax.Array, before: Point, point: Point) -> Model:
         """By one product with the Hessian for each parameter."""
+        x, (lower, upper) = point.x, bounds_of(objective)
         gradient = lambda x: objective.evaluate(x).grad
-        unit = jnp.eye(point.x.size, dtype=point.x.dtype)
-        rows = jax.lax.map(lambda v: jax.jvp(gradient, (point.x,), (v,))[1], unit)
+        unit = jnp.eye(x.size, dtype=x.dtype)
+        rows = jax.lax.map(lambda v: jax.jvp(gradient, (x,), (v,))[1], unit)
         hessian, known = (rows + rows.T) / 2, super().model(objective, pairs, units, before, point)
-        last = jnp.where(before.is_blank, 0, length_of(point.x - before.x))
-        reach = jnp.maximum(LONGER * last, jnp.maximum(1, length_of(point.x)))
+        sizes = units_of(objective, x)
+        metric = metric_of(hessian, sizes)
+        last = jnp.where(before.is_blank, 0, length_of(x - before.x))
+        reach = jnp.maximum(LONGER * last, jnp.maximum(1, length_of(x)))
+
+        def turn(state: Any) -> Any:
+            """A step of the free variables, while the others move so; what it takes beyond a bound is held there."""
+            free, d, first, _, count = state
+            inner = jnp.where(free[:, None] & free[None, :], hessian, jnp.where(unit > 0, metric[None, :], 0))
+            pull = jnp.where(free, point.grad + matmul(hessian, jnp.where(free, 0, d)), 0)
+            step = lambda inverse: -matmul(inverse, pull)
+            inverse = invert_shifted(inner, metric, lambda inverse: length_of(step(inverse)) <= reach)
+            d = jnp.where(free, step(inverse), d)
+            hit = free & ((x + d < lower) | (x + d > upper))
+            met = jnp.where(hit, jnp.clip(x + d, lower, upper) - x, d)
+            return free & ~hit, met, jnp.where(count == 0, d, first), jnp.any(hit), count + 1
+
+        def value(d: jax.Array) -> jax.Array:
+            """Of the model, where d leads in the box; infinite where d is not finite."""
+            s = jnp.clip(x + d, lower, upper) - x
+            q = vector.dot(s, point.grad + matmul(hessian, s) / 2)
+            return jnp.where(jnp.all(jnp.isfinite(d)), q, jnp.inf)
 
         def direction(g: jax.Array, free: jax.Array) -> jax.Array:
-            inner = jnp.where(free[:, None] & free[None, :], hessian, 0)
-            size = vector.largest(jnp.abs(inner).reshape(-1))
-            size = jnp.where(size > 0, size, 1)
-            step = lambda inverse: -matmul(inverse, jnp.where(free, g, 0))
-            fits = lambda inverse: length_of(step(inverse)) <= reach
-            d = step(invert_shifted(inner + unit * jnp.where(free, 0, size)[None, :], size, fits))
-            return jnp.where(jnp.all(jnp.isfinite(d)), d, known(g, free))
+            """The first step or the last one, whichever the model says is lower."""
+            begun = free, jnp.zeros_like(g), jnp.zeros_like(g), jnp.asarray(True), jnp.asarray(0, jnp.int32)
+            _, d, first, _, _ = bounded_loop(lambda s: s[3] & (s[4] < MEETINGS), turn, begun, MEETINGS)
+            d = jnp.where(value(d) < value(first), d, first)
+            return jnp.where(jnp.all(jnp.isfinite(d)), d, known.step(g, free))
 
-        return direction
+        near = NEAR * sizes / jnp.where(point.grad == 0, 1, jnp.abs(point.grad))
+        return Model(direction, jnp.minimum(1 / metric, near))
+
+
+def metric_of(hessian: jax.Array, sizes: jax.Array) -> jax.Array:
+    """The largest curvature, by parameters that are each measured in its own size."""
+    largest = vector.largest(jnp.abs(hessian * sizes[:, None] * sizes[None, :]).reshape(-1))
+    return jnp.where(largest > 0, largest, 1) / (sizes * sizes)

@@ -55,6 +55,16 @@ def test_parameters_at_a_bound_follow_it():
     np.testing.assert_allclose(moves, [-2.0, 1.0, 1.0], atol=1e-6)
 
 
+def test_equalities_given_twice_have_the_least_multipliers():
+    def solve(bound):
+        twice = Constraint(lambda p: jnp.stack([p.sum(), p.sum()]), lower=bound, upper=bound)
+        return gdjax.minimize(lambda p: jnp.sum(p**2), jnp.zeros(2), constraints=twice)
+
+    moves, pulls = jax.jacfwd(lambda bound: (solve(bound).params, solve(bound).multipliers))(1.0)
+    np.testing.assert_allclose(moves, [0.5, 0.5], atol=1e-9)
+    np.testing.assert_allclose(pulls, [0.5, 0.5], atol=1e-9)  # their sum is the bound
+
+
 def test_no_derivative_is_nan():
     """Of a problem that is infeasible, and of a linear one along whose answers the loss does not change."""
 

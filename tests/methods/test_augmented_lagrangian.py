@@ -85,7 +85,7 @@ def test_a_matrix_that_is_not_positive_definite_is_seen_and_shifted():
     inverse, definite = invert(sound)
     assert definite
     np.testing.assert_allclose(inverse @ sound, np.eye(2), atol=1e-12)
-    shifted = invert_shifted(indefinite, jnp.asarray(2.0))
+    shifted = invert_shifted(indefinite, jnp.full(2, 2.0))
     assert (jnp.linalg.eigvalsh(shifted) > 0).all()
 
 

@@ -80,11 +80,13 @@ def renewed(objective: Objective, terms: Terms, point: Point) -> Terms:
     Weight and scales change where gradients have outgrown what they were, or fallen far below it.
     """
     constrained, dtype = known(objective), objective.dtype
+    off = finite(jnp.abs(constrained.excess(seen(point).c)))
     norms = finite(row_norms(constrained, point.x, jnp.ones_like(point.x)))
     spans = finite(row_norms(constrained, point.x, point.x))
+    flat = jnp.maximum(norms, spans) <= objective.eps**0.5 * off  # rounding; it says nothing of the units
+    norms = jnp.where(flat, 0, norms)
     steep = finite(vector.max_abs(seen(point).grad).astype(dtype))
     bound = finite(jnp.minimum(jnp.abs(constrained.lower), jnp.abs(constrained.upper)))
-    off = finite(jnp.abs(constrained.excess(seen(point).c)))
     largest = jnp.maximum(terms.steep, steep), jnp.maximum(terms.norms, norms)
     slope = beside(objective, steep, jnp.abs(point.loss) + jnp.minimum(1, jnp.abs(terms.start)), largest[0])
     slopes = beside(objective, norms, bound + off + jnp.minimum(1, terms.first), largest[1])

@@ -23,7 +23,7 @@ from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar, matmul
 
 MOST = 300  # parameters and constraints up to which the matrix is formed
-SHIFTS, FIRST_SHIFT, GROW = 12, 1e-4, 10.0  # values of t that are tried, the first in units of H
+SHIFTS, FIRST_SHIFT, GROW = 16, 1e-8, 10.0  # values of t that are tried
 REFINEMENTS = 2
 
 
@@ -66,7 +66,7 @@ def propose(objective: Objective, terms: Terms, point: Point) -> Proposal:
         + of_rows(rows.T * weights[None, :], rows.T)
         + jnp.where(jnp.eye(x.size, dtype=bool), jnp.where(free, 0, size)[None, :], 0)
     )
-    inverse = invert_shifted(matrix, size)
+    inverse = invert_shifted(matrix, jnp.full_like(x, size))
 
     def solve(g: jax.Array, r: jax.Array) -> tuple[jax.Array, jax.Array]:
         dx = -matmul(inverse, jnp.where(free, g + matmul(rows.T, weights * r), 0))
@@ -81,18 +81,24 @@ def propose(objective: Objective, terms: Terms, point: Point) -> Proposal:
 
 
 def invert_shifted(
-    matrix: jax.Array, size: Scalar, fits: Callable[[jax.Array], jax.Array] = lambda _: jnp.asarray(True)
+    matrix: jax.Array, metric: jax.Array, fits: Callable[[jax.Array], jax.Array] = lambda _: jnp.asarray(True)
 ) -> jax.Array:
-    """``(A + t I)^-1`` for the least t that was tried with which it is positive definite and fits; NaN if none was."""
-    unit = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    """``(A + t D)^-1`` for the least t that was tried with which it is positive definite and fits; NaN if none was.
+
+    Args:
+        matrix: A, shape (n, n).
+        metric: the diagonal of D, of the size of A; shape (n,).
+        fits: whether an inverse does.
+    """
+    diagonal = jnp.where(jnp.eye(matrix.shape[0], dtype=bool), metric[None, :], 0)
 
     def attempt(state: tuple[Scalar, jax.Array, jax.Array, jax.Array]) -> Any:
         shift, _, _, count = state
-        inverse, definite = invert(matrix + shift * unit)
+        inverse, definite = invert(matrix + shift * diagonal)
         good = definite & fits(inverse)
-        return jnp.where(shift == 0, FIRST_SHIFT * size, GROW * shift), inverse, good, count + 1
+        return jnp.where(shift == 0, FIRST_SHIFT, GROW * shift), inverse, good, count + 1
 
-    begun = jnp.zeros_like(size), jnp.full_like(matrix, jnp.nan), jnp.asarray(False), jnp.asarray(0, jnp.int32)
+    begun = jnp.zeros_like(metric[0]), jnp.full_like(matrix, jnp.nan), jnp.asarray(False), jnp.asarray(0, jnp.int32)
     _, inverse, definite, _ = bounded_loop(lambda s: ~s[2] & (s[3] < SHIFTS), attempt, begun, SHIFTS)
     return jnp.where(definite, inverse, jnp.nan)
 

@@ -52,7 +52,7 @@ class Schedule(NamedTuple):
     residual: Scalar  # the smallest of the optimality conditions at an update
     fruitless: jax.Array  # updates since then
     restorations: jax.Array
-    violation: Scalar  # where the minimisation under way began
+    violation: Scalar  # the least of the minimisation under way
     impossible: jax.Array  # whether the iterate is stationary for the violation
     again: jax.Array  # whether the trial is the iterate once more, under another merit function
     nearest: Nearest
@@ -101,7 +101,7 @@ def follow(
     return old._replace(
         trips=jnp.where(begins, 0, old.trips + 1),
         begun=jnp.where(begins, iterate.value, old.begun),
-        violation=jnp.where(begins, violation, old.violation),
+        violation=jnp.where(begins, violation, jnp.minimum(violation, old.violation)),
         mark_value=jnp.where(begins | fell, iterate.value, old.mark_value),
         mark_norm=jnp.where(begins | flatter, iterate.grad_norm, old.mark_norm),
         idle=jnp.where(moved, 0, old.idle + 1),
@@ -194,6 +194,11 @@ def safe(multipliers: jax.Array) -> jax.Array:
 def largest_multiplier(dtype: jnp.dtype) -> float:
     """The size of that box."""
     return min(LARGEST_MULTIPLIER, 0.1 / float(jnp.finfo(dtype).eps))
+
+
+def returning(schedule: Schedule) -> jax.Array:
+    """The penalty with which the loss is taken in again after a restoration, larger each time."""
+    return GROW ** (2 * schedule.restorations.astype(schedule.tolerance.dtype))
 
 
 def raised(terms: Terms) -> Terms:
