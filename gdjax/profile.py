@@ -99,7 +99,8 @@ def found_by(refits: Refits, level: float, quantile: float) -> Profile:
     refits.check()
     ruler = ruler_of(fit, index, quantile, refits.jacobian, behind.own if behind and behind.ended else None)
     refits.smallest = 0.0 if ruler.bend else 1e-12 * abs(refits.origin)
-    trail = Trail(np.array([refits.origin]), refits.centre[None], np.zeros(1), np.asarray(fit.code)[None])
+    known = np.array([Status.CONVERGED], np.int32)  # the fit counts, also where it runs away
+    trail = Trail(np.array([refits.origin]), refits.centre[None], np.zeros(1), known)
     precise = max(1e-6, float(np.finfo(refits.centre.dtype).eps) ** 0.5)
     sides = [side_of(sign, float(end[index]), ruler, precise) for sign, end in zip((-1, 1), refits.ends, strict=True)]
     ends, words = [np.nan, np.nan], ["", ""]
