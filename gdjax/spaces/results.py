@@ -17,6 +17,7 @@ from gdjax.spaces.chart import Chart, chart_of
 from gdjax.spaces.composed import composed, composed_gradient, composed_pair
 from gdjax.spaces.ends import NEAR, Value, review
 from gdjax.spaces.models import closed, is_floating, is_plain, opened
+from gdjax.spaces.runs import Runs
 
 
 @pytree_dataclass
@@ -75,6 +76,8 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
         if result.conditions is None:  # constraints may hold it there
             changed["code"], runs = review(result, chart, value)
             origin = dataclasses.replace(origin, runs=runs)
+            if linear and runs is not None:
+                changed["code"] = without_minimum(changed["code"], runs)
         if linear:
             found = ended(dataclasses.replace(result, code=changed["code"]), chart)
             origin = dataclasses.replace(origin, ends=found.where)
@@ -86,6 +89,12 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
         turned = push_forward(chart, free, result.certificate.direction)
         changed["certificate"] = dataclasses.replace(result.certificate, direction=turned)
     return dataclasses.replace(result, **changed)
+
+
+def without_minimum(code: jax.Array, runs: Runs) -> jax.Array:
+    """RUNAWAY for fits whose parameters run to infinity, as without a space: there is no answer to give errors of."""
+    marks = [m.reshape(*code.shape, -1) for m in runs.to_infinity if m is not None]
+    return jnp.where(jnp.any(jnp.concatenate(marks, axis=-1), axis=-1), Status.RUNAWAY, code)
 
 
 def mapped(chart: Chart, free: Any, grad: Any, axes: int = 0) -> tuple[Any, Any]:
