@@ -74,6 +74,8 @@ class Facts:
         squares, names = self.result.squares, getattr(self.result, "names", None)
         if names is None or squares is None or squares.linear is None:
             return ""
+        if self.result.space is not None:
+            return self.result.space.runaways
         columns, x = (np.abs(np.asarray(a, np.float64)) for a in (squares.linear.columns, self.result.flat))
         flattest = np.abs(np.linalg.svd(np.asarray(squares.linear.triangle, np.float64))[2][-1])
         there = (columns > 0) & (x > 0)

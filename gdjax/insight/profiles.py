@@ -79,8 +79,8 @@ class Trail(NamedTuple):
 
     @property
     def good(self) -> np.ndarray:
-        """Which refits ended in a minimum."""
-        return np.isin(self.codes, SUCCESS) & np.isfinite(self.rise)
+        """Which refits ended in a minimum, or at the values of one at infinity."""
+        return np.isin(self.codes, (*SUCCESS, Status.RUNAWAY)) & np.isfinite(self.rise)
 
     def add(self, other: "Trail") -> "Trail":
         """With more; where the same value comes twice, the lower of those that succeeded."""

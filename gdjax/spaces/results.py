@@ -41,13 +41,18 @@ class Origin:
         told = [n if m.size == 1 else f"{n} ({m.sum()} of {m.size})" for n, m in marked.items() if m.any()]
         return ", ".join(told)
 
+    @property
+    def runaways(self) -> str:
+        """The names of what runs to infinity, as far as that is known."""
+        return self.named(self.runs.to_infinity) if self.runs is not None else ""
+
     def words(self, result: Any) -> str:
         """Which parameters of one problem are at an end of their spaces, and which settings of a model were held."""
         ends = self.ends if self.ends is not None or self.runs is None else self.runs.to_end
         if int(result.code) == Status.AT_EDGE:
             ends = [e if e is None else e.share < NEAR for e in self.chart.edges(self.params, self.grad)]
         text = f" At an end of its space: {told}." if (told := self.named(ends)) else ""
-        if self.runs is not None and (told := self.named(self.runs.to_infinity)):
+        if (told := self.runaways) and int(result.code) != Status.RUNAWAY:
             text += f" The loss still falls if it grows a hundredfold, so the minimum may be at infinity: {told}."
         held = self.chart.settings
         return text + (f" Held as settings: {', '.join(held[:4])}{', ...' * (len(held) > 4)}." if held else "")

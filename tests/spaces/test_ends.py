@@ -7,7 +7,7 @@ import pytest
 
 import gdjax
 from gdjax import Status
-from gdjax.spaces import Above, CorrelationCholesky, CovarianceCholesky, Interval, Ordered, Positive, Simplex
+from gdjax.spaces import Above, CorrelationCholesky, CovarianceCholesky, Fixed, Interval, Ordered, Positive, Simplex
 
 bowl = lambda u, centre: jnp.sum((u - centre) ** 2)
 
@@ -128,3 +128,14 @@ def test_a_loss_without_derivatives_of_its_own_is_judged_by_values():
     method = gdjax.GradientDescent(10.0)
     result = gdjax.minimize(loss, 3.0, space=Positive(), method=method, grad=lambda u: 2 * (u - 1))
     assert result.status == Status.AT_EDGE
+
+
+@pytest.mark.float64
+def test_a_fit_that_runs_to_infinity_in_its_space_is_no_success():
+    """Data that do not decay: on the other side of infinity the time is negative, and the residuals go on falling."""
+    t = jnp.linspace(0.0, 8.0, 40)
+    model = lambda p, t: p["size"] * jnp.exp(-t / p["time"]) + p["floor"]
+    space = {"time": Positive(), "floor": Fixed()}
+    fit = gdjax.curve_fit(model, {"size": 1.0, "time": 5.0, "floor": 0.5}, t, 2.5 + 0.01 * t, space=space)
+    assert fit.status == Status.RUNAWAY
+    assert "params['time'] runs away while" in str(fit)
