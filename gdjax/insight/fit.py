@@ -17,6 +17,7 @@ import numpy as np
 
 from gdjax.descent.result import Result
 from gdjax.descent.sandwich import meat_of
+from gdjax.descent.stopping import Status
 from gdjax.insight import fit_words
 from gdjax.insight.inference import Inference
 from gdjax.insight.spread import Spread, along, over, rank_of, rms, spread_of
@@ -191,7 +192,7 @@ class Fit(Inference, Result):
             triangle, columns = linear.triangle, linear.columns
         else:
             triangle, columns = sandwich.triangle, sandwich.columns
-        sense = jnp.where(jnp.isfinite(self.value), jnp.ones_like(self.value), jnp.nan)
+        sense = jnp.where(jnp.isfinite(self.value) & (self.code != Status.RUNAWAY), 1.0, jnp.nan)
         if self.cov_type is None:
             root = sense if self.absolute_sigma else rms(self.residuals, self.freedom)
             if self.robust:
