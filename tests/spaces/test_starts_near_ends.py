@@ -22,6 +22,9 @@ def beside(p):
 class Softplus:
     """A space of somebody's own, of which nothing is known but the map."""
 
+    def __repr__(self):
+        return "Softplus()"
+
     def to_user(self, free):
         return jax.nn.softplus(free)
 
