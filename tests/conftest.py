@@ -54,7 +54,8 @@ def x64(request):
 # two thirds of the time.
 OPTIMISED = {
     "best_point", "changes", "checkpoint", "domain", "feasible", "gradient_test", "implicit", "kernels", "lbfgs",
-    "minimize", "more_thuente", "multistart", "raised", "refits", "small_programs", "trust_region",
+    "minimize", "more_thuente", "multistart", "raised", "refits", "searching_methods", "small_programs", "stopping",
+    "trust_region",
 }  # fmt: skip
 
 

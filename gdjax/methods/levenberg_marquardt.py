@@ -231,7 +231,8 @@ class LevenbergMarquardt(Method):
         most = jnp.maximum(state.pivots, pivots(linear.triangle))
         blind = sees_less(most, linear, eps) & ~at_a_bound(objective, iterate.x)
         run, ran_away = follow(state.run, scale, linear.effects, iterate.value, taken)
-        ran_away |= has_left(objective.start, iterate.x, scale, linear, objective.eps)
+        if objective.inward is None:  # a free number at infinity may be a parameter at an end of its space
+            ran_away |= has_left(objective.start, iterate.x, scale, linear, eps)
         promise, idle = step.promise, jnp.all(iterate.x + step.p == iterate.x)
         # A step that is nothing beside D x may be long in a parameter with little effect.
         short = jnp.all(jnp.abs(step.p) <= objective.eps**0.5 * jnp.abs(iterate.x))

@@ -27,8 +27,8 @@ def test_a_small_fit_is_one_function_of_few_operations():
     x = jnp.linspace(0.0, 4.0, 64)
     fit = jax.jit(lambda p, y: gdjax.least_squares(lambda p: p[0] * jnp.exp(-p[1] * x) + p[2] - y, p).params)
     text = fit.lower(jnp.ones(3), jnp.exp(-x)).compile().as_text()
-    assert count_kernels(text) <= 6
-    assert text.count(" fusion(") <= 181
+    assert count_kernels(text) <= 7
+    assert text.count(" fusion(") <= 202  # 181 before plateaus and what creeps to infinity were told from minima
     assert text.count(" while(") <= 3
 
 

@@ -82,7 +82,9 @@ def hidden_by_others(triangle: jax.Array, unit: jax.Array, sizes: jax.Array, eps
 
 def pivots(triangle: jax.Array) -> jax.Array:
     """What is left of each column, of length 1, beside those before it; shape (n,), or (m,) if that is less."""
-    return jnp.abs(jnp.diagonal(triangle))
+    # By hand: what `jnp.diagonal` is compiled to depends on the platform, which one function cannot.
+    rows, n = triangle.shape
+    return jnp.abs(jax.lax.slice_in_dim(triangle.reshape(-1), 0, rows * n, n + 1))
 
 
 def measured(a: jax.Array, r: jax.Array) -> tuple[jax.Array, Scalar, jax.Array]:

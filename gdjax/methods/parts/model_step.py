@@ -11,9 +11,9 @@ from gdjax.methods.parts.damped_step import damped_step
 from gdjax.methods.parts.geodesic import accelerated
 from gdjax.methods.parts.linearised import Linear
 from gdjax.methods.parts.row_space import step_in_row_space
-from gdjax.methods.parts.triangular import SMALL, norm
+from gdjax.methods.parts.triangular import norm, product
 from gdjax.problem.objective import Objective, Point
-from gdjax.vectors.vector import Scalar, matmul
+from gdjax.vectors.vector import Scalar
 
 
 class Step(NamedTuple):
@@ -56,5 +56,5 @@ def next_step(
     if acceleration:  # a step of Gauss and Newton shows that the residuals are straight as far as it goes
         bend = lambda p: accelerated(objective, point, linear, (r, damping), used, p)
         bent = branch(damping > 0, bend, lambda p: p, p)
-    change = matmul(r, y) if r.shape[1] > SMALL else jnp.sum(r * y[None, :], axis=1)
+    change = product(r, y)
     return Step(within(objective, point.x, bent), change, damping, norm(y), promise)

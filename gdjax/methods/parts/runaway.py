@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.methods.parts.linearised import Linear
-from gdjax.methods.parts.triangular import norm
-from gdjax.vectors.vector import Scalar, matmul
+from gdjax.methods.parts.triangular import norm, product
+from gdjax.vectors.vector import Scalar
 
 # A run is over where the value has fallen by this share of itself. In STEPS steps of one the columns grow by as many
 # doublings, all together. (Fits that end in a minimum have no such run: of NIST's 54 none comes near.)
@@ -86,5 +86,5 @@ def has_left(start: jax.Array, x: jax.Array, scale: jax.Array, linear: Linear, e
     grown = jnp.abs(x) * eps**0.5 > jnp.abs(start)
     faint = (linear.effects > 0) & (linear.effects <= eps**0.5 * scale)
     them = jnp.where(grown & faint, linear.columns * x, 0)
-    share = norm(matmul(linear.triangle, them))
+    share = norm(product(linear.triangle, them))
     return jnp.any(them != 0) & (share <= eps ** (2 / 3) * norm(linear.effects * x))

@@ -108,6 +108,11 @@ def norms(vectors: Sequence[jax.Array]) -> list[jax.Array]:
     return [top * jnp.sqrt(total) for top, total in zip(tops, totals, strict=True)]
 
 
+def product(a: jax.Array, x: jax.Array) -> jax.Array:
+    """``a x``, which for few columns is a sum and no call of a library."""
+    return matmul(a, x) if a.shape[1] > SMALL else jnp.sum(a * x[None, :], axis=1)
+
+
 def norm(x: jax.Array, axis: int | None = None) -> jax.Array:
     """The 2-norm, whose squares do not overflow; NaN if an entry is not finite. At 0 its derivative is 0."""
     top = largest(jnp.abs(x), axis=axis, keepdims=True)
