@@ -111,7 +111,7 @@ def many_rows(p):
     return jnp.concatenate([p - 2, 0.1 * (jnp.roll(p, 1) * p - 1)])
 
 
-@pytest.mark.sample("default", "box", "robust", "conjugate gradients")
+@pytest.mark.sample("default", "box")
 @pytest.mark.parametrize("options", FITS.values(), ids=FITS)
 def test_a_fit_under_all_strict_switches(options):
     start, data = jnp.ones(2), (jnp.asarray(TIMES), jnp.asarray(MEASURED))
