@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 import jax
-import optax
 
 from gdjax import other_names
+from gdjax.as_method import as_method
 from gdjax.descent.history import CAPACITY
 from gdjax.descent.limits import Stop
 from gdjax.descent.result import Result
@@ -17,10 +17,9 @@ from gdjax.insight.jacobian_check import check_jacobian
 from gdjax.jaxtools.pytrees import merge
 from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.methods.base import Method
-from gdjax.methods.choice import default, for_size, with_constraints, with_penalty
+from gdjax.methods.choice import default, for_size
 from gdjax.methods.closures import hoist_method
 from gdjax.methods.hyperparameters import with_floats
-from gdjax.methods.optax import Optax
 from gdjax.problem.constraints import as_constraints
 from gdjax.problem.hoist import hoist
 from gdjax.problem.jacobian import GivenJacobian
@@ -120,28 +119,15 @@ def prepare(
     cov_type: str | None = None,
 ) -> Request:
     """Check the request, and trace the user's functions."""
-    for name, function in (("loss", loss), ("grad", grad), ("jac", jac)):
-        if not (callable(function) or (function is None and name != "loss")):
-            raise TypeError(f"{name} must be a function of (params, *args), got {function!r}")
-    if not isinstance(kwargs or {}, dict):
-        raise TypeError(f"kwargs must be a dict of data for the loss by name, got {kwargs!r}")
-    if not isinstance(stop, Stop | None):
-        raise TypeError(f"stop must be a gdjax.Stop, such as gdjax.Stop(target=0.0), got {stop!r}")
+    limits = {n: v for n, v in dict(tol=tol, max_steps=max_steps, max_evals=max_evals).items() if v is not None}
+    check_types(dict(loss=loss, grad=grad, jac=jac), kwargs, stop)
     check_robust(robust)
-    limits = dict(tol=tol, max_steps=max_steps, max_evals=max_evals)
-    given = {name: value for name, value in limits.items() if value is not None}
-    twice = [name for name in given if stop is not None and getattr(stop, name) is not None]
-    if twice:
-        raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
+    check_conflicts(limits, stop, constraints, squares and (robust is not None or cov_type is not None))
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
-    if constraints is not None and squares and (robust is not None or cov_type is not None):
-        raise ValueError("with constraints errors are known for plain squares alone: leave robust and cov_type out")
-    if constraints is not None and stop is not None and (stop.decrease is not None or stop.step is not None):
-        raise ValueError("with constraints a small step tells nothing: leave Stop(decrease=) and Stop(step=) out")
     penalty, constraints = as_penalty(penalty, params), as_constraints(constraints)
     nobodys = method is None and constraints is None
     method = default(params, penalty, squares) if nobodys else as_method(method, penalty, constraints)
-    stop, method = dataclasses.replace(stop or Stop(), **given), with_floats(method)
+    stop, method = dataclasses.replace(stop or Stop(), **limits), with_floats(method)
     if method.least_squares and not squares:
         raise ValueError(f"{method.name} works on residuals: gdjax.least_squares(residuals, params, ...)")
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
@@ -156,10 +142,7 @@ def prepare(
     method = for_size(method, problem)
     state = None if warm is None else warm.state
     request = Request(problem, hoist_method(method, problem), stop, state, history_capacity(history))
-    guards = [getattr(jax.config, f"jax_transfer_guard{way}") for way in ("", "_host_to_device")]
-    if "disallow" in guards:
-        key, arrays = request.split()
-        request = merge(jax.device_put(arrays), key)  # numbers and NumPy arrays go to the device; this says so
+    request = on_device_if_guarded(request)
     if check_jac:
         require_concrete(request.split()[1], "check_jac=True compares numbers")
         check_jacobian(plain)
@@ -169,6 +152,36 @@ def prepare(
         data |= dict(constraints=constraints)
         check_gradient(loss, params, *args, grad=grad, **data).raise_if_wrong()
     return request
+
+
+def check_types(functions: dict[str, Any], kwargs: Any, stop: Any) -> None:
+    """TypeError for what is no function, no dict of data or no `gdjax.Stop`."""
+    for name, function in functions.items():
+        if not (callable(function) or (function is None and name != "loss")):
+            raise TypeError(f"{name} must be a function of (params, *args), got {function!r}")
+    if not isinstance(kwargs or {}, dict):
+        raise TypeError(f"kwargs must be a dict of data for the loss by name, got {kwargs!r}")
+    if not isinstance(stop, Stop | None):
+        raise TypeError(f"stop must be a gdjax.Stop, such as gdjax.Stop(target=0.0), got {stop!r}")
+
+
+def check_conflicts(limits: dict[str, Any], stop: Stop | None, constraints: Any, beyond_squares: bool) -> None:
+    """ValueError for a limit given twice, and for what has no meaning with constraints."""
+    if stop is not None and (twice := [name for name in limits if getattr(stop, name) is not None]):
+        raise ValueError(f"{twice[0]} is given both by name and in stop; give it once")
+    if constraints is not None and beyond_squares:
+        raise ValueError("with constraints errors are known for plain squares alone: leave robust and cov_type out")
+    if constraints is not None and stop is not None and (stop.decrease is not None or stop.step is not None):
+        raise ValueError("with constraints a small step tells nothing: leave Stop(decrease=) and Stop(step=) out")
+
+
+def on_device_if_guarded(request: Request) -> Request:
+    """Where transfers are guarded, numbers and NumPy arrays go to the device here, as an explicit transfer."""
+    guards = [getattr(jax.config, f"jax_transfer_guard{way}") for way in ("", "_host_to_device")]
+    if "disallow" not in guards:
+        return request
+    key, arrays = request.split()
+    return merge(jax.device_put(arrays), key)
 
 
 def shows_options(function: T) -> T:
@@ -208,28 +221,6 @@ def require_concrete(arrays: list[Any], what: str) -> None:
     """Raise ValueError inside a trace."""
     if is_traced(arrays):
         raise ValueError(f"{what}, so it cannot be used inside jit, vmap or grad")
-
-
-def as_method(method: Any, penalty: Any = None, constraints: Any = None) -> Method:
-    """A gdjax method as it is, an optax optimiser wrapped.
-
-    Raises:
-        TypeError: for anything else, with what to write instead; ValueError: if it takes no penalty, or no constraints.
-    """
-    if constraints is not None:
-        return with_constraints(method if method is None else as_method(method), penalty)
-    if penalty is not None:
-        return with_penalty(as_method(method), penalty)
-    if isinstance(method, optax.GradientTransformation | optax.MultiSteps):
-        return Optax(method)
-    if isinstance(method, Method):
-        return method
-    hint = other_names.for_method(method) if isinstance(method, str) else ""
-    if isinstance(method, str) and not hint and hasattr(optax, method.lower()):
-        hint = f"; for optax's write method=optax.{method.lower()}(...)"
-    elif callable(method):
-        hint = "; it is a class or function: call it first, with its hyperparameters"
-    raise TypeError(f"method must be a gdjax method or an optax optimiser, got {method!r}{hint}")
 
 
 def unrolled_trips(method: Method, stop: Stop) -> int:

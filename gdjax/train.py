@@ -10,13 +10,14 @@ import numpy as np
 import optax
 
 from gdjax import other_names
+from gdjax.as_method import as_method
 from gdjax.descent.limits import Stop
 from gdjax.descent.result import Result
 from gdjax.jaxtools.hoisted import hoist_call
 from gdjax.jaxtools.pytrees import split
 from gdjax.jaxtools.rows import beside, count_rows
 from gdjax.methods.optax import Optax
-from gdjax.request import Request, as_method, prepare, require_concrete
+from gdjax.request import Request, prepare, require_concrete
 from gdjax.running.observers import Interrupt
 from gdjax.running.services import Services, describe, observers
 from gdjax.running.services import check as check_services
