@@ -1,5 +1,7 @@
 """The functions of jaxopt's modules: closed forms, and definitions."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +73,7 @@ def test_losses_take_the_label_first_and_binary_ones_0_or_1():
     np.testing.assert_allclose(loss.binary_perceptron_loss(0, 0.3), 0.3, rtol=1e-6)
     np.testing.assert_allclose(loss.binary_sparsemax_loss(1, 0.0), 0.25, rtol=1e-6)
     np.testing.assert_allclose(loss.huber_loss(3.0, 0.0, 1.0), 2.5, rtol=1e-6)
+    np.testing.assert_allclose(loss.huber_loss(4, 3, 0.1), 0.095, rtol=1e-6)
     scores = jnp.array([0.1, 0.7, -0.3])
     np.testing.assert_allclose(loss.multiclass_logistic_loss(0, scores), -jax.nn.log_softmax(scores)[0], rtol=1e-6)
     np.testing.assert_allclose(loss.multiclass_hinge_loss(0, scores), 1.6, rtol=1e-6)
@@ -114,6 +117,20 @@ def test_trees():
     spread, same = tree_util.broadcast_pytrees(3.0, (X, X))
     assert spread == (3.0, 3.0)
     assert same[0] is X
+
+
+def test_arguments_by_name_find_their_places_by_a_signature():
+    step = lambda x, theta: x - jax.grad(lambda x, theta: jnp.sum((x - theta**2) ** 2))(x, theta) / 4
+    solver = lambda init, **named: named["theta"] ** 2
+    wrapped = functools.wraps(step)(lambda x, *args: step(x, *args))
+    decorators = [
+        implicit_diff.custom_fixed_point(wrapped),
+        implicit_diff.custom_fixed_point(lambda x, *args: step(x, *args), reference_signature=step),
+        implicit_diff.custom_root(lambda x, **named: x - named["theta"] ** 2),
+    ]
+    solvers = [decorate(solver) for decorate in decorators]
+    slopes = jax.jacobian(lambda theta: jnp.stack([solve(0.0, theta=theta) for solve in solvers]))(3.0)
+    np.testing.assert_allclose(slopes, 6.0, rtol=1e-5)
 
 
 def test_a_solver_of_ones_own_gets_derivatives():

@@ -250,6 +250,16 @@ def test_a_loose_tolerance_does_not_end_a_fit_of_exponentials_on_the_way(options
     np.testing.assert_allclose(state.value, best.value, rtol=1e-6)
 
 
+def test_a_tight_tolerance_is_that_of_the_fit_too():
+    """Here the gradient is below 1e-6 one step before the minimum, and nobody sees the difference but a derivative."""
+    x = jnp.array([0.038, 0.194, 0.425, 0.626, 1.253, 2.5, 3.74])
+    y = jnp.array([0.05, 0.127, 0.094, 0.2122, 0.2729, 0.2665, 0.3317])
+    residual = lambda p, x, y: y - p[0] * x / (p[1] + x)
+    params, state = jaxopt.GaussNewton(residual, tol=1e-6).run(jnp.array([0.1, 0.1]), x, y)
+    assert state.converged
+    np.testing.assert_allclose(params, [0.36183689, 0.55626653], rtol=5e-6)
+
+
 def test_a_jacobian_of_ones_own():
     residual = lambda p, a: a * p - jnp.array([1.0, 2.0])
     jac = lambda p, a: a * jnp.eye(2)
@@ -331,6 +341,7 @@ def test_what_cannot_be_is_refused():
         lambda: jaxopt.ArmijoSGD(ridge, reset_option="none").run(jnp.zeros(2), 0.1, (X, Y)),
         lambda: jaxopt.ScipyMinimize(fun=ridge, method="SGD"),
         lambda: jaxopt.ScipyMinimize(fun=ridge, options={"maxcorr": 3}),
+        lambda: jaxopt.ScipyMinimize(fun=ridge, maxiter=500, options={"maxiter": 100}),
     ):
         with pytest.raises(ValueError, match=r"must be|not among"):
             make()

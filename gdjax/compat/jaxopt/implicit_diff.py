@@ -4,6 +4,7 @@ By `jax.lax.custom_root`: so in forward mode too, to any order, and with respect
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,16 @@ def linear(matvec: Callable[[Any], Any], b: Any, solve: Solve | None) -> Any:
     return tree(jax.lax.custom_linear_solve(lambda v: row(matvec(tree(v))), flat, on_rows, on_rows))
 
 
+def by_place(reference: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """The arguments in the places that a signature (or that of a function) has for them; by name what has no place."""
+    try:
+        signature = reference if isinstance(reference, inspect.Signature) else inspect.signature(reference)
+        bound = signature.bind(*args, **kwargs)
+    except (TypeError, ValueError):  # it has none, or none for these
+        return args, kwargs
+    return bound.args, bound.kwargs
+
+
 def custom_root(
     optimality_fun: Callable[..., Any],
     has_aux: bool = False,
@@ -45,13 +56,16 @@ def custom_root(
         optimality_fun: ``F(params, *args, **kwargs)``, a pytree like params; 0 at the solution.
         has_aux: whether the solver returns (params, aux), of which aux gets no derivative.
         solve: of ``(matvec, b)``, for the linear system. Default: conjugate gradients on the normal equations.
-        reference_signature: of no use here.
+        reference_signature: a function, or a signature, with the names and places of the arguments, where that of
+            ``optimality_fun`` does not tell.
     """
+    reference = optimality_fun if reference_signature is None else reference_signature
 
     def decorate(solver: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(solver)
         def run(init: Any, *args: Any, **kwargs: Any) -> Any:
-            function = lambda params: optimality_fun(params, *args, **kwargs)
+            placed, named = by_place(reference, init, *args, **kwargs)
+            function = lambda params: optimality_fun(params, *placed[1:], **named)
             still = lambda tree: jax.tree.map(lambda x: jax.lax.stop_gradient(x) if is_traceable(x) else x, tree)
             found = still(solver(still(init), *still(args), **still(kwargs)))
             params, aux = found if has_aux else (found, None)
@@ -75,7 +89,8 @@ def custom_fixed_point(
     def optimality_fun(params: Any, *args: Any, **kwargs: Any) -> Any:
         return jax.tree.map(lambda new, old: new - old, fixed_point_fun(params, *args, **kwargs), params)
 
-    return custom_root(optimality_fun, has_aux, solve)
+    reference = fixed_point_fun if reference_signature is None else reference_signature
+    return custom_root(optimality_fun, has_aux, solve, reference)
 
 
 def root_vjp(

@@ -22,7 +22,8 @@ def signed(label: Any, score: Any) -> jax.Array:
 
 
 def huber_loss(target: Any, pred: Any, delta: float = 1.0) -> jax.Array:
-    """Squares up to ``delta``, linear beyond."""
+    """Squares up to ``delta``, linear beyond. Target and prediction may be integers."""
+    pred = jnp.asarray(pred, jnp.result_type(float, pred, target))
     return optax.losses.huber_loss(pred, target, delta=delta)
 
 

@@ -23,7 +23,7 @@ NEWTON = ("newton-cg", "trust-ncg", "trust-krylov", "trust-exact", "dogleg")
 BOUNDED = ("l-bfgs-b", "tnc", "slsqp", "trust-constr")
 WITHOUT_GRADIENTS = ("nelder-mead", "powell", "cobyla", "cobyqa")
 # SciPy's options with a meaning here, and those without: what is printed, and numbers of its own line searches.
-MEANT = {"maxcor", "gtol", "ftol", "xtol", "maxfun", "maxfev", "maxiter"}
+MEANT = {"maxcor", "gtol", "ftol", "xtol", "maxfun", "maxfev"}
 IGNORED = {"maxls", "disp", "iprint", "eps", "norm", "finite_diff_rel_tol", "finite_diff_rel_step", "return_all"}
 
 
@@ -104,6 +104,8 @@ class ScipyMinimize(Solver):
             raise NotImplementedError(f"gdjax has no methods without gradients: {name} is in scipy.optimize.minimize")
         if name not in ("bfgs", "cg", *BOUNDED, *NEWTON):
             raise ValueError(f"method must be one of SciPy's, got {self.method!r}")
+        if "maxiter" in (self.options or {}):
+            raise ValueError("maxiter must be an argument of the solver, not one of options, where it could contradict")
         if unknown := set(self.options or {}) - MEANT - IGNORED:
             raise ValueError(f"options: {', '.join(sorted(unknown))} is not among {', '.join(sorted(MEANT | IGNORED))}")
         super().__post_init__()
@@ -124,7 +126,7 @@ class ScipyMinimize(Solver):
             gradient=gradient,
             decrease=given.get("ftol"),
             step=given.get("xtol"),
-            max_steps=given.get("maxiter", self.maxiter),
+            max_steps=self.maxiter,
             max_evals=given.get("maxfun", given.get("maxfev")),
         )
 

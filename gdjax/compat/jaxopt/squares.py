@@ -38,9 +38,13 @@ class Squares(Solver):
         return self.tol
 
     def stop(self, params: Any) -> Stop:
-        """That, besides gdjax's own test for least squares, which is free of units."""
+        """That, and gdjax's own test for least squares, which is free of units, with the smaller of the tolerances.
+
+        A gradient or step below ``tol`` alone would call a fit of small numbers converged that is not.
+        """
         at_most = self.norm / max(count_reals(params), 1) ** 0.5
-        return Stop(gradient_at_most=at_most, max_steps=self.maxiter)
+        eps = jnp.finfo(jnp.result_type(float, *jax.tree.leaves(params))).eps
+        return Stop(tol=jnp.minimum(self.norm, eps ** (2 / 3)), gradient_at_most=at_most, max_steps=self.maxiter)
 
     def keywords(self, params: Any, given: Any) -> dict[str, Any]:
         """And the Jacobian."""
