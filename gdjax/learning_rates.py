@@ -12,7 +12,7 @@ from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.insight.curvature import measure
 from gdjax.insight.gradient_report import table
-from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.faces import as_table, handed_out, one_line
 from gdjax.methods.gradient_descent import GradientDescent
 from gdjax.minimize import minimize
 from gdjax.problem.hoist import hoist
@@ -24,6 +24,7 @@ POINTS = 5  # on the way, where the curvature is measured
 NEAR = 0.01  # a descent within this share of the best decrease counts as right even before it has converged
 
 
+@handed_out
 @dataclasses.dataclass(frozen=True)
 class LearningRates:
     """What each rate did. ``print`` it for a table; `gdjax.plot.learning_rates` draws it."""

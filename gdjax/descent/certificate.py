@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.faces import as_table, handed_out, one_line
 from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
 
 
@@ -19,6 +19,7 @@ class Kind(enum.Enum):
     NOT_CRITICAL = "not critical"  # the gradient is not zero
 
 
+@handed_out
 @pytree_dataclass
 class CriticalPoint:
     """What kind of point it is; ``print`` it. Eigenvalues are those of the Hessian of the loss."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.progress import Progress, Trip
-from gdjax.jaxtools.faces import as_frame, as_table, one_line
+from gdjax.jaxtools.faces import as_frame, as_table, handed_out, one_line
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass
 from gdjax.jaxtools.scalar_kernels import branch
 from gdjax.vectors.vector import with_row
@@ -18,6 +18,7 @@ from gdjax.vectors.vector import with_row
 CAPACITY = 1024  # records of ``history=True``
 
 
+@handed_out
 @pytree_dataclass
 class History:
     """Records of accepted steps, oldest first: step 0 is the start, the last record is the last step.

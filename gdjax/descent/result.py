@@ -14,7 +14,7 @@ from gdjax.descent.inverse_hessian import InverseHessian, inverse_hessian
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress
 from gdjax.descent.stopping import Status, is_success
-from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.faces import as_table, handed_out, one_line
 from gdjax.jaxtools.pytrees import is_concrete, is_traceable, pytree_dataclass, static_field
 
 # What SciPy's results, and those of lmfit and optimistix, call it.
@@ -48,12 +48,15 @@ class Timing(NamedTuple):
     watching: float  # of these, after the first evaluation but outside of the compiled loop: the services themselves
 
 
+@handed_out
 @pytree_dataclass
 class Result:
     """The best point found, and what is known about it; a pytree, with a leading axis under `jax.vmap`.
 
-    ``print(result)`` says in words which test ended the run, and which numbers it compared. Read ``params``, ``value``,
-    ``converged``, ``status`` and ``message`` first.
+    ``print(result)`` says in words which test ended the run, and which numbers it compared.
+
+    To read: ``params``, ``value``, ``converged``, ``status``, ``message``; ``grad``, ``grad_norm``, ``aux``,
+    ``num_steps``, ``num_evals``, ``history``. Of many problems ``result[i]`` is one.
     """
 
     params: Any  # like the params given

@@ -1,10 +1,9 @@
 """What `gdjax.least_squares` and `gdjax.curve_fit` return: a result with error bars.
 
 G. A. F. Seber and C. J. Wild, Nonlinear Regression (1989), sections 2.1.2 (covariance) and 5.1 (intervals). Robust
-losses: P. J. Huber, Robust Statistics (1981), section 7.6. Errors that are not alike: H. White, A
-heteroskedasticity-consistent covariance matrix estimator, Econometrica 48 (1980); J. G. MacKinnon and H. White, Some
-heteroskedasticity-consistent covariance matrix estimators with improved finite sample properties, J. Econometrics 29
-(1985).
+losses: P. J. Huber, Robust Statistics (1981), section 7.6. Unequal errors: H. White, A heteroskedasticity-consistent
+covariance matrix estimator, Econometrica 48 (1980); J. G. MacKinnon and H. White, Some heteroskedasticity-consistent
+covariance matrix estimators with improved finite sample properties, J. Econometrics 29 (1985).
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ from gdjax.insight import fit_words
 from gdjax.insight.inference import Inference
 from gdjax.insight.spread import Spread, along, over, rank_of, rms, spread_of
 from gdjax.insight.table import unknown
-from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.faces import as_table, handed_out, one_line
 from gdjax.jaxtools.pytrees import is_concrete, merge, pytree_dataclass, split, static_field
 from gdjax.methods.parts.linearised import MOST
 from gdjax.spaces.results import at_ends, is_fixed, numbers
@@ -33,6 +32,7 @@ NO_COVARIANCE = (
 )
 
 
+@handed_out
 @pytree_dataclass
 class Fit(Inference, Result):
     """A `Result` of least squares, with the covariance of its parameters; ``print`` it for a table.

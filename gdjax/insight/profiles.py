@@ -10,9 +10,10 @@ import numpy as np
 
 from gdjax.descent.result import in_counts
 from gdjax.descent.stopping import Status
-from gdjax.jaxtools.faces import as_frame, as_table, one_line
+from gdjax.jaxtools.faces import as_frame, as_table, handed_out, one_line
 
 
+@handed_out
 @dataclasses.dataclass(frozen=True)
 class Profile:
     """What `gdjax.profile` found; ``print`` it.

@@ -16,7 +16,7 @@ from gdjax.descent.result import Result
 from gdjax.insight.covariance import FAR, root_at, slopes_at
 from gdjax.insight.inference import Estimates
 from gdjax.insight.names import own_names
-from gdjax.jaxtools.faces import as_table, one_line
+from gdjax.jaxtools.faces import as_table, handed_out, one_line
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require, split, widened
 from gdjax.problem.hoist import hoist
 from gdjax.problem.problem import make_problem
@@ -32,6 +32,7 @@ KINDS = {
 }
 
 
+@handed_out
 @pytree_dataclass
 class Uncertainty(Estimates):
     """What `uncertainty` found; ``print`` it for a table. All NaN if there is no covariance.

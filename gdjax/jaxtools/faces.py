@@ -1,7 +1,8 @@
 """How results show themselves: one line in a console, a small table in a notebook. ``print`` gives the words."""
 
 import html
-from typing import Any, Protocol
+import inspect
+from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -10,6 +11,8 @@ from gdjax.jaxtools.pytrees import is_concrete
 
 FEW = 6  # numbers that are written out
 LONG = 60  # characters of a value in one line
+
+T = TypeVar("T")
 
 
 class Shown(Protocol):
@@ -35,6 +38,16 @@ def as_table(self: Shown) -> str:
     )
     words = html.escape(str(self))
     return f"<table>{cells}</table><pre>{words}</pre>"
+
+
+def handed_out(cls: type[T]) -> type[T]:
+    """Decorator of a class whose objects people are given and do not make: `help` begins with what there is to read.
+
+    Otherwise it begins with all fields, as the arguments of a constructor.
+    """
+    alone = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    cls.__init__.__signature__ = inspect.Signature([alone])  # type: ignore[attr-defined]
+    return cls
 
 
 def as_frame(columns: dict[str, Any], index: Any = None) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gdjax.descent.result import Timing
 from gdjax.descent.stopping import Status
-from gdjax.jaxtools.faces import as_frame, as_table, one_line
+from gdjax.jaxtools.faces import as_frame, as_table, handed_out, one_line
 from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
 
 
@@ -40,6 +40,7 @@ class Epochs:
         return len(self.loss)
 
 
+@handed_out
 @pytree_dataclass
 class Training:
     """What `gdjax.train` returns; ``print`` it for the words. A pytree.
