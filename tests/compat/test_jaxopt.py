@@ -72,6 +72,18 @@ def test_a_loop_of_updates_is_run(name):
     assert abs(int(state.iter_num) - int(whole.state.iter_num)) <= 3
 
 
+def test_a_loop_of_updates_may_be_begun_without_the_data():
+    solver = jaxopt.ProjectedGradient(jaxopt.objective.least_squares, jaxopt.projection.projection_l2_ball)
+    data = (jnp.array([[2.0, 0.0], [0.0, 1.0]]), jnp.array([6.0, 0.0]))
+    params = jnp.zeros(2)
+    state = solver.init_state(params)
+    assert state.status == gdjax.Status.RUNNING
+    for _ in range(10):
+        params, state = solver.update(params, state, hyperparams_proj=1.0, data=data)
+    np.testing.assert_allclose(params, [1.0, 0.0], atol=1e-4)
+    assert state.iter_num == 10
+
+
 def test_an_update_goes_on_from_the_params_and_data_that_it_is_given():
     solver = jaxopt.LBFGS(ridge, tol=1e-5)
     state = solver.init_state(jnp.zeros(2), 0.1, (X, Y))

@@ -1,6 +1,7 @@
 """What all solvers share: jaxopt's calls, made by `gdjax.minimize`, `gdjax.init` and `gdjax.step`."""
 
 import dataclasses
+import inspect
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.compat.jaxopt import implicit_diff
-from gdjax.compat.jaxopt.state import OptStep, State, of_loop, of_result, same_data
+from gdjax.compat.jaxopt.state import OptStep, State, not_begun, of_loop, of_result, same_data
 from gdjax.compat.jaxopt.tree_util import tree_l2_norm
 from gdjax.compat.jaxopt.unrolled import run_with_own_derivatives
 from gdjax.descent.limits import Stop
@@ -24,6 +25,17 @@ from gdjax.request import is_traced
 
 # Evaluations that are unrolled for each step that is allowed, with ``implicit_diff=False``: searches take one to two.
 EVALS_OF_STEP = 2
+
+
+def can_call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Whether a function takes these arguments, as far as its signature tells."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature
+        return True
+    return True
 
 
 class Solver:
@@ -120,8 +132,10 @@ class Solver:
         return dict(callback=print_line)
 
     def _init_state(self, init_params: Any, *args: Any, **kwargs: Any) -> State:
-        """The state before the first `update`."""
+        """The state before the first `update`; without the data of the loss, which begins with that update."""
         given, args, kwargs = self.take(args, kwargs)
+        if not can_call(self.loss, init_params, *args, **kwargs):
+            return not_begun()
         params = init_params.params if isinstance(init_params, OptStep) else init_params
         params = jax.tree.map(jnp.asarray, params)
         options = self.keywords(params, given)
@@ -136,6 +150,8 @@ class Solver:
         """The next accepted step from ``params``, which may be others than the last update returned."""
         if self.pre_update is not None:
             params, state = self.pre_update(params, state, *args, **kwargs)
+        if state.loop is None:
+            state = self._init_state(params, *args, **kwargs)
         given, args, kwargs = self.take(args, kwargs)
         data, loop = split((given, args, kwargs))[0], state.loop
         if given is not None:

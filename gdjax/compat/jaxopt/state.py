@@ -151,6 +151,14 @@ def of_loop(loop: Any, iter_num: Any, error: Callable[[Any], Any], data: Any) ->
     )
 
 
+def not_begun() -> State:
+    """The state of a descent that waits for the data of its loss."""
+    zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf)
+    numbers = dict(value=infinite, error=infinite, stepsize=jnp.full((), jnp.nan), grad=None, aux=None)
+    counts = dict.fromkeys(("iter_num", "num_fun_eval", "num_grad_eval", "num_linesearch_iter"), zero)
+    return State(**numbers, **counts, failed_linesearch=zero > 0, code=zero + Status.RUNNING)
+
+
 def step_size(state: Any) -> Any:
     """What a method's state says of its step: a rate, or a multiple of a direction; NaN if it has neither."""
     for name in ("rate", "gamma", "step_size"):
