@@ -13,6 +13,7 @@ from gdjax.descent import (
     given_gradient,
     given_jacobian,
     progress,
+    runaways,
     secants,
     stopping,
     warm_start,
@@ -228,6 +229,7 @@ class Loop(NamedTuple):
         if squares is not None:
             lost = stopping.is_success(code) & squares_are_lost(now, squares.residuals)
             code = jnp.where(lost, Status.LINE_SEARCH_FAILED, code)
+            code = runaways.review(self.objective, code, point, squares, carry.state)
         return Result(
             **self.objective.to_user(point),
             code=code,

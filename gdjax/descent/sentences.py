@@ -189,8 +189,8 @@ def runaway(f: Facts) -> str:
     verb = "runs" if f.running and " and " not in f.running else "run"
     return (
         f"{f.after} {f.running or 'parameters'} {verb} away while the sum of squares hardly falls: along this path "
-        "there is no minimum. Add bounds (penalty=gdjax.penalties.Box(lower, upper)), use a model with fewer terms, or "
-        f"try other starts (gdjax.multistart). {f.gradient}"
+        "no minimum is in sight. Add bounds (penalty=gdjax.penalties.Box(lower, upper)), use a model with fewer terms, "
+        f"or try other starts (gdjax.multistart). {f.gradient}"
     )
 
 

@@ -38,7 +38,7 @@ class Status(enum.IntEnum):
     WRONG_GRADIENT = 19  # grad= vanishes at params, jax.grad's does not and the loss falls along it; or jac= is wrong
     INFEASIBLE = 20  # with constraints: a point of least violation among its neighbours, which is not feasible
     DEGENERATE = 21  # with constraints: feasible, but multipliers grow without bound; optimality conditions cannot hold
-    RUNAWAY = 22  # in least squares: parameters run to infinity while the value levels off, so there is no minimum
+    RUNAWAY = 22  # in least squares: parameters run to infinity while the value levels off; no minimum is in sight
     AT_EDGE = 23  # with space=: the gradient vanishes at an end of a parameter's space, but the loss falls back inside
     EPOCHS_DONE = 24  # from `gdjax.train`: all requested epochs are done, or the data are used up
     EARLY_STOPPED = 25  # from `gdjax.train`: `patience` epochs without a better validation

@@ -230,7 +230,8 @@ class LevenbergMarquardt(Method):
 
         most = jnp.maximum(state.pivots, pivots(linear.triangle))
         blind = sees_less(most, linear, eps) & ~at_a_bound(objective, iterate.x)
-        run, ran_away = follow(state.run, scale, linear.effects, iterate.value, taken)
+        extent = norm(linear.effects * iterate.x)
+        run, ran_away = follow(state.run, scale, linear.effects, extent, iterate.value, taken)
         if objective.inward is None:  # a free number at infinity may be a parameter at an end of its space
             ran_away |= has_left(objective.start, iterate.x, scale, linear, eps)
         promise, idle = step.promise, jnp.all(iterate.x + step.p == iterate.x)
@@ -238,7 +239,7 @@ class LevenbergMarquardt(Method):
         short = jnp.all(jnp.abs(step.p) <= objective.eps**0.5 * jnp.abs(iterate.x))
         stuck = idle | (~taken & short & (radius <= objective.eps * reach))
         share = SETTLED if linear.triangle.shape[0] == linear.triangle.shape[1] else ALL_SETTLED
-        settled = jnp.sqrt(2 * promise) <= share * objective.eps * norm(linear.effects * iterate.x)
+        settled = jnp.sqrt(2 * promise) <= share * objective.eps * extent
         settled |= stuck & (promise <= objective.noise(iterate.value))
         return Move(
             LevenbergMarquardtState(

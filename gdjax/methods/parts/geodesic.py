@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.methods.parts.damped_step import with_damping
-from gdjax.methods.parts.linearised import Linear, weights
+from gdjax.methods.parts.linearised import Linear, pivots, weights
 from gdjax.methods.parts.triangular import factor, norm, solve_lower, solve_upper
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors.vector import Scalar, matmul
@@ -39,7 +39,7 @@ def accelerated(
     bend = weights(point.residuals, objective.robust)[1] * jax.jvp(along, (point.x,), (step,))[1]
     pull = matmul(bend, linear.jacobian) / scale
     s, _ = factor(*with_damping(system[0], pull, system[1]))
-    whole = jnp.all(jnp.diagonal(s) != 0)
+    whole = jnp.all(pivots(s) != 0)
     s = jnp.where(whole, s, jnp.eye(s.shape[0], dtype=s.dtype))
     a = -solve_upper(s, solve_lower(s, pull))
     short = whole & (2 * norm(a) <= LARGEST * norm(scale * step))  # false for NaN

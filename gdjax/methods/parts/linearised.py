@@ -107,6 +107,14 @@ def nothing_yet(objective: Objective, count: int, keep: bool = False) -> Linear:
     return Linear(triangle, q, none, none, jnp.full((), jnp.inf, dtype), none, none != 0, kept)
 
 
+def effects_at(objective: Objective, x: jax.Array) -> jax.Array:
+    """The lengths of the Jacobian's columns, shape (n,)."""
+    a = by_jax(objective, x) if objective.jacobian is None else objective.jacobian(x)
+    if objective.robust is not None:
+        a = corrected(objective.residuals(x)[0], a, objective.robust)[1]
+    return norm(a, axis=0)
+
+
 def at_answer(objective: Objective, best: Point, state: Any) -> Any:
     """What a result keeps of the residuals at the best point; None if the loss is no sum of squares.
 
