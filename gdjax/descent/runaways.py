@@ -34,7 +34,7 @@ def review(objective: Objective, code: jax.Array, point: Point, squares: Any, st
     eps = objective.eps
     known = None if point.residuals is None else state.scale
     start, x, linear, known = jax.lax.stop_gradient((objective.start, point.x, squares.linear, known))
-    ended = at_rest(code) | jnp.any(code == jnp.asarray(ENDED, code.dtype))
+    ended = has_ended(code)
     far = jnp.any(jnp.abs(x) * eps**0.25 > jnp.abs(start))
 
     def look(x: jax.Array) -> jax.Array:
@@ -44,3 +44,8 @@ def review(objective: Objective, code: jax.Array, point: Point, squares: Any, st
 
     left = cond(ended & far, look, lambda x: jnp.asarray(False), x)
     return jnp.where(left, Status.RUNAWAY, code).astype(code.dtype)
+
+
+def has_ended(code: jax.Array) -> jax.Array:
+    """Whether a status is one of those that a runaway may have come to, shape ()."""
+    return at_rest(code) | jnp.any(code == jnp.asarray(ENDED, code.dtype))

@@ -22,6 +22,7 @@ from gdjax.jaxtools.pytrees import Static, is_concrete, merge, split
 from gdjax.jaxtools.remembered import remembered
 from gdjax.methods.parts.triangular import factor, norm
 from gdjax.problem.scalars import NOISE
+from gdjax.spaces.at_infinity import is_left
 from gdjax.spaces.base import Edges, Space
 from gdjax.spaces.chart import Chart
 from gdjax.vectors.layout import Flat
@@ -37,6 +38,7 @@ class Ended(NamedTuple):
 
     where: list[Any]  # of each leaf, the ends at which it is, of the shape of `Space.edges`; None if there are none
     squares: Any  # what the result keeps of residuals and Jacobian
+    left: jax.Array  # whether some parameters run to infinity instead
 
 
 def ended(result: Result, chart: Chart) -> Ended:
@@ -62,7 +64,8 @@ def _ended(static: Static, axes: int, arrays: list[Any]) -> Ended:
             changed = changed._replace(normals=unit * sizes[None, :])
         if squares.sandwich is not None and squares.sandwich.triangle is not None:
             changed = changed._replace(sandwich=sandwich_without(flat, where, squares.sandwich))
-        return Ended(flat.by_leaf(where), jax.tree.map(lambda new, old: jnp.where(some, new, old), changed, squares))
+        kept = jax.tree.map(lambda new, old: jnp.where(some, new, old), changed, squares)
+        return Ended(flat.by_leaf(where), kept, jax.lax.stop_gradient(is_left(flat, grad, linear, code)))
 
     for _ in range(axes):
         of_one = jax.vmap(of_one)

@@ -87,6 +87,8 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
             found = ended(dataclasses.replace(result, code=changed["code"]), chart)
             origin = dataclasses.replace(origin, ends=found.where)
             changed["squares"] = found.squares
+            if result.conditions is None:
+                changed["code"] = jnp.where(found.left, Status.RUNAWAY, changed["code"])
     changed["space"] = origin
     if result.automatic is not None:
         changed["automatic"] = mapped(chart, free, result.automatic, axes)[1]

@@ -113,11 +113,16 @@ def goes_on(start: jax.Array, x: jax.Array, scale: jax.Array, linear: Linear, ep
     """
     if linear.q.shape != x.shape:  # fewer residuals than parameters
         return jnp.asarray(False)
-    far, sound = eps**0.25, pivots(linear.triangle) > DEPENDENT * eps
-    triangle = jnp.where(sound[:, None], linear.triangle, jnp.eye(x.size, dtype=x.dtype))
-    there = linear.columns > 0
-    step = -solve_upper(triangle, jnp.where(sound, linear.q, 0)) / jnp.where(there, linear.columns, 1)
-    away = (jnp.abs(x) * far > jnp.abs(start)) & there & (linear.effects <= far * scale)
+    far, step = eps**0.25, step_left(linear, eps)
+    away = (jnp.abs(x) * far > jnp.abs(start)) & (linear.columns > 0) & (linear.effects <= far * scale)
     them = away & (step * jnp.sign(x) >= ONWARD * jnp.abs(x))
     share = norm(product(linear.triangle, jnp.where(them, linear.columns * x, 0)))
     return jnp.any(them) & (share <= far * norm(linear.effects * x))
+
+
+def step_left(linear: Linear, eps: float) -> jax.Array:
+    """That of Gauss and Newton, shape (n,): 0 for what is held, or depends on parameters before it."""
+    sound, there = pivots(linear.triangle) > DEPENDENT * eps, linear.columns > 0
+    triangle = jnp.where(sound[:, None], linear.triangle, jnp.eye(linear.q.size, dtype=linear.q.dtype))
+    step = -solve_upper(triangle, jnp.where(sound, linear.q, 0))
+    return jnp.where(there, step / jnp.where(there, linear.columns, 1), 0)
