@@ -374,6 +374,10 @@ def test_what_creeps_towards_nothing_without_noise_runs_away_too():
     fit = gdjax.curve_fit(model, np.array([2.0, 1.5, 2.0]), x, 2 * x**0.7)
     assert fit.status == Status.RUNAWAY, fit.message
     assert int(fit.num_evals) < 2000  # without the test all of 10 000 steps
+    line = 0.5 * x + 0.01 * np.cos(11 * x)  # of a logarithm, whose columns stay while its terms run apart
+    fit = gdjax.curve_fit(lambda p, x: p[0] * jnp.log(p[1] + x) + p[2], np.array([1.0, 1.0, 0.0]), x, line)
+    assert fit.status == Status.RUNAWAY, fit.message
+    assert int(fit.num_evals) < 2000
 
 
 @pytest.mark.parametrize(("robust", "rows"), [(None, [88, 170, 336, 360]), (gdjax.Huber(0.5), [78, 266])])

@@ -139,3 +139,16 @@ def test_a_fit_that_runs_to_infinity_in_its_space_is_no_success():
     fit = gdjax.curve_fit(model, {"size": 1.0, "time": 5.0, "floor": 0.5}, t, 2.5 + 0.01 * t, space=space)
     assert fit.status == Status.RUNAWAY
     assert "params['time'] runs away while" in str(fit)
+    inside = jax.jit(lambda y: gdjax.curve_fit(model, {"size": 1.0, "time": 5.0, "floor": 0.5}, t, y, space=space).code)
+    assert inside(2.5 + 0.01 * t) == Status.RUNAWAY
+
+
+@pytest.mark.float64
+def test_two_that_run_to_infinity_together_are_no_success():
+    """A saturation that the data do not show: at any size and half-way point of one ratio the curve is the same."""
+    x, space = jnp.linspace(0.1, 5.0, 40), {"size": Positive(), "half": Positive()}
+    model = lambda p, x: p["size"] * x / (p["half"] + x)
+    fit = gdjax.curve_fit(model, {"size": 1.0, "half": 5.0}, x, 0.3 * x + 0.02 * x**2, space=space)
+    assert fit.status == Status.RUNAWAY, str(fit)
+    real = gdjax.curve_fit(model, {"size": 1.0, "half": 1e-4}, x, 3e4 * x / (1e4 + x), space=space)
+    assert real.converged, str(real)
