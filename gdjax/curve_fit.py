@@ -19,7 +19,7 @@ from gdjax.opening import trained
 from gdjax.problem.arguments import check_model, names_of_arguments, one_by_one
 from gdjax.problem.constraints import of_model
 from gdjax.problem.jacobian import of_misfit
-from gdjax.problem.misfit import check_sigma, goes_into, hidden, hidden_too, misfit_of
+from gdjax.problem.misfit import check_mask, check_sigma, goes_into, hidden, hidden_too, misfit_of
 from gdjax.request import Call, take_services
 
 
@@ -71,8 +71,9 @@ def curve_fit(
 
     Raises:
         TypeError, ValueError: as `least_squares`; if the model's shape is not that of y, or it takes more than
-            params and x; if sigma is not positive and finite where data count; if the mask leaves no data
-            (inside `jax.jit` the status is then NO_DATA).
+            params and x; if a mask holds more than True and False; if sigma is 0, negative or infinite where data
+            count, or a matrix that is not symmetric and positive definite (a NaN, and inside `jax.jit` all of these,
+            end as NONFINITE_START); if the mask leaves no data (inside `jax.jit` the status is then NO_DATA).
 
     >>> import jax.numpy as jnp
     >>> x, y = jnp.arange(5.0), jnp.array([1.0, 3.1, 4.9, 7.2, 8.9])
@@ -241,11 +242,3 @@ def as_one_array(x: Any) -> Any:
     """Data for the model as they are; a list of numbers, which a program would take one by one, as an array."""
     numbers = isinstance(x, list | tuple) and len(x) > 1 and all(isinstance(i, int | float | np.number) for i in x)
     return jnp.asarray(x, jnp.result_type(float)) if numbers else x
-
-
-def check_mask(mask: Any, y: Any) -> jax.Array:
-    """Which data count; ValueError if that has not the shape of y."""
-    mask = jnp.asarray(mask, bool)
-    if mask.shape != y.shape:
-        raise ValueError(f"mask has shape {mask.shape}, y {y.shape}")
-    return mask

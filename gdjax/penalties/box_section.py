@@ -55,7 +55,8 @@ class BoxSection:
 
     def describe(self, x: Any) -> str:
         """The active set in words."""
-        return Box(self.lower, self.upper).describe(x)
+        on = jnp.isfinite(Hyperplane(self.normal, self.offset).value(x))
+        return Box(self.lower, self.upper).describe(x) + ("" if on else "; no point of the box satisfies the equation")
 
 
 def project(x: jax.Array, b: jax.Array, a: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:

@@ -67,17 +67,32 @@ def hidden(mask: jax.Array, x: jax.Array, number: int) -> jax.Array:
     return jnp.where(mask, x, number)
 
 
+def check_mask(mask: Any, y: Any) -> jax.Array:
+    """Which data count; ValueError if that has not the shape of y, or holds anything but True and False, or 1 and 0."""
+    given, mask = jnp.asarray(mask), jnp.asarray(mask, bool)
+    if mask.shape != y.shape:
+        raise ValueError(f"mask has shape {mask.shape}, y {y.shape}")
+    tells = given.dtype != bool and is_concrete(given)
+    known = np.asarray(jax.device_get(given) if tells else True)
+    if np.any(wrong := (known != 0) & (known != 1)):
+        raise ValueError(
+            f"mask must be True where a datum counts and False elsewhere, got {one_of(known, wrong)}; "
+            "for weights give sigma=1/sqrt(weight)"
+        )
+    return mask
+
+
 def check_sigma(sigma: Any, y: jax.Array, mask: jax.Array | None = None) -> jax.Array | None:
-    """Standard deviations like y, or the Cholesky factor of a covariance matrix; positive where the mask is."""
+    """Standard deviations like y, or the Cholesky factor of a covariance matrix; positive where the mask is.
+
+    In a trace none can be refused: NaN stands for those that would be.
+    """
     if sigma is None:
         return None
     sigma = jnp.asarray(as_data("sigma", sigma))
     sigma = sigma if jnp.issubdtype(sigma.dtype, jnp.floating) else sigma.astype(jnp.result_type(float))
     if y.ndim == 1 and sigma.shape == (y.size, y.size) and y.size > 1:
-        factor = jnp.linalg.cholesky(sigma)
-        if is_concrete(factor) and bool(jnp.isnan(factor).any()):
-            raise ValueError("sigma, a covariance matrix, must be positive definite")
-        return factor
+        return factor_of(sigma)
     if not goes_into(sigma.shape, y.shape):
         raise ValueError(f"sigma has shape {sigma.shape}, y {y.shape}")
     whole = jnp.broadcast_to(sigma, y.shape)
@@ -90,7 +105,19 @@ def check_sigma(sigma: Any, y: jax.Array, mask: jax.Array | None = None) -> jax.
             raise ValueError(
                 "sigma is infinite for data that count (for the standard errors, too): leave them out, mask="
             )
-    return whole
+        return whole
+    return jnp.where((whole > 0) & (whole < jnp.inf), whole, jnp.nan)
+
+
+def factor_of(covariance: jax.Array) -> jax.Array:
+    """Its Cholesky factor, shape (m, m). ValueError if it has none; in a trace NaN."""
+    scales = jnp.sqrt(jnp.abs(jnp.diagonal(covariance)))
+    rounding = 10 * float(jnp.finfo(covariance.dtype).eps) * jnp.outer(scales, scales)
+    symmetric = jnp.all(jnp.abs(covariance - covariance.T) <= rounding)
+    factor = jnp.where(symmetric, jnp.linalg.cholesky(covariance), jnp.nan)
+    if is_concrete(factor) and bool(jnp.isnan(factor).any()):
+        raise ValueError(f"sigma, a covariance matrix, must be {'positive definite' if symmetric else 'symmetric'}")
+    return factor
 
 
 def goes_into(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
