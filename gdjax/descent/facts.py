@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from gdjax.descent.progress import PATIENCE, gradient_threshold
-from gdjax.descent.remedies import end_of_domain, fixed, lost_squares, out_of_range, plateau
+from gdjax.descent.remedies import end_of_domain, fixed, lost_squares, out_of_range, plateau, saddle
 
 # Parameters that run away are named if they are FEW, each that changes by this share of the one that changes most.
 RUNNING, FEW = 0.1, 4
@@ -39,6 +39,7 @@ class Facts:
         self.at_best = bool(p.at_best) or not self.is_best
         self.norm = "gradient norm" if result.penalty_value is None else "norm of the prox-gradient step"
         self.scale = lost_squares(result) or plateau(result)
+        self.saddle = saddle(result)
         if p.cosine is None and not self.scale:
             self.scale = out_of_range(result)
         if p.cosine is not None:  # of residuals: the test that they are at right angles to what parameters can change

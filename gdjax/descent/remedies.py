@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from gdjax.descent.explained import squares_are_lost
+from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import named_leaves
 
 
@@ -58,6 +59,30 @@ def plateau(result: Any) -> str:
         "on the way here the model has lost its grip on the data, which no longer tell its parameters from each other: "
         "a plateau, and no minimum. Start elsewhere (gdjax.multistart), hold parameters by bounds, or let the first "
         "step be shorter (LevenbergMarquardt(factor=1))"
+    )
+
+
+def without_effect(result: Any) -> np.ndarray:
+    """Which parameters, of a fit whose Jacobian is known, change no residual to first order; shape (..., n)."""
+    if result.squares is None or result.squares.linear is None:
+        return np.zeros((*np.shape(result.code), 1), bool)
+    return np.asarray(jax.device_get(result.squares.linear.effects)) == 0
+
+
+def saddle(result: Any) -> str:
+    """If parameters without an effect to first order end a fit that is no minimum."""
+    idle = without_effect(result)
+    if int(result.code) != Status.LINE_SEARCH_FAILED or not idle.any():
+        return ""
+    if idle.all():
+        return (
+            "no parameter has any effect on the residuals here, to first order: this is a plateau or a saddle, and no "
+            "minimum. Start elsewhere (gdjax.multistart)"
+        )
+    return (
+        "a parameter that has no effect on the residuals here, to first order (the table shows which), lowers the sum "
+        "of squares if it changes: this is a saddle, and no minimum. Start elsewhere, not at a point of symmetry such "
+        "as 0"
     )
 
 

@@ -145,6 +145,8 @@ def step_too_small(f: Facts) -> str:
 
 def search_failed(f: Facts) -> str:
     """No step is acceptable."""
+    if f.saddle and not f.scale:
+        return f"{f.after} the gradient vanishes, but {f.saddle}. {f.gradient}"
     why = (
         f"rounding hides what is left (scale parameters of very different sizes{'' if f.double else ', or try float64'}"
         "), the loss is not smooth here, or the gradient is wrong (gdjax.check_gradient)"

@@ -18,6 +18,7 @@ import numpy as np
 from gdjax.derivatives import hessian_solve
 from gdjax.descent.explained import is_down, is_explained, squares_are_lost
 from gdjax.descent.progress import size_of
+from gdjax.descent.remedies import without_effect
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import UNTOUCHED, Status
 from gdjax.jaxtools.pytrees import Static, merge
@@ -104,7 +105,7 @@ def is_flat_minimum(
     return jnp.all(values >= -below) & (promised <= noise) & inside  # false for NaN
 
 
-def believed(result: Result) -> np.ndarray:
+def believed(request: Any, result: Result) -> np.ndarray:
     """Of each problem, whether the answer is no plateau, as far as the residuals or the fall of the value tell.
 
     A time that starts at 1 in exp(-t / time) for t of 1e-9 may go to 60, where the gradient counts as zero beside what
@@ -113,12 +114,30 @@ def believed(result: Result) -> np.ndarray:
     code, (p, value) = np.asarray(result.code), jax.device_get((result.progress, result.value))
     noise = NOISE * float(np.finfo(value.dtype).eps) * np.abs(value)
     untouched = (code == Status.CONVERGED) & (p.steps > 0) & (p.start_value - p.lowest <= UNTOUCHED * noise)
-    return np.asarray(is_explained(p, value)) & ~(untouched & (value != 0) & (p.cosine is None))
+    blank = np.all(idle(request, result), axis=-1) & (value != 0)
+    return np.asarray(is_explained(p, value)) & ~(untouched & (value != 0) & (p.cosine is None)) & ~blank
+
+
+def idle(request: Any, result: Result) -> np.ndarray:
+    """Of each problem, the parameters without effect to first order, shape (..., n).
+
+    At an end of a space there may be, where the map is flat: `Status.AT_EDGE` is for those.
+    """
+    return without_effect(result) & (request.problem.inward is None)
 
 
 def has_fallen(result: Result) -> np.ndarray:
     """Of each problem, whether its value has fallen to nearly nothing."""
     return np.asarray(is_down(*jax.device_get((result.progress, result.value))))
+
+
+def is_gone(result: Result) -> np.ndarray:
+    """Of each problem, whether residuals have fallen to the square of a rounding of those at first.
+
+    The minimum of x^4 is reached by ever smaller steps, each of which promises a share of the value, down to underflow.
+    """
+    p, value = jax.device_get((result.progress, result.value))
+    return (result.squares is not None) & (value <= float(np.finfo(value.dtype).eps) ** 4 * p.start_value)
 
 
 def is_doubtful(request: Any, result: Result) -> np.ndarray:
@@ -129,7 +148,8 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     works on residuals, failures alone are looked at.
     """
     code = np.asarray(result.code)
-    if not (np.isin(code, (Status.PRECISION_FLOOR, *FAILED)) | ~believed(result)).any():
+    blind = np.any(idle(request, result), axis=-1) & np.isin(code, (Status.CONVERGED, Status.PRECISION_FLOOR))
+    if not (np.isin(code, (Status.PRECISION_FLOOR, *FAILED)) | ~believed(request, result) | blind).any():
         return np.zeros(code.shape, bool)
     p, value, norm = jax.device_get((result.progress, result.value, result.grad_norm))
     noise = NOISE * float(np.finfo(value.dtype).eps) * np.abs(value)
@@ -141,8 +161,10 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     # of residuals may round far more than they do (a temperature of 293.15 + p exp(-t)).
     sound = ~np.asarray(squares_are_lost(p, None if result.squares is None else result.squares.residuals))
     success &= not request.method.least_squares
+    # A parameter of no effect to first order, such as the root of an amplitude that is 0, may be at a saddle.
+    success |= blind
     # What changed the gradient alone may have walked along a plateau.
-    success |= (code == Status.CONVERGED) & ~np.asarray(believed(result))
+    success |= (code == Status.CONVERGED) & ~np.asarray(believed(request, result))
     # On a plateau at which it began, Newton's step, as long as the parameters, promises nothing either.
     failure &= np.asarray(is_explained(p, value)) | (p.start_value - p.lowest > UNTOUCHED * noise)
     few = sum(np.size(x) for x in jax.tree.leaves(request.problem.params)) <= MOST
@@ -151,11 +173,13 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
 
 def reviewed(key: Static, arrays: list[Any], result: Result) -> Result:
     """The result of a request, with the status that the Hessian gives it where there is doubt."""
-    if not is_doubtful(merge(arrays, key), result):
+    request = merge(arrays, key)
+    if not is_doubtful(request, result):
         return result
-    known = believed(result), has_fallen(result)
+    known = believed(request, result), has_fallen(result)
     try:
-        return judged(result, np.asarray(True), np.asarray(is_minimum(key, arrays, result.params, *known)))
+        minimum = np.asarray(is_minimum(key, arrays, result.params, *known))
+        return judged(result, np.asarray(True), minimum | is_gone(result))
     except RAISED:  # there are no Hessian products to be had, or the loss raises
         return result
 
@@ -171,7 +195,7 @@ def reviewed_many(program: Any, own: list[Any], shared: list[Any], result: Resul
         return result
     rows = np.resize(where, 2 ** int(np.ceil(np.log2(where.size))))  # so few shapes are compiled
     of_one = lambda own, *of: is_minimum(program.key, program.arrays(own, shared), *of)
-    known = [np.broadcast_to(x, result.code.shape) for x in (believed(result), has_fallen(result))]
+    known = [np.broadcast_to(x, result.code.shape) for x in (believed(request, result), has_fallen(result))]
     try:
         sound = jax.vmap(of_one)(
             [x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params), *(x[rows] for x in known)
@@ -180,7 +204,7 @@ def reviewed_many(program: Any, own: list[Any], shared: list[Any], result: Resul
         return result
     doubtful, minimum = np.zeros((2, *result.code.shape), bool)
     doubtful[where], minimum[where] = True, np.asarray(sound)[: where.size]
-    return judged(result, doubtful, minimum)
+    return judged(result, doubtful, minimum | is_gone(result))
 
 
 def judged(result: Result, doubtful: np.ndarray, minimum: np.ndarray) -> Result:

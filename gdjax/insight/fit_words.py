@@ -11,7 +11,7 @@ from gdjax.spaces.results import at_ends, is_fixed
 MANY = (
     ("held", "a parameter held at a bound"),
     ("ended", "a parameter held at an end of its space"),
-    ("idle", "a parameter of no effect on the residuals"),
+    ("idle", "a parameter of no effect on the residuals, to first order"),
     ("lost", "a parameter that the data do not determine"),
     ("full", "no degree of freedom"),
     ("apart", "constraints that no point nearby satisfies"),
@@ -26,7 +26,7 @@ INSTEAD = dict(
     fixed="fixed",
     held="held: at its bound",
     ended="held: at an end of its space",
-    idle="held: of no effect on the residuals",
+    idle="held: of no effect on the residuals, to first order",
     full="no degree of freedom is left",
 )
 

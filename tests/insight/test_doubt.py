@@ -158,3 +158,45 @@ def test_the_last_part_of_a_descent_is_a_success(loss, start):
     """Nearer to the minimum than the value tells."""
     found = gdjax.minimize(loss, jnp.array(start, jnp.float32))
     assert found.converged
+
+
+T = jnp.linspace(0.0, 3.0, 6)
+ROOT = lambda p, t: p["amp"] ** 2 * t + p["b"]
+WAVE = lambda p, t: p["amp"] * jnp.cos(p["b"] * t)
+DEAD = lambda p, t: jnp.maximum(p["amp"] * t + p["b"], 0)
+
+
+@pytest.mark.parametrize("method", [None, gdjax.LBFGS()])
+@pytest.mark.parametrize(
+    ("model", "amp", "b", "y", "says"),
+    [
+        (ROOT, 0.0, 0.0, 1 + T, "a saddle"),
+        (WAVE, 1.0, 0.0, jnp.cos(T), "a saddle"),
+        (DEAD, -1.0, -1.0, 1 + T, "a plateau or a saddle"),
+    ],
+    ids=["root", "wave", "dead"],
+)
+def test_a_fit_at_a_saddle_or_on_a_plateau_is_no_success(model, amp, b, y, says, method):
+    fit = gdjax.curve_fit(model, {"amp": amp, "b": b}, T, y, method=method)
+    assert fit.status == Status.LINE_SEARCH_FAILED
+    assert says in fit.message
+
+
+def test_a_parameter_that_changes_nothing_is_no_saddle():
+    fit = gdjax.curve_fit(lambda p, t: p[0] * t + 0 * p[1], jnp.ones(2), T, 2 * T + jnp.cos(T))
+    assert fit.converged
+    assert "of no effect on the residuals, to first order" in str(fit)
+
+
+def test_of_many_fits_those_at_a_saddle_are_no_successes():
+    starts = {"amp": jnp.array([0.0, 0.5]), "b": jnp.zeros(2)}
+    y = jnp.stack([1 + T, 1 + T])
+    fits = gdjax.curve_fit_many(ROOT, starts, T, y, in_axes=({"amp": 0, "b": 0}, None))
+    np.testing.assert_array_equal(fits.converged, [False, True])
+
+
+@pytest.mark.float64
+def test_residuals_that_vanish_are_a_success_however_they_do():
+    fit = gdjax.least_squares(lambda p: p**2, jnp.ones(2))
+    assert fit.status == Status.PRECISION_FLOOR
+    assert fit.value < 1e-60
