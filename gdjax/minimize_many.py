@@ -12,7 +12,7 @@ from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.insight.doubt import reviewed_many
 from gdjax.insight.nonfinite_data import data_of_many, with_nonfinite_data
-from gdjax.jaxtools.packing import is_key, kind_of_key
+from gdjax.jaxtools.packing import is_key, kind_of_key, on_device
 from gdjax.jaxtools.pytrees import Static, as_data, is_concrete, is_traceable, places
 from gdjax.jaxtools.scalar_kernels import for_cpu
 from gdjax.many import chunks, one_by_one
@@ -132,7 +132,7 @@ def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: fl
         return call.finish(vmapped(program, shared, own, min(batch_size or problems, problems)))
 
     interrupt = Interrupt()
-    default = jnp.zeros(()).devices().pop()
+    default = default_device()
     device = devices.pop() if devices else default
 
     def ending() -> Status:
@@ -149,7 +149,7 @@ def solve_many(call: Call, in_axes: Any, batch_size: int | None, max_seconds: fl
             result = one_by_one.solve(program, shared, own, ending)
         data = data_of_many(call.function, call.args, call.options.get("kwargs"), inputs)
         result = with_nonfinite_data(reviewed_many(program, own, shared, result), data)
-    return call.finish(jax.device_put(result, None if device == default else device))
+    return call.finish(on_device(result) if device == default else jax.device_put(result, device))
 
 
 def which_are_own(key: Static, count: int, inputs: list[Input]) -> tuple[bool, ...]:
@@ -175,6 +175,15 @@ def check_limits(batch_size: Any, max_seconds: Any) -> None:
         raise ValueError(f"batch_size must be a number of problems, at least 1; got {batch_size!r}")
     if max_seconds is not None and not (isinstance(max_seconds, int | float | np.number) and max_seconds >= 0):
         raise ValueError(f"max_seconds must be a number of seconds, not negative; got {max_seconds!r}")
+
+
+def default_device() -> jax.Device:
+    """Where JAX puts what nobody has put anywhere."""
+    settings: Any = jax.config
+    chosen = settings.jax_default_device
+    if isinstance(chosen, jax.Device):
+        return chosen
+    return jnp.zeros(()).devices().pop() if chosen is not None else jax.local_devices()[0]
 
 
 def canonical(x: Any) -> np.ndarray:

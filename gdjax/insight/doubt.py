@@ -17,7 +17,7 @@ import numpy as np
 
 from gdjax.derivatives import hessian_solve
 from gdjax.descent.explained import is_down, is_explained, squares_are_lost
-from gdjax.descent.progress import size_of
+from gdjax.descent.progress import Progress, size_of
 from gdjax.descent.remedies import without_effect
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import UNTOUCHED, Status
@@ -37,6 +37,7 @@ VISIBLE = 1e-3  # share of a value that is no rounding of it
 ULPS = 4.0  # by which rounding may move a parameter from its minimum
 SHORT = 0.1  # of a parameter, a step outward that does not lead to another one
 RAISED = RuntimeError, ValueError  # as what an error of a compiled program comes out
+TELLING = ("steps", "start_value", "lowest", "cosine", "settled", "blind")
 FAILED = (Status.LINE_SEARCH_FAILED, Status.STALLED)
 
 
@@ -111,7 +112,7 @@ def believed(request: Any, result: Result) -> np.ndarray:
     A time that starts at 1 in exp(-t / time) for t of 1e-9 may go to 60, where the gradient counts as zero beside what
     it was, and the value is the same.
     """
-    code, (p, value) = np.asarray(result.code), jax.device_get((result.progress, result.value))
+    code, (p, value) = np.asarray(result.code), told(result)
     noise = NOISE * float(np.finfo(value.dtype).eps) * np.abs(value)
     untouched = (code == Status.CONVERGED) & (p.steps > 0) & (p.start_value - p.lowest <= UNTOUCHED * noise)
     blank = np.all(idle(request, result), axis=-1) & (value != 0)
@@ -128,7 +129,13 @@ def idle(request: Any, result: Result) -> np.ndarray:
 
 def has_fallen(result: Result) -> np.ndarray:
     """Of each problem, whether its value has fallen to nearly nothing."""
-    return np.asarray(is_down(*jax.device_get((result.progress, result.value))))
+    return np.asarray(is_down(*told(result)))
+
+
+def told(result: Result) -> Any:
+    """What of the progress tells of plateaus, and the value: on the host, where each array takes 5 us to get to."""
+    others: Any = dict.fromkeys(set(Progress._fields) - set(TELLING))
+    return jax.device_get((result.progress._replace(**others), result.value))
 
 
 def is_gone(result: Result) -> np.ndarray:
@@ -136,7 +143,7 @@ def is_gone(result: Result) -> np.ndarray:
 
     The minimum of x^4 is reached by ever smaller steps, each of which promises a share of the value, down to underflow.
     """
-    p, value = jax.device_get((result.progress, result.value))
+    p, value = told(result)
     return (result.squares is not None) & (value <= float(np.finfo(value.dtype).eps) ** 4 * p.start_value)
 
 

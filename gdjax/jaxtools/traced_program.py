@@ -36,14 +36,13 @@ class TracedProgram:
 _programs: weakref.WeakValueDictionary[Hashable, TracedProgram] = weakref.WeakValueDictionary()
 
 
-def intern_program(function: Callable[..., Any], *arrays: Any) -> tuple[TracedProgram, list[Any]]:
-    """Trace ``function(*arrays)``: the program, shared with all that compute the same, and its data.
+def intern_program(closed: ClosedJaxpr, out_tree: Any, *arrays: Any) -> tuple[TracedProgram, list[Any]]:
+    """What was traced with ``arrays``: the program, shared with all that compute the same, and its data.
 
     The data are what it closes over: arrays, and those Python numbers that are operands like any other (not the
     exponents, 0, 1, 2 and 1/2, nor what is in the body of a loop). So another number compiles nothing.
     """
-    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arrays)
-    found, out_tree = sketch(closed), jax.tree.structure(shapes)
+    found = sketch(closed)
     key: Hashable = (out_tree, found.text)
     known = _programs.get(key)
     if known is None or found.has_rules:

@@ -1,5 +1,6 @@
 """What is handed to a compiled loop of many descents, and what it returns."""
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from gdjax.jaxtools.packing import with_keys, without_keys, zeros
 from gdjax.jaxtools.pytrees import Static, merge, pytree_dataclass, static_field
 from gdjax.jaxtools.remembered import remembered
 from gdjax.jaxtools.scalar_kernels import batched
+from gdjax.jaxtools.small_programs import is_allowed
 from gdjax.running.programs import make_loop
 
 NONE = -1  # number of the problem in an idle lane
@@ -117,10 +119,18 @@ def before(program: LaneProgram, shared: list[Any], own: list[Any]) -> Shapes:
     return Shapes(carry, program.answer(own, shared, carry), small)
 
 
+_shapes: weakref.WeakKeyDictionary[Static, dict[Any, Shapes]] = weakref.WeakKeyDictionary()
+
+
 def shapes_of(program: LaneProgram, shared: list[Any], own: list[Any]) -> Shapes:
     """What `before` returns, in shapes and dtypes, given the arrays of several problems."""
     one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in own]
-    return before.eval_shape(program, shared, one)
+    kinds = tuple([(np.shape(x), jax.dtypes.result_type(x)) for x in (*shared, *one)])
+    variant = program.batched, program.keys, kinds, is_allowed()
+    known = _shapes.setdefault(program.key, {})
+    if variant not in known:
+        known[variant] = before.eval_shape(program, shared, one)
+    return known[variant]
 
 
 def idle(carry: Any, own: list[Any], width: int) -> Lanes:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gdjax.jaxtools.hoisted import Hoisted
 from gdjax.methods.accelerated_proximal_gradient import AcceleratedProximalGradient
 from gdjax.methods.augmented_lagrangian import AugmentedLagrangian
 from gdjax.methods.base import Method
@@ -116,6 +117,13 @@ def for_size(method: Method, problem: Problem) -> Method:
                 + ", or method=gdjax.LBFGS() where the Jacobian is too large" * (against[0] == "bounds")
             )
         return TruncatedGaussNewton()
-    params = check_params(problem.params)
-    small = jax.eval_shape(lambda p: call_function(problem, p)[0], params).size * Flat.of(params).size <= LARGEST
+    small = residuals_of(problem) * count_reals(problem.params) <= LARGEST
     return method if small or against or method.acceleration else TruncatedGaussNewton()
+
+
+def residuals_of(problem: Problem) -> int:
+    """How many residuals there are."""
+    if isinstance(problem.loss, Hoisted):
+        first: Any = problem.loss.program.out_avals[0]
+        return int(first.size)
+    return int(jax.eval_shape(lambda p: call_function(problem, p)[0], check_params(problem.params)).size)

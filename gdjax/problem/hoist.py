@@ -13,7 +13,7 @@ from gdjax.jaxtools.traced_program import TracedProgram
 from gdjax.penalties.base import has_value
 from gdjax.penalties.by_leaf import ByLeaf
 from gdjax.problem.constraints import call_constraint, is_constraint
-from gdjax.problem.problem import Problem, call_function, check_grad, check_params
+from gdjax.problem.problem import Problem, call_function, check_grad, check_params, require_params
 from gdjax.vectors import vector
 
 
@@ -28,7 +28,7 @@ def hoist(problem: Problem) -> Problem:
     """
     if isinstance(problem.loss, Hoisted):
         return problem
-    params = check_params(problem.params)
+    require_params(problem.params)
     data, static = split((as_data("args", problem.args), as_data("kwargs", problem.kwargs)))
 
     def as_given(function: Any, data: list[Any]) -> dict[str, Any]:
@@ -54,11 +54,13 @@ def hoist(problem: Problem) -> Problem:
     def inward(function: Any, points: Any, data: list[Any]) -> Any:
         return function(points, *as_given(function, data)["args"])
 
+    selects = problem.has_aux, problem.squares, static.treedef, static.fixed
     try:
-        loss = hoist_call(value, problem.loss, problem.params, data)
+        loss = hoist_call(value, problem.loss, problem.params, data, selects=selects)
         grad = None if problem.grad is None else hoist_call(gradient, problem.grad, problem.params, data)
         jac = None if problem.jac is None else hoist_call(jacobian, problem.jac, problem.params, data)
-        spaces = None if problem.inward is None else hoist_call(inward, problem.inward, (params,) * 3, data)
+        points = () if problem.inward is None else (check_params(problem.params),) * 3
+        spaces = None if problem.inward is None else hoist_call(inward, problem.inward, points, data)
         constraints = jax.tree.map(
             lambda x: dataclasses.replace(x, c=hoist_call(of_constraint, x.c, problem.params, data)),
             problem.constraints,
@@ -71,7 +73,7 @@ def hoist(problem: Problem) -> Problem:
             error.add_note("gdjax: NumPy cannot compute with what JAX traces: write the function with jax.numpy as jnp")
         note_tables(error, problem)
         raise
-    penalty = hoist_penalty(problem.penalty, params)
+    penalty = None if problem.penalty is None else hoist_penalty(problem.penalty, check_params(problem.params))
     hoisted: Any = dict(loss=loss, grad=grad, jac=jac, penalty=penalty, constraints=constraints, inward=spaces)
     return dataclasses.replace(problem, args=tuple(data), kwargs={}, **hoisted)
 

@@ -173,6 +173,16 @@ def check_params(params: Any) -> Any:
     """The parameters with every leaf an array of float or complex dtype.
 
     Raises:
+        TypeError, ValueError: see `require_params`.
+    """
+    require_params(params)
+    return jax.tree.map(strong, params)
+
+
+def require_params(params: Any) -> None:
+    """Raise unless every leaf of the parameters is an array or a number of float or complex dtype.
+
+    Raises:
         TypeError: naming the leaf that is not; ValueError: if there are no parameters at all.
     """
     named = named_leaves("params", params)
@@ -180,7 +190,6 @@ def check_params(params: Any) -> Any:
         check_number(name, leaf)
     if sum(jnp.size(leaf) for _, leaf in named) == 0:
         raise ValueError(f"params holds no numbers to minimise over: {params!r}")
-    return jax.tree.map(strong, params)
 
 
 def check_number(name: str, leaf: Any) -> None:
@@ -190,7 +199,7 @@ def check_number(name: str, leaf: Any) -> None:
             f"{name} is {describe(leaf)}, not an array; keep everything that is not a parameter out of params "
             "(a closure, a positional argument), or hold it with space=, as gdjax.spaces.Fixed()"
         )
-    if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact):
+    if not jnp.issubdtype(jax.dtypes.result_type(leaf), jnp.inexact):
         raise TypeError(
             f"{name} has dtype {jnp.asarray(leaf).dtype}; parameters must be floating or complex: "
             "write 1.0 instead of 1, or convert with .astype(float)"
