@@ -12,8 +12,6 @@ from gdjax.jaxtools.pytrees import merge, pytree_dataclass, split
 from gdjax.jaxtools.traced_program import TracedProgram, intern_program
 from gdjax.jaxtools.unchanging import owner, reading
 
-KEPT = 8  # traces of a function: for arrays of other shapes, or other options
-
 
 @pytree_dataclass
 class Hoisted:
@@ -74,14 +72,16 @@ class Trace(threading.local):
         return known
 
 
-_traces: weakref.WeakKeyDictionary[Any, dict[Hashable, Trace]] = weakref.WeakKeyDictionary()
+_traces: weakref.WeakKeyDictionary[Any, tuple[Hashable, Trace]] = weakref.WeakKeyDictionary()
 
 
 def kept(owner: Any, read: Hashable) -> Trace:
-    """The trace of what belongs to ``owner`` and reads this, or a new one."""
-    traces = _traces.setdefault(owner, {})
-    if read not in traces:
-        while len(traces) >= KEPT:
-            del traces[next(iter(traces))]
-        traces[read] = Trace()
-    return traces[read]
+    """The last trace of what belongs to ``owner`` if it read the same, or a new one: what others had read is let go."""
+    try:
+        before, trace = _traces.get(owner, (None, None))
+        if trace is None or before != read:
+            trace = Trace()
+            _traces[owner] = read, trace
+    except TypeError:  # of some things in C there are no weak references
+        return Trace()
+    return trace

@@ -126,7 +126,7 @@ def shapes_of(program: LaneProgram, shared: list[Any], own: list[Any]) -> Shapes
     """What `before` returns, in shapes and dtypes, given the arrays of several problems."""
     one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in own]
     kinds = tuple([(np.shape(x), jax.dtypes.result_type(x)) for x in (*shared, *one)])
-    variant = program.batched, program.keys, kinds, is_allowed()
+    variant = program.batched, program.keys, kinds, is_allowed(), jax.dtypes.canonicalize_dtype(np.float64)
     known = _shapes.setdefault(program.key, {})
     if variant not in known:
         known[variant] = before.eval_shape(program, shared, one)
