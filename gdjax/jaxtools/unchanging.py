@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gdjax.jaxtools.description import Same
@@ -74,8 +75,11 @@ def owner(function: Any) -> Any:
 
 
 def root(thing: Any) -> str:
-    """The package that something was defined in."""
-    module = thing.__name__ if isinstance(thing, types.ModuleType) else getattr(thing, "__module__", None)
+    """The package that something was defined in. (A function may bear the name of another one's, that it wraps.)"""
+    if isinstance(thing, types.FunctionType):
+        module = thing.__globals__.get("__name__")
+    else:
+        module = thing.__name__ if isinstance(thing, types.ModuleType) else getattr(thing, "__module__", None)
     return (module or "").partition(".")[0]
 
 
@@ -119,6 +123,8 @@ def is_of_library(thing: Any) -> bool:
         return root(thing) in LIBRARIES and not thing.__name__.startswith("numpy.random")
     if isinstance(thing, types.BuiltinFunctionType):
         return thing.__self__ is None or isinstance(thing.__self__, types.ModuleType)
+    if isinstance(thing, jnp.ufunc):  # others are made of the user's functions
+        return getattr(jnp, getattr(thing, "__name__", ""), None) is thing
     if isinstance(thing, types.MethodType) or not hasattr(thing, "__qualname__"):
         return False
     return root(thing) in LIBRARIES or (isinstance(thing, type) and root(thing) == "builtins")
