@@ -17,9 +17,16 @@ from gdjax.problem.problem import make_problem
 from gdjax.problem.residuals import as_residuals, half_sum
 from gdjax.request import Call
 from gdjax.spaces.chart import Chart, chart_of, chart_of_many
-from gdjax.spaces.composed import composed, composed_gradient, composed_inward, composed_jacobian, composed_pair
+from gdjax.spaces.composed import (
+    composed,
+    composed_gradient,
+    composed_inward,
+    composed_jacobian,
+    composed_pair,
+    with_spaces,
+)
 from gdjax.spaces.ends import Value
-from gdjax.spaces.models import is_plain, opened, which_are_numbers
+from gdjax.spaces.models import call_unchanged, is_plain, opened, which_are_numbers
 from gdjax.spaces.penalties import held_within, penalty_of_free
 from gdjax.spaces.rescaled import rescaled
 from gdjax.spaces.results import to_user
@@ -136,9 +143,9 @@ def by_free(
 
     data, static = split((as_data("args", call.args), as_data("kwargs", options.get("kwargs") or {})))
 
-    def value(free: Any, spaces: list[Any], data: list[Any]) -> jax.Array:
+    def value(numbers: list[Any], spaces: list[Any], data: list[Any]) -> jax.Array:
         args, kwargs = merge(data, static)
-        out = of_free(free, *args, spaces, **kwargs)
+        out = call_unchanged(function, with_spaces(chart, spaces).of_numbers(numbers), *args, **kwargs)
         for wrapped in (pair, options.get("has_aux")):
             out = out[0] if wrapped else out
         out = half_sum(as_residuals(out), options.get("robust")) if options.get("squares") else out

@@ -244,4 +244,4 @@ def is_at(space: Space, free: jax.Array, edges: Edges, pull: jax.Array, length: 
 
 def roundings(free: jax.Array) -> float:
     """How small a share of numbers that are mixed is nothing."""
-    return BLURRED * (free.shape[-1] + 1) * float(jnp.finfo(free.dtype).eps)
+    return BLURRED * (free.shape[-1] + 1 if free.ndim else 2) * float(jnp.finfo(free.dtype).eps)

@@ -8,7 +8,8 @@ import numpy as np
 
 from gdjax.jaxtools.pytrees import is_concrete, is_traceable, named_leaves, pytree_dataclass, static_field
 from gdjax.problem.problem import check_number
-from gdjax.spaces.base import Adopted, Edges, Space
+from gdjax.spaces.adopted import Adopted
+from gdjax.spaces.base import Edges, Space
 from gdjax.spaces.by_leaf import spaces_of
 from gdjax.spaces.held import Held, Setting
 from gdjax.spaces.models import closed, opened, which_are_numbers
@@ -44,8 +45,12 @@ class Chart:
 
     def to_user(self, free: Any) -> Any:
         """The user's object."""
-        numbers = iter(self.numbers(free))
-        return self.of_leaves([s.to_user(None) if s.is_fixed else next(numbers) for s in self.spaces])
+        return self.of_numbers(self.numbers(free))
+
+    def of_numbers(self, numbers: list[Any]) -> Any:
+        """The same of these `numbers`."""
+        moving = iter(numbers)
+        return self.of_leaves([s.to_user(None) if s.is_fixed else next(moving) for s in self.spaces])
 
     def to_free(self, params: Any) -> Any:
         """The free numbers of an object like the parameters."""
@@ -81,6 +86,13 @@ class Chart:
         """Where each leaf is in its space."""
         four = zip(self.spaces, self.free_leaves(free), self.free_leaves(grad), self.start, strict=True)
         return [None if s.is_fixed else s.edges(z, g, z0) for s, z, g, z0 in four]
+
+    def flats(self, free: Any, grad: Any, slopes: list[Any] | None) -> list[Edges | None]:
+        """Where the map of each leaf is flat; by ``slopes`` of the parameters that move, if they are known."""
+        seen = iter(slopes or ())
+        five = zip(self.spaces, self.free_leaves(free), self.free_leaves(grad), self.start, strict=True)
+        by = lambda s, z, g, z0: s.flats(z, g, z0) if slopes is None else s.seen(z, next(seen), z0)
+        return [None if s.is_fixed else by(s, z, g, z0) for s, z, g, z0 in five]
 
     def inward(self, points: tuple[Any, Any, Any]) -> jax.Array | None:
         """Of (free numbers, gradient, start) what `Space.inward` says of each leaf, as one vector.

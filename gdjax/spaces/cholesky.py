@@ -96,6 +96,10 @@ class CovarianceCholesky(Space):
         """See `Space`: of the diagonal."""
         return Positive().edges(*(self.halves(x)[1] for x in (free, grad, start)))
 
+    def seen(self, free: jax.Array, slopes: jax.Array, start: jax.Array) -> Edges:
+        """See `Space`."""
+        return Positive().seen(self.halves(free)[1], diagonal_of(slopes), self.halves(start)[1])
+
     def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
         """See `Space`."""
         return self.halves(slopes)[1]
@@ -113,6 +117,11 @@ class CovarianceCholesky(Space):
         """See `Space`."""
         (entries, logs), (_, first) = self.halves(free), self.halves(start)
         return jnp.concatenate([entries, Positive().inside(logs, first, where)], axis=-1)
+
+    def farther(self, start: jax.Array) -> jax.Array:
+        """See `Space`."""
+        entries, logs = self.halves(start)
+        return jnp.concatenate([entries, Positive().farther(logs)], axis=-1)
 
 
 @pytree_dataclass
@@ -167,6 +176,12 @@ class CorrelationCholesky(Space):
         """See `Space`: of the diagonal, whose size is 1."""
         return Edges(diagonal_of(self.to_user(free)), -diagonal_of(self.grad_to_user(free, grad)))
 
+    def seen(self, free: jax.Array, slopes: jax.Array, start: jax.Array) -> Edges:
+        """See `Space`."""
+        rows = self.to_user(free)
+        diagonal = diagonal_of(rows)
+        return Edges(diagonal, diagonal * jnp.sum(rows * slopes, axis=-1) - diagonal_of(slopes))
+
     def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
         """See `Space`: along the rows of free numbers, of which the first has none."""
         rows, part = triangle(free, 0), triangle(slopes, 0)
@@ -188,5 +203,9 @@ class CorrelationCholesky(Space):
 
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """See `Space`: halfway to where the row is independent of those above it."""
+        return self.way(free, start, where, 1)
+
+    def way(self, free: jax.Array, start: jax.Array, where: jax.Array, share: Any) -> jax.Array:
+        """See `Space`: by equal factors of the diagonal."""
         rows, lengths = self.lengths(free)
-        return below(jnp.where(where[..., None], rows / lengths, rows))
+        return below(jnp.where(where[..., None], rows / lengths**share, rows))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.jaxtools.pytrees import is_concrete, pytree_dataclass, require
-from gdjax.spaces.base import Edges, Space, refuse
+from gdjax.spaces.base import Edges, Space, far, refuse
 
 
 class Elementwise(Space):
@@ -80,6 +80,11 @@ class Elementwise(Space):
         inward = -sign * self.grad_to_user(free, grad) * size
         return Edges(distance / size, jnp.where(self.slope(free) == 0, jnp.inf, inward))
 
+    def seen(self, free: jax.Array, slopes: jax.Array, start: jax.Array) -> Edges:
+        """See `Space`."""
+        (distance, sign), size = self.distance(free), self.size(free, start)
+        return Edges(distance / size, -sign * slopes * size)
+
     def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
         """See `Space`; the distance is ``exp(z)``."""
         return slopes
@@ -140,6 +145,10 @@ class OneEnd(Elementwise):
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """See `Space`."""
         return jnp.where(where, jnp.maximum(free, start), free)
+
+    def farther(self, start: jax.Array) -> jax.Array:
+        """See `Space`."""
+        return start + far(start.dtype)
 
 
 @pytree_dataclass

@@ -4,8 +4,11 @@ If the loss is lowest at the end, that is right: the gradient by the free number
 result says where the parameter went. If the loss falls on the way back inside, it is not: the step before was too long,
 and the gradient vanishes for no other reason than the map. Where that may be, the loss is evaluated on the way.
 
-How far inside is measured by the start. If a slope back inside is what it was at first, the start may be too near the
-end to measure anything by. Then the way leads as far as numbers reach.
+How far inside is measured by the start. If much of a slope back inside is left, the start may be too near the end to
+measure anything by. Then the way leads as far as numbers reach.
+
+What the gradient by the free numbers says there is lost where the map is flat to the last digits. So it only tells
+where to look; whether the loss falls inward is told by the gradient by the parameter, and by values.
 """
 
 from collections.abc import Callable
@@ -24,21 +27,22 @@ from gdjax.jaxtools.hoisted import Hoisted, hoist_call
 from gdjax.jaxtools.pytrees import Static, is_concrete, merge, split
 from gdjax.jaxtools.remembered import remembered
 from gdjax.problem.scalars import NOISE
-from gdjax.spaces.at_ends import FlatChart
-from gdjax.spaces.base import REACH
+from gdjax.spaces.at_ends import roundings
+from gdjax.spaces.base import Edges, Space
 from gdjax.spaces.chart import Chart
 from gdjax.spaces.runs import MOST, Runs, may_run, runs_of
 
 NEAR = 1e-2  # share of the size of a space within which its end may be what makes the loss flat
 STEPS = 11  # halvings of the way inside, from either end, at which the loss is evaluated
 EVEN = 64  # even parts of it, between which it is evaluated too: minima may be narrow
-WORTH = 10.0  # tolerances, in units of the size of the value, that a fall must be worth
+WORTH = 3.0  # tolerances, in units of the size of the value, that a fall must be worth
+LEFT = 3.0  # tolerances, as a share of the largest slope back inside, from which on one is left
 
 
 class Value(NamedTuple):
-    """The loss by free numbers, in the minimiser's sign, with its data."""
+    """The loss, in the minimiser's sign, with its data."""
 
-    function: Callable[[Any, list[Any], list[Any]], jax.Array]  # of the free numbers, the spaces and the data
+    function: Callable[[list[Any], list[Any], list[Any]], jax.Array]  # of the parameters that move, spaces and data
     data: list[Any]
     axes: list[int | None]  # of problems, in each of the data
 
@@ -56,46 +60,77 @@ class Case(NamedTuple):
     free: Any
     grad: Any
     code: jax.Array
-    chart: Chart  # with a start that the way inside is measured by
+    slopes: list[Any] | None  # the gradient by the parameters that move; None if it is not known
+    chart: Chart
+    lost: jax.Array  # whether the start may be too near an end to measure anything by
     least: jax.Array  # change of the value that counts
-    promised: jax.Array  # and to first order, over the way inside
+
+
+class Told(NamedTuple):
+    """What a result tells."""
+
+    free: Any
+    grad: Any
+    code: jax.Array
+    chart: Chart
+    inward: jax.Array  # the largest share of a slope back inside that is left
+    value: jax.Array
+    start_value: jax.Array
+    tol: jax.Array
+
+
+def told(result: Result, chart: Chart) -> Told:
+    """Of a result by free numbers, of one problem or of many; and their chart."""
+    down = jax.tree.map(jnp.negative, result.grad) if result.maximized else result.grad
+    p, wide = result.progress, np.broadcast_to if is_concrete(result.stop.tol) else jnp.broadcast_to
+    tol: Any = wide(result.stop.tol, result.code.shape)
+    return Told(result.params, down, result.code, chart, p.inward, result.value, p.start_value, tol)
 
 
 def review(result: Result, chart: Chart, value: Value) -> Review:
     """Of a result by free numbers, of one problem or of many; and their chart."""
-    down = jax.tree.map(jnp.negative, result.grad) if result.maximized else result.grad
-    arrays, static = split((result.params, down, result.code, chart, result.progress.inward, least_fall(result)))
+    arrays, static = split(told(result, chart))
     arrays, axes = jax.lax.stop_gradient(arrays), result.code.ndim
     wanted = _doubtful(static, axes, arrays)
     if is_concrete(wanted):
         if not wanted.any():
             return Review(result.code, None)
-        function = hoisted(value, result.params, chart.spaces, bool(axes))
-        traced, program = split(function)
-        places = tuple(value.axes)
-        try:
-            return _judge((static, program, places, True), axes, arrays, value.data, traced)
-        except Exception:  # a loss that JAX cannot differentiate has values
-            return _judge((static, program, places, False), axes, arrays, value.data, traced)
+        traced, program = split(hoisted(value, result.params, chart, bool(axes)))
+        judged = lambda smooth: _judge((static, program, tuple(value.axes), smooth), axes, arrays, value.data, traced)
+        return with_values_at_least(judged)
 
-    def judge(arrays: list[Any], data: list[Any]) -> jax.Array:
-        return verdict(case(*merge(arrays, static)), lambda z, spaces: value.function(z, spaces, data))
+    def judge(smooth: bool) -> jax.Array:
+        def one(arrays: list[Any], data: list[Any]) -> jax.Array:
+            of_numbers = lambda x, spaces: value.function(x, spaces, data)
+            return judgement(merge(arrays, static), of_numbers, smooth)
 
-    judge = jax.vmap(judge, in_axes=(0, value.axes)) if axes else judge
-    return Review(jax.lax.cond(wanted[0], judge, lambda *_: result.code, arrays, value.data), None)
+        many = jax.vmap(one, in_axes=(0, value.axes)) if axes else one
+        return jax.lax.cond(wanted[0], many, lambda *_: result.code, arrays, value.data)
+
+    return Review(with_values_at_least(judge), None)
 
 
-def hoisted(value: Value, free: Any, spaces: list[Any], many: bool) -> Hoisted:
+def with_values_at_least(judged: Callable[[bool], Any]) -> Any:
+    """What is judged by gradients; by values alone of a loss that JAX cannot differentiate."""
+    try:
+        return judged(True)
+    except Exception:
+        return judged(False)
+
+
+def hoisted(value: Value, free: Any, chart: Chart, many: bool) -> Hoisted:
     """The loss of one problem, traced, so that equal code is one compiled program."""
 
     def shape(x: Any, axis: int | None) -> Any:
         kept = [n for i, n in enumerate(np.shape(x)) if axis is None or i != axis % np.ndim(x)]
         return jax.ShapeDtypeStruct(tuple(kept), x.dtype if hasattr(x, "dtype") else jnp.result_type(x))
 
-    arrays, static = split((free, spaces))
-    own = [shape(x, 0 if many else None) for x in arrays]
+    (arrays, static), (held, spaces) = split((chart, free)), split(chart.spaces)
+    one = lambda leaves: [shape(x, 0 if many else None) for x in leaves]
+    numbers = jax.eval_shape(lambda own: Chart.numbers(*merge(own, static)), one(arrays))
     data = [shape(x, axis if many else None) for x, axis in zip(value.data, value.axes, strict=True)]
-    return hoist_call(lambda f, own, data: f(*merge(own, static), data), value.function, own, data)
+    call: Any = lambda f, x, held, data: f(x, merge(held, spaces), data)
+    return hoist_call(call, value.function, numbers, one(held), data)
 
 
 @remembered(static=2)
@@ -103,96 +138,96 @@ def _doubtful(static: Static, axes: int, arrays: list[Any]) -> jax.Array:
     """Whether the status of any problem is to be judged, and whether any parameter may have run away."""
 
     def one(arrays: list[Any]) -> jax.Array:
-        free, grad, code, chart, *_ = found = merge(arrays, static)
-        return jnp.stack([doubtful(case(*found)), may_run(chart, free, grad, code)])
+        found = merge(arrays, static)
+        flags = [jnp.any(m) for m in marks(case(found, None)) if m is not None]
+        doubtful = jnp.any(jnp.stack(flags)) if flags else jnp.asarray(False)
+        return jnp.stack([doubtful, may_run(found.chart, found.free, found.grad, found.code)])
 
     return jnp.any(jax.vmap(one)(arrays), axis=0) if axes else one(arrays)
 
 
 @remembered(static=2)
 def _judge(selected: Any, axes: int, arrays: list[Any], data: list[Any], traced: list[Any]) -> Review:
-    """The review of arrays. ``selected``: the rest of them, and of the loss; axes of data; whether to ask who runs."""
-    static, program, places, asked = selected
+    """The review of arrays. ``selected``: the rest of them, and of the loss; axes of data; whether it is smooth."""
+    static, program, places, smooth = selected
     loss = merge(traced, program)
 
     def one(arrays: list[Any], data: list[Any]) -> Review:
-        free, grad, code, chart, *_ = found = merge(arrays, static)
-        value = lambda z, spaces: loss(split((z, spaces))[0], data)
-        runs = runs_of(chart, free, grad, code, lambda z: value(z, chart.spaces)) if asked else None
-        return Review(verdict(case(*found), value), runs)
+        found = merge(arrays, static)
+        of_numbers = lambda x, spaces: loss(x, split(spaces)[0], data)
+        value = lambda z: of_numbers(found.chart.numbers(z), found.chart.spaces)
+        runs = runs_of(found.chart, found.free, found.grad, found.code, value) if smooth else None
+        return Review(judgement(found, of_numbers, smooth), runs)
 
     return (jax.vmap(one, in_axes=(0, list(places))) if axes else one)(arrays, data)
 
 
-def case(free: Any, grad: Any, code: jax.Array, chart: Chart, left: jax.Array, least: jax.Array) -> Case:
-    """What is judged; ``left`` is the share of the slopes back inside that is left."""
-    lost = left > INWARD
-    return Case(free, grad, code, farther(chart, lost), least, jnp.where(lost, 0, least))
-
-
-def farther(chart: Chart, lost: jax.Array) -> Chart:
-    """The chart; or if its start tells no size, with one as far from ends as numbers reach (if it may be so far)."""
-    flat = FlatChart(chart, chart.free_tree(chart.start))
-    if not any(np.any(s.endless) for _, s, _ in flat.ends):
-        return chart
-    start = flat.layout.ravel(flat.free)
-    parts, pull_back = jax.vjp(flat.by_distance, jnp.zeros_like(start))
-    pairs = zip(flat.ends, parts, strict=True)
-    (way,) = pull_back([jnp.asarray(s.endless, x.dtype) * jnp.ones_like(x) for (_, s, _), x in pairs])
-    far = REACH * float(np.log(jnp.finfo(start.dtype).eps))
-    moved = flat.layout.unravel(start + jnp.where(lost, far, 0).astype(start.dtype) * way)
-    return Chart(chart.spaces, chart.free_leaves(moved), chart.treedef)
-
-
-def verdict(case: Case, value: Any) -> jax.Array:
+def judgement(found: Told, of_numbers: Callable[[list[Any], list[Any]], jax.Array], smooth: bool) -> jax.Array:
     """The status: AT_EDGE where the loss falls on the way inside."""
-    found = falls(case, lambda z: value(z, case.chart.spaces))
-    return jnp.where(found & doubtful(case), Status.AT_EDGE, case.code)
+    chart = found.chart
+    slopes = jax.grad(of_numbers)(chart.numbers(found.free), chart.spaces) if smooth else None
+    falling = falls(case(found, slopes), lambda z: of_numbers(chart.numbers(z), chart.spaces))
+    return jnp.where(falling, Status.AT_EDGE, found.code)
 
 
-def least_fall(result: Result) -> jax.Array:
-    """The change of the value that counts."""
-    eps = float(jnp.finfo(result.value.dtype).eps)
-    tol = jnp.maximum(WORTH * jnp.asarray(result.stop.tol), 4 * NOISE * eps).astype(result.value.dtype)
-    return tol * size_of(result.value, result.progress.start_value)
+def case(found: Told, slopes: list[Any] | None) -> Case:
+    """What is judged."""
+    eps = float(jnp.finfo(found.value.dtype).eps)
+    usual = jnp.maximum(found.tol, eps**0.5)
+    lost = found.inward > jnp.minimum(INWARD, LEFT * usual)
+    worth = jnp.maximum(WORTH * found.tol, 4 * NOISE * eps).astype(found.value.dtype)
+    least = worth * size_of(found.value, found.start_value)
+    return Case(found.free, found.grad, found.code, slopes, found.chart, lost, least)
 
 
 def marks(case: Case) -> list[Any]:
-    """Where in each leaf an end is near and the loss pulls inward, if it ended in success."""
-    rest, edges = at_rest(case.code), case.chart.edges(case.free, case.grad)
-    return [None if e is None else rest & (e.share < NEAR) & (e.inward > case.promised) for e in edges]
+    """Where in each leaf the map is flat and the loss pulls inward, or may do so, if it ended in success."""
+    chart, rest = case.chart, at_rest(case.code)
+
+    def marked(space: Space, free: jax.Array, flats: Edges) -> jax.Array:
+        hidden = flats.share <= hides(space, free)
+        lost = space.endless & (case.lost | hidden)  # so the start tells no size
+        pulled = flats.inward > jnp.where(lost, 0, case.least)
+        return rest & ((flats.share < NEAR) | lost) & (pulled | (hidden if case.slopes is None else False))
+
+    three = zip(chart.spaces, chart.free_leaves(case.free), chart.flats(case.free, case.grad, case.slopes), strict=True)
+    return [None if e is None else marked(s, z, e) for s, z, e in three]
 
 
-def doubtful(case: Case) -> jax.Array:
-    """Whether there is such a place."""
-    found = [jnp.any(m) for m in marks(case) if m is not None]
-    return jnp.any(jnp.stack(found)) if found else jnp.asarray(False)
+def hides(space: Space, free: jax.Array) -> float:
+    """The share of a distance at which the gradient by the free numbers tells nothing: rounding, or underflow."""
+    info = jnp.finfo(free.dtype)
+    return roundings(free) if space.mixes else float(info.tiny) / float(info.eps) ** 2
 
 
 def falls(case: Case, value: Callable[[Any], jax.Array]) -> jax.Array:
-    """Whether the loss falls, before it rises, on the way to where one of the marked parameters is well inside.
+    """Whether the loss falls, before it rises, on the way to where what is marked is well inside.
 
-    One at a time, since another that is at its best place would hide it; all at once where they are many.
+    One at a time, since another that is at its best place would hide it; and all at once.
     """
     chart, leaves, least = case.chart, case.chart.free_leaves(case.free), case.least
     ways = 2.0 ** -np.arange(STEPS)
-    shares = jnp.asarray(np.unique([*ways, *(1 - ways), *np.arange(EVEN) / EVEN]))
+    once = np.unique([*ways, *(1 - ways), *np.arange(EVEN) / EVEN])
+    shares = jnp.asarray(np.unique([*once, *(1 + once)]))  # to the start, and farther
     flags, unravel = ravel_pytree(marks(case))
 
     def falls_to(chosen: jax.Array) -> jax.Array:
-        four = zip(chart.spaces, leaves, chart.start, unravel(chosen), strict=True)
-        target = [z if m is None else s.inside(z, z0, m) for s, z, z0, m in four]
+        four = list(zip(chart.spaces, leaves, chart.start, unravel(chosen), strict=True))
+
+        def moved(space: Space, free: jax.Array, start: jax.Array, where: jax.Array, share: jax.Array) -> jax.Array:
+            share = share.astype(free.dtype)
+            first = space.way(free, start, where, jnp.minimum(share, 1))
+            return space.way(first, space.farther(start), where, jnp.maximum(share - 1, 0))
 
         def at(share: jax.Array) -> jax.Array:
-            between = lambda z, end: None if z is None else z + share.astype(z.dtype) * (end - z)
-            return value(chart.free_tree([between(*pair) for pair in zip(leaves, target, strict=True)]))
+            return value(chart.free_tree([z if m is None else moved(s, z, z0, m, share) for s, z, z0, m in four]))
 
         values = jax.lax.map(at, shares)  # the first is where it is
         change = values - values[0]
-        risen = jnp.cumsum(change > least) > 0
+        risen = jnp.cumsum(~(change <= least)) > 0  # or is no number
         return jnp.any((change < -least) & ~risen)
 
-    if flags.size > MOST:
-        return falls_to(flags)
-    places, no = jnp.arange(flags.size), lambda _: jnp.asarray(False)
-    return jnp.any(jax.lax.map(lambda i: jax.lax.cond(flags[i], falls_to, no, flags & (places == i)), places))
+    one_by_one = jnp.eye(flags.size, dtype=bool) if 1 < flags.size <= MOST else jnp.zeros((0, flags.size), bool)
+    sets = jnp.concatenate([flags & one_by_one, flags[None]])
+    no = lambda _: jnp.asarray(False)
+    return jnp.any(jax.lax.map(lambda chosen: jax.lax.cond(jnp.any(chosen), falls_to, no, chosen), sets))

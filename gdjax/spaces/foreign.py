@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from gdjax.spaces.base import Adopted, Space, SpaceLike
+from gdjax.spaces.adopted import Adopted
+from gdjax.spaces.base import Space, SpaceLike
 
 
 def is_space(x: Any) -> bool:

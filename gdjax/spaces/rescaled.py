@@ -45,6 +45,31 @@ class Rescaled(Space):
         unit = self.unit.astype(free.dtype)
         return self.inner.edges(unit * free, grad / unit, unit * start)
 
+    @property
+    def levels_off(self) -> bool:
+        """As the space."""
+        return self.inner.levels_off
+
+    def flats(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> Edges | None:
+        """See `Space`."""
+        unit = self.unit.astype(free.dtype)
+        return self.inner.flats(unit * free, grad / unit, unit * start)
+
+    def seen(self, free: jax.Array, slopes: jax.Array, start: jax.Array) -> Edges | None:
+        """See `Space`."""
+        unit = self.unit.astype(free.dtype)
+        return self.inner.seen(unit * free, slopes, unit * start)
+
+    def way(self, free: jax.Array, start: jax.Array, where: jax.Array, share: jax.Array) -> jax.Array:
+        """See `Space`."""
+        unit = self.unit.astype(free.dtype)
+        return self.inner.way(unit * free, unit * start, where, share) / unit
+
+    def farther(self, start: jax.Array) -> jax.Array:
+        """See `Space`."""
+        unit = self.unit.astype(start.dtype)
+        return self.inner.farther(unit * start) / unit
+
     def inward(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> jax.Array | None:
         """See `Space`."""
         unit = self.unit.astype(free.dtype)

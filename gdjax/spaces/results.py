@@ -50,7 +50,7 @@ class Origin:
         """Which parameters of one problem are at an end of their spaces, and which settings of a model were held."""
         ends = self.ends if self.ends is not None or self.runs is None else self.runs.to_end
         if int(result.code) == Status.AT_EDGE:
-            ends = [e if e is None else e.share < NEAR for e in self.chart.edges(self.params, self.grad)]
+            ends = [e if e is None else e.share < NEAR for e in self.chart.flats(self.params, self.grad, None)]
         text = f" At an end of its space: {told}." if (told := self.named(ends)) else ""
         if (told := self.runaways) and int(result.code) != Status.RUNAWAY:
             text += f" The loss still falls if it grows a hundredfold, so the minimum may be at infinity: {told}."
@@ -73,8 +73,9 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
     axes = result.code.ndim
     params, grad = mapped(chart, free, result.grad, axes)
     changed: dict[str, Any] = dict(params=params, grad=grad)
-    if any(s.has_ends for s in chart.spaces):
-        linear = result.squares is not None and result.squares.linear is not None
+    if any(s.levels_off for s in chart.spaces):
+        ends = any(s.has_ends for s in chart.spaces)
+        linear = ends and result.squares is not None and result.squares.linear is not None
         if linear and result.conditions is None:
             result = rested(result, chart)
         changed["code"] = result.code

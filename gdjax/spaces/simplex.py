@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.jaxtools.pytrees import pytree_dataclass
-from gdjax.spaces.base import Edges, Space, refuse
+from gdjax.spaces.base import Edges, Space, far, refuse
 
 
 def needs_entries(name: str, space: Space, start: Any, least: int) -> np.ndarray:
@@ -76,6 +76,11 @@ class Simplex(Space):
         """See `Space`; the size is 1."""
         return Edges(self.to_user(free), -self.grad_to_user(free, grad))
 
+    def seen(self, free: jax.Array, slopes: jax.Array, start: jax.Array) -> Edges:
+        """See `Space`."""
+        weights = self.to_user(free)
+        return Edges(weights, jnp.sum(weights * slopes, axis=-1, keepdims=True) - slopes)
+
     def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
         """See `Space`: as weight i takes from all."""
         return spread(slopes)
@@ -93,7 +98,7 @@ class Simplex(Space):
     def inside(self, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
         """See `Space`."""
         y = spread(free)
-        return self.to_free(jax.nn.softmax(jnp.where(where, jnp.max(y, axis=-1, keepdims=True), y), axis=-1))
+        return contrasts(jnp.where(where, jnp.max(y, axis=-1, keepdims=True), y))
 
 
 def spread(z: jax.Array) -> jax.Array:
@@ -165,6 +170,13 @@ class Ordered(Space):
         inward = -self.later(free, grad)[..., 1:] * size
         return Edges(gaps / size, jnp.where(gaps == 0, jnp.inf, inward))
 
+    def seen(self, free: jax.Array, slopes: jax.Array, start: jax.Array) -> Edges:
+        """See `Space`."""
+        gaps = jnp.exp(free[..., 1:])
+        size = jnp.maximum(gaps, jnp.exp(start[..., 1:]))
+        together = jnp.flip(jnp.cumsum(jnp.flip(slopes, -1), axis=-1), -1)[..., 1:]
+        return Edges(gaps / size, -together * size)
+
     def by_distance(self, free: jax.Array, slopes: jax.Array) -> jax.Array:
         """See `Space`: of the gaps."""
         return slopes[..., 1:]
@@ -181,6 +193,10 @@ class Ordered(Space):
         """See `Space`."""
         wider = jnp.where(where, jnp.maximum(free, start)[..., 1:], free[..., 1:])
         return jnp.concatenate([free[..., :1], wider], axis=-1)
+
+    def farther(self, start: jax.Array) -> jax.Array:
+        """See `Space`."""
+        return jnp.concatenate([start[..., :1], start[..., 1:] + far(start.dtype)], axis=-1)
 
 
 @pytree_dataclass

@@ -1,5 +1,6 @@
 """Spaces side by side in one array."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -96,11 +97,18 @@ class Stack(Space):
 
     def edges(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> Edges:
         """Entry by entry; what has no ends is not near one."""
-        found = []
-        for (s, z), (_, g), (_, z0) in zip(self.moving(free), self.moving(grad), self.moving(start), strict=True):
-            if z is not None:
-                found.append((s.edges(z, g, z0) if s.has_ends else None) or Edges(jnp.ones_like(z), jnp.zeros_like(z)))
-        return Edges(*(jnp.stack(parts, axis=-1) for parts in zip(*found, strict=True)))
+        three = zip(self.moving(free), self.moving(grad), self.moving(start), strict=True)
+        return stacked((z, s.edges(z, g, z0)) for (s, z), (_, g), (_, z0) in three if z is not None)
+
+    def flats(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> Edges:
+        """Entry by entry."""
+        three = zip(self.moving(free), self.moving(grad), self.moving(start), strict=True)
+        return stacked((z, s.flats(z, g, z0)) for (s, z), (_, g), (_, z0) in three if z is not None)
+
+    def seen(self, free: jax.Array, slopes: jax.Array, start: jax.Array) -> Edges:
+        """Entry by entry."""
+        pairs = enumerate(zip(self.moving(free), self.moving(start), strict=True))
+        return stacked((z, s.seen(z, slopes[..., i], z0)) for i, ((s, z), (_, z0)) in pairs if z is not None)
 
     def inward(self, free: jax.Array, grad: jax.Array, start: jax.Array) -> jax.Array | None:
         """Entry by entry."""
@@ -129,3 +137,13 @@ class Stack(Space):
         """Entry by entry."""
         triples = zip(self.moving(free), self.moving(start), self.moving(where), strict=True)
         return jnp.stack([s.inside(z, z0, m) for (s, z), (_, z0), (_, m) in triples if z is not None], axis=-1)
+
+    def farther(self, start: jax.Array) -> jax.Array:
+        """Entry by entry."""
+        return jnp.stack([s.farther(z) for s, z in self.moving(start) if z is not None], axis=-1)
+
+
+def stacked(found: Iterable[tuple[jax.Array, Edges | None]]) -> Edges:
+    """Of each entry with its free number, as one; what is None is near no end."""
+    every = [e or Edges(jnp.ones_like(z), jnp.zeros_like(z)) for z, e in found]
+    return Edges(*(jnp.stack(parts, axis=-1) for parts in zip(*every, strict=True)))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpyro.distributions import constraints
 
 import gdjax
 from gdjax import Status
@@ -34,6 +35,39 @@ def test_methods_that_search_get_there_from_anywhere(method, start):
     assert result.converged or result.status == Status.AT_EDGE
     if result.converged:
         np.testing.assert_allclose(result.params, 1.0, rtol=2e-3)
+
+
+class Sigmoid:
+    """A space of somebody's own, of which nothing is known but the map."""
+
+    def to_user(self, free):
+        return jax.nn.sigmoid(free)
+
+    def to_free(self, user):
+        return jnp.log(user) - jnp.log1p(-user)
+
+
+@pytest.mark.parametrize("space", [Sigmoid(), constraints.unit_interval], ids=["own", "numpyro"])
+def test_nor_is_it_in_anybody_elses_map(space):
+    """There the slope of the map is 0, and the way back leads beyond the start."""
+    result = gdjax.minimize(bowl, 0.9, 0.1, space=space, method=gdjax.GradientDescent(1e4))
+    assert result.status == Status.AT_EDGE
+    assert "At an end of its space" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("space", "start", "centre"),
+    [
+        (Simplex(), [1e-30, 0.6, 0.4], [0.2, 0.5, 0.3]),
+        (Simplex(), [1.0, 1e-30, 1e-30], [0.2, 0.5, 0.3]),
+        (CorrelationCholesky(), [[1.0, 0.0], [1.0, 1e-30]], [[1.0, 0.0], [0.6, 0.8]]),
+    ],
+)
+def test_nor_where_rounding_hides_the_slope(space, start, centre):
+    """Free numbers depend on each other there, so that what the gradient by one of them says is their rounding."""
+    stop = gdjax.Stop(gradient=1e3)
+    result = gdjax.minimize(bowl, jnp.array(start), jnp.array(centre), space=space, stop=stop)
+    assert result.status == Status.AT_EDGE
 
 
 def test_a_maximum_is_judged_likewise():
