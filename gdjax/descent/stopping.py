@@ -127,6 +127,9 @@ def status(
     modelled = method.models & (True if left is None else left <= SHARE_LEFT * stop.floor)
     settled = p.settled & (modelled | untouched)
     settled &= (p.promise <= noise) | (p.promise == jnp.inf)
+    # Above a value already seen by more than rounding there is more to be had: the map of a space may be flat here.
+    above = objective.merit(after) - p.lowest > jnp.maximum(noise, stop.tol * size_of(f, p.start_value))
+    settled &= untouched | ~above
     frozen = p.frozen >= jnp.minimum(stop.patience, PATIENCE_OF_STEPS)
     stalled = frozen | (p.idle >= stop.patience)
     cycles = p.curvature > 0  # the same value and gradient norm, but on two sides of a valley
