@@ -50,6 +50,15 @@ def test_a_steep_constraint_is_not_called_infeasible(start):
     np.testing.assert_allclose(result.multipliers, -1, atol=1e-5)
 
 
+def test_what_was_steep_at_the_start_is_not_called_infeasible_at_the_answer():
+    parabola = Constraint(lambda x: x[0] ** 2 + x[1], lower=1.0, upper=1.0)
+    method = gdjax.AugmentedLagrangian(newton=False)  # it leaves a violation of about the tolerance
+    start = jnp.array([1e6, 0.5])
+    result = gdjax.minimize(lambda x: jnp.sum((x - 2) ** 2), start, constraints=parabola, method=method)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, [0.553574, 0.693556], atol=1e-5)
+
+
 def test_rounding_of_a_gradient_is_no_scale():
     """R. Fletcher's problem: the gradient of its equality at the start is of some roundings."""
     flat = lambda x: (x[0] * x[2] + x[1] * x[3]) ** 2 / (x[0] ** 2 + x[1] ** 2) - x[2] ** 2 - x[3] ** 2 + 1

@@ -13,6 +13,7 @@ from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip, is_finite
 from gdjax.descent.stopping import Status, is_success
 from gdjax.methods.base import Kkt, Outcome
+from gdjax.methods.parts.merit import row_norms
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors import vector
 from gdjax.vectors.vector import Scalar
@@ -22,6 +23,7 @@ BOTTOMLESS = 1e15
 # Part of the lengths of the gradients of violated constraints up to which their sum is as good as zero, in square roots
 # of eps, and at least.
 CANCELLED, LEAST = 10.0, 1e-5
+VANISHED = 0.1  # part of a violation that its gradient must take away in the parameters' own sizes
 
 
 def enter(objective: Objective, tol: Scalar, trip: Trip, p: Progress) -> Progress:
@@ -98,17 +100,23 @@ def status(objective: Objective, stop: Limits, p: Progress, trip: Trip) -> jax.A
 def review(objective: Objective, terms: Any, code: jax.Array, point: Point) -> jax.Array:
     """Success is none where no way leads to less violation, though the tolerance would allow what there is of it.
 
-    Rounding is no violation: equalities given twice may differ by it.
+    With r the violations, of the sizes of the constraints, and g = J'r, none does where the rows of J cancel each other
+    (or bounds hold what they do not), or where J vanishes: then not even as far as the parameters' own sizes
+    would ``g'dx`` take ``r'r`` away. Rounding is no violation: equalities given twice may differ by it.
     """
     limits = objective.constrained
     assert limits is not None
-    c, pull = jax.vjp(limits.values, point.x)
+    x = point.x
+    c, pull = jax.vjp(limits.values, x)
     off = limits.excess(c) / terms.sizes
     g = pull(off / terms.sizes)[0]
     if objective.composite is not None:
         low, high = objective.composite.ends
-        g = jnp.where(((point.x <= low) & (g > 0)) | ((point.x >= high) & (g < 0)), 0, g)
-    lengths = jnp.sum(jnp.abs(off) * terms.norms / terms.sizes)
-    stationary = vector.max_abs(g) <= max(CANCELLED * objective.eps**0.5, LEAST) * lengths
+        g = jnp.where(((x <= low) & (g > 0)) | ((x >= high) & (g < 0)), 0, g)
+    lengths = jnp.sum(jnp.abs(off) * row_norms(limits, x, jnp.ones_like(x)) / terms.sizes)
+    cancelled = vector.max_abs(g) <= max(CANCELLED * objective.eps**0.5, LEAST) * lengths
+    most = jnp.maximum(jnp.abs(objective.start), vector.max_abs(x))
+    own = jnp.maximum(jnp.abs(x), LEAST * jnp.where(most > 0, most, 1))
+    vanished = vector.dot(jnp.abs(g), own) <= VANISHED * vector.dot(off, off)
     shown = vector.largest(jnp.abs(off)) > objective.eps ** (2 / 3)
-    return jnp.where(is_success(code) & stationary & shown, Status.INFEASIBLE, code)
+    return jnp.where(is_success(code) & (cancelled | vanished) & shown, Status.INFEASIBLE, code)
