@@ -218,12 +218,12 @@ class AugmentedLagrangian(Method):
         """
         old, before = state.schedule._replace(again=jnp.asarray(True)), state.terms
         terms, schedule = outer.next_terms(objective, before, old, state.iterate, kkt)
-        terms, schedule = vector.where(lost, (outer.raised(before), old), (terms, schedule))
+        terms, schedule = vector.where(lost, outer.raised(before, old), (terms, schedule))
         terms, schedule = vector.where(newton, self.after(state, old), (terms, schedule))
         begun = old._replace(tolerance=jnp.full_like(kkt.violation, FIRST_TOLERANCE))
         terms, schedule = vector.where(first, (measured(objective, state.iterate), begun), (terms, schedule))
-        x = vector.where(terms.restoring, outer.restoration_start(objective, before, old.nearest), state.iterate.x)
-        x = jnp.where(lost, old.nearest.x, x)
+        x = jnp.where(lost, old.nearest.x, state.iterate.x)
+        x = jnp.where(terms.restoring, outer.restoration_start(objective, before, old.nearest), x)
         terms = vector.where(first | lost, terms, renewed(objective, terms, state.iterate))
         anew = jnp.full_like(terms.penalty, outer.returning(schedule))
         terms = terms._replace(penalty=jnp.where(before.restoring, anew, terms.penalty))

@@ -22,6 +22,9 @@ from gdjax.vectors.vector import matmul
 # A Hessian says little of far away: a step may be as long as the parameters, or so much longer than the last one.
 LONGER = 10.0
 MEETINGS = 5  # steps that are tried until one stays inside
+TURNS = 5  # of Ruiz's iteration, each of which halves what is missing, in powers of ten
+HELD = 1e4  # of the curvature of a parameter, the most that may hold it
+STRAIGHT = 1e-6  # curvature, of the slope, that is as good as none: the largest t leaves a step of its own size
 NEAR = 0.01  # of its own size, from which on a bound may hold a parameter
 
 
@@ -50,7 +53,7 @@ class ProjectedNewton(ProjectedLBFGS):
         rows = jax.lax.map(lambda v: jax.jvp(gradient, (x,), (v,))[1], unit)
         hessian, known = (rows + rows.T) / 2, super().model(objective, pairs, units, before, point)
         sizes = units_of(objective, x)
-        metric = metric_of(hessian, sizes)
+        metric = metric_of(hessian, point.grad, sizes)
         last = jnp.where(before.is_blank, 0, length_of(x - before.x))
         reach = jnp.maximum(LONGER * last, jnp.maximum(1, length_of(x)))
 
@@ -83,7 +86,18 @@ class ProjectedNewton(ProjectedLBFGS):
         return Model(direction, jnp.minimum(1 / metric, near))
 
 
-def metric_of(hessian: jax.Array, sizes: jax.Array) -> jax.Array:
-    """The largest curvature, by parameters that are each measured in its own size."""
-    largest = vector.largest(jnp.abs(hessian * sizes[:, None] * sizes[None, :]).reshape(-1))
-    return jnp.where(largest > 0, largest, 1) / (sizes * sizes)
+def metric_of(hessian: jax.Array, g: jax.Array, sizes: jax.Array) -> jax.Array:
+    """D: the largest curvature, by parameters that are each measured in its own size; shape (n,).
+
+    That would hold a parameter that is near zero for ever. So D is not much larger than ``1 / r^2``, the diagonal
+    beside which each row of the Hessian is 1 at most, ``|r_i H_ij r_j| = 1`` (D. Ruiz, A scaling algorithm to
+    equilibrate both rows and columns norms in matrices, RAL-TR-2001-034). Without curvature the slope gives its size.
+    """
+    in_units = lambda r: jnp.max(jnp.abs(hessian) * r[:, None] * r[None, :], axis=1)
+    largest = jnp.maximum(vector.largest(in_units(sizes)), STRAIGHT * vector.max_abs(g * sizes))
+    own = jnp.where(largest > 0, largest, 1) / (sizes * sizes)
+    r = sizes
+    for _ in range(TURNS):
+        rows = in_units(r)
+        r = r / jnp.sqrt(jnp.where(rows > 0, rows, 1))
+    return jnp.where(rows > 0, jnp.minimum(own, HELD / (r * r)), own)

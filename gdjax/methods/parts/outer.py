@@ -201,6 +201,24 @@ def returning(schedule: Schedule) -> jax.Array:
     return GROW ** (2 * schedule.restorations.astype(schedule.tolerance.dtype))
 
 
-def raised(terms: Terms) -> Terms:
-    """The same with larger penalties, where those that there were could not hold the loss."""
-    return terms._replace(penalty=jnp.minimum(GROW**2 * terms.penalty, largest_penalty(terms.penalty.dtype)))
+def raised(terms: Terms, old: Schedule) -> tuple[Terms, Schedule]:
+    """Larger penalties, where those that there were could not hold the loss.
+
+    Where none can grow the violation alone is minimised, from where a descent goes on with small ones; in the end
+    nothing is left to be tried.
+    """
+    largest = largest_penalty(terms.penalty.dtype)
+    spent = jnp.all(terms.penalty >= largest)
+    restore = spent & (old.restorations < RESTORATIONS)
+    terms = terms._replace(
+        penalty=jnp.minimum(GROW**2 * terms.penalty, largest),
+        multipliers=jnp.where(restore, 0, terms.multipliers),
+        restoring=restore,
+    )
+    schedule = old._replace(
+        tolerance=jnp.where(restore, 0, old.tolerance),
+        stuck=jnp.where(restore, 0, old.stuck),
+        restorations=old.restorations + restore.astype(jnp.int32),
+        fruitless=jnp.where(spent & ~restore, FRUITLESS, old.fruitless),
+    )
+    return terms, schedule
