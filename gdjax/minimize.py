@@ -75,6 +75,8 @@ def minimize(
         constraints: a `gdjax.Constraint`, or a list or dict of them, for ``lower <= c(params, *args) <= upper``. They
             hold at the answer, to the tolerance, but not on the way there. The method is `AugmentedLagrangian`. A
             ``penalty`` next to constraints must be a `gdjax.penalties.Box` or ``NonNegative``; the run never leaves it.
+        multipliers: with constraints, the multipliers to start with, such as ``result.multipliers`` of a similar
+            problem whose ``result.params`` you start from: a pytree like what the constraints return. Default 0.
         grad: your own gradient, ``grad(params, *args, **kwargs)``, a pytree like params, in `jax.grad`'s convention.
             Default: `jax.grad` of the loss. At the end of the run, two evaluations compare your gradient with
             `jax.grad`'s (unless JAX cannot differentiate the loss): see the status WRONG_GRADIENT.

@@ -39,6 +39,7 @@ class Options(TypedDict, total=False):
     method: Any
     penalty: Any
     constraints: Any
+    multipliers: Any
     grad: Callable[..., Any] | None
     has_aux: bool
     value_and_grad: bool
@@ -98,6 +99,7 @@ def prepare(
     method: Any = None,
     penalty: Any = None,
     constraints: Any = None,
+    multipliers: Any = None,
     grad: Callable[..., Any] | None = None,
     has_aux: bool = False,
     value_and_grad: bool = False,
@@ -125,6 +127,8 @@ def prepare(
     check_conflicts(limits, stop, constraints, squares and (robust is not None or cov_type is not None))
     params, warm = (params.params, params.state) if isinstance(params, Result) else (params, None)
     penalty, constraints = as_penalty(penalty, params), as_constraints(constraints)
+    if multipliers is not None and constraints is None:
+        raise ValueError("multipliers are of constraints: give constraints=, too")
     nobodys = method is None and constraints is None
     method = default(params, penalty, squares) if nobodys else as_method(method, penalty, constraints)
     stop, method = dataclasses.replace(stop or Stop(), **limits), with_floats(method)
@@ -133,6 +137,7 @@ def prepare(
     ways: Any = dict(spread=is_spread(params), unroll=None if implicit else unrolled_trips(method, stop))
     ways |= dict(params=params, args=args, kwargs=kwargs or {}, grad=grad, maximize=bool(maximize), penalty=penalty)
     ways |= dict(squares=squares, robust=robust, cov_type=cov_type, constraints=constraints, inward=inward)
+    ways |= dict(multipliers=multipliers)
     ways |= dict(jac=None if jac is None else GivenJacobian(jac, loss, bool(has_aux)))
     problem = make_problem(loss, bool(value_and_grad), bool(has_aux), **ways)
     # Each shard's loss is its own: the gradient by params that all of them share would be the sum over the shards.

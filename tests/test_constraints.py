@@ -213,6 +213,27 @@ def test_a_loss_without_a_minimum_on_the_feasible_set_is_unbounded():
     assert result.status == Status.UNBOUNDED
 
 
+def test_a_loss_is_unbounded_though_a_constraint_overflows_beside_the_way_down():
+    high = Constraint(lambda p: p[0] ** 32 - 20 * p[0] - p[1], lower=0.0)  # a sign is wrong
+    result = gdjax.minimize(lambda p: p[1], jnp.full(2, 0.5), constraints=high)
+    assert result.status == Status.UNBOUNDED
+    assert int(result.num_evals) <= 20
+
+
+def test_multipliers_of_a_result_are_a_warm_start():
+    def again(goal, **options):
+        return gdjax.minimize(distance, first.params, goal, constraints=both, **options)
+
+    both = [Constraint(lambda p, goal: jnp.sum(p**2), upper=1.0), Constraint(lambda p, goal: p[0] - p[1], lower=0.1)]
+    first = gdjax.minimize(distance, np.zeros(3), GOAL, constraints=both)
+    cold = again(1.01 * GOAL)
+    warm = jax.jit(lambda goal, y: again(goal, multipliers=y))(1.01 * GOAL, first.multipliers)
+    assert cold.status == warm.code == Status.CONVERGED
+    assert int(warm.num_evals) <= int(cold.num_evals) // 2
+    np.testing.assert_allclose(warm.params, cold.params, atol=1e-6)
+    np.testing.assert_allclose(warm.multipliers, cold.multipliers, rtol=1e-4)
+
+
 def test_at_a_limit_the_best_point_violates_least():
     circle = Constraint(lambda p: jnp.sum(p**2), lower=4.0, upper=4.0)
     result = gdjax.minimize(lambda p: p[0] + 3 * p[1], jnp.array([3.0, 1.0]), constraints=circle, max_evals=8)
@@ -354,6 +375,8 @@ def test_refusals_say_what_to_do():
         (ValueError, "Box or NonNegative", dict(constraints=c, penalty=gdjax.penalties.L1(1.0))),
         (ValueError, r"space=gdjax.spaces.Simplex\(\)", dict(constraints=c, penalty=gdjax.penalties.Simplex())),
         (ValueError, "cannot take constraints", dict(constraints=c, method=gdjax.BFGS())),
+        (ValueError, "give constraints=", dict(multipliers=0.0)),
+        (ValueError, "multipliers has shape", dict(constraints=c, multipliers=jnp.zeros(3))),
     ]:
         with pytest.raises(error, match=words):
             gdjax.minimize(loss, jnp.ones(2), **options)

@@ -136,6 +136,7 @@ class Constrained:
     upper: jax.Array  # shape (m,)
     layout: Flat  # of the m numbers, a pytree like what the functions return
     overlap: jax.Array  # half of what a lower bound is above the upper one: then both are in the middle; shape (m,)
+    multipliers: jax.Array  # those to start with, positive for upper bounds; shape (m,)
 
     @property
     def size(self) -> int:
@@ -188,11 +189,16 @@ def constrain(problem: Problem, params: Any, layout: Layout, dtype: Any) -> Cons
     values = lambda x: of.ravel(values_of(problem, layout.unravel(x)))
     overlap = jnp.where(lower > upper, 0.5 * (lower - upper), 0)  # of traced bounds; others are refused
     middle = lambda bound: jnp.where(lower > upper, 0.5 * (lower + upper), bound)
-    return Constrained(values, middle(lower), middle(upper), of, overlap)
+    guess = of.ravel(side(problem.multipliers, trees, "multipliers", 0.0))
+    guess = jnp.where(jnp.isfinite(guess), guess, 0) * (1 if problem.maximize else -1)  # a result's may be NaN
+    return Constrained(values, middle(lower), middle(upper), of, overlap, guess)
 
 
 def side(bound: Any, out: Any, name: str, infinite: float) -> Any:
-    """A bound of a constraint as a pytree like what its function returns, given as shapes and dtypes."""
+    """A bound of a constraint as a pytree like what its function returns, given as shapes and dtypes; or multipliers.
+
+    What is None is ``infinite``.
+    """
     full = spread(bound, out, name, "the constraint's value")
 
     def of_leaf(x: Any, one: Some) -> jax.Array:

@@ -33,6 +33,7 @@ class Problem:
     jac: Callable[..., Any] | None = None  # the Jacobian of the residuals: a `GivenJacobian`, or one traced
     cov_type: str | None = static_field(None)  # which covariance the result is to have, see `gdjax.Fit`
     constraints: Any = None  # a pytree of `Constraint`
+    multipliers: Any = None  # of these at the start, a pytree like what they return; None for 0
     inward: Callable[..., Any] | None = None  # of parameters in spaces, see `gdjax.spaces.chart.Chart.inward`
 
     def given_eps(self, params: Any, grad: Any) -> float:

@@ -62,7 +62,7 @@ def plain(constrained: Constrained, dtype: jnp.dtype) -> Terms:
 
 
 def measured(objective: Objective, point: Point) -> Terms:
-    """Scales, sizes and first penalties, from what the first point shows."""
+    """Scales, sizes and first penalties, from what the first point shows; and the multipliers to start with."""
     constrained, c, dtype = known(objective), seen(point).c, objective.dtype
     off = jnp.abs(constrained.excess(c))
     blank = plain(constrained, dtype)._replace(norms=0 * c, steep=jnp.zeros((), dtype), start=point.loss)
@@ -71,7 +71,8 @@ def measured(objective: Objective, point: Point) -> Terms:
     half = 0.5 * jnp.sum((terms.scales * off) ** 2)
     # The first penalty of Algencan (E. G. Birgin and J. M. Martinez, 2014, chapter 12), in narrower limits.
     penalty = 10 * jnp.maximum(1, terms.weight * jnp.abs(point.loss)) / jnp.maximum(1, half)
-    return terms._replace(penalty=jnp.clip(penalty, *FIRST_PENALTIES) * jnp.ones_like(c))
+    multipliers = jax.lax.stop_gradient(terms.weight * constrained.multipliers / terms.scales)
+    return terms._replace(penalty=jnp.clip(penalty, *FIRST_PENALTIES) * jnp.ones_like(c), multipliers=multipliers)
 
 
 def renewed(objective: Objective, terms: Terms, point: Point) -> Terms:
