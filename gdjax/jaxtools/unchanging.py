@@ -122,7 +122,8 @@ def is_of_library(thing: Any) -> bool:
     if isinstance(thing, types.ModuleType):
         return root(thing) in LIBRARIES and not thing.__name__.startswith("numpy.random")
     if isinstance(thing, types.BuiltinFunctionType):
-        return thing.__self__ is None or isinstance(thing.__self__, types.ModuleType)
+        # Of others, such as time.time, the answer may be another each time.
+        return root(thing) in (*LIBRARIES, "builtins", "_operator") and thing.__name__ not in ACTIVE
     if isinstance(thing, jnp.ufunc):  # others are made of the user's functions
         return getattr(jnp, getattr(thing, "__name__", ""), None) is thing
     if isinstance(thing, types.MethodType) or not hasattr(thing, "__qualname__"):
@@ -139,7 +140,8 @@ def of_function(function: types.FunctionType, outer: tuple[Any, ...]) -> Hashabl
         cells = tuple([of(cell.cell_contents, outer) for cell in function.__closure__ or ()])
     except ValueError:  # a cell that is empty
         raise OpaqueError from None
-    defaults = of([*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()], outer)
+    own = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items(), *function.__dict__.items()]
+    defaults = of(own, outer)
     if root(function) in (*LIBRARIES, "gdjax"):
         return function.__code__, cells, defaults
     names = names_in(function.__code__)

@@ -4,6 +4,7 @@ import functools
 import gc
 import math
 import weakref
+from time import time as clock
 from types import SimpleNamespace
 
 import jax
@@ -137,3 +138,22 @@ def test_nothing_is_kept_of_a_function_that_is_gone():
     gone = one()
     gc.collect()
     assert gone() is None
+
+
+def test_a_clock_and_an_attribute_of_a_function_are_read_anew():
+    assert reading(lambda x: x * clock()) is None
+    scaled = lambda x: x * scaled.factor
+    scaled.factor = 2.0
+    before = reading(scaled)
+    scaled.factor = 3.0
+    assert reading(scaled) != before
+    assert before is not None
+
+
+def test_the_value_is_that_of_what_a_loss_reads_now():
+    scaled = lambda x: jnp.sum((x - scaled.factor) ** 2)
+    for factor in (2.0, 3.0):
+        scaled.factor = factor
+        result = gdjax.minimize(scaled, jnp.zeros(2))
+        assert result.converged
+        np.testing.assert_allclose(result.params, factor, rtol=1e-4)
