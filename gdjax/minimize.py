@@ -38,11 +38,10 @@ def minimize(
     shapes of the arrays, so new data, starts, tolerances, limits or learning rates compile nothing. Arrays and numbers
     that the loss closes over count as data too: ``minimize(lambda p: loss(p, x), params)`` in a loop over x compiles
     once. (Python numbers that are exponents or appear in the body of a loop are code, and so are 0, 1/2, 1 and 2.) Each
-    call traces the loss, gradient, penalty and schedules, so they see the current value of everything they read. (A
-    loss that gdjax can see to read the same as before is not traced again.) A `jax.jit` around the call saves that
-    millisecond; as always under `jit`, it then keeps the values it read first. The 64 most recently used programs are
-    kept. The same call works inside `jax.jit`, `jax.vmap` (each problem of the batch has its own status, and none
-    raises an error for all) and `jax.grad`.
+    call traces the loss, gradient, penalty and schedules, so they see the current value of everything they read. A
+    `jax.jit` around the call saves that millisecond; as always under `jit`, it then keeps the values it read first. The
+    64 most recently used programs are kept. The same call works inside `jax.jit`, `jax.vmap` (each problem of the batch
+    has its own status, and none raises an error for all) and `jax.grad`.
 
     Args:
         loss: function of the parameters and data that returns one real number, or (number, aux) with ``has_aux``.

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.descent.stopping import Status
 from gdjax.insight.fit import Fit
 from gdjax.insight.profiles import Trail
 from gdjax.insight.profiles_in_spaces import Behind
@@ -84,7 +85,10 @@ class Refits:
         starts[:, self.others] = np.asarray(found.params)[:, : self.others.size]
         starts[:, self.index] = values
         rise = 2 * (np.asarray(found.value, float) - float(self.fit.value)) / self.scale
-        return Trail(values.astype(float), starts, rise / quantile**2, np.asarray(found.code))
+        code = np.asarray(found.code)
+        if not self.others.size:  # nothing is fitted, and the one number that stands for it has no effect
+            code = np.where(code == Status.LINE_SEARCH_FAILED, Status.CONVERGED, code)
+        return Trail(values.astype(float), starts, rise / quantile**2, code)
 
     def start(self, value: float, trail: Trail) -> np.ndarray:
         """Where to begin: along the tangent of the fit at first, then between the refits around."""

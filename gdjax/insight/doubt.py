@@ -42,7 +42,7 @@ FAILED = (Status.LINE_SEARCH_FAILED, Status.STALLED)
 
 
 @remembered(static=1)
-def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any, down: Any) -> jax.Array:
+def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any, down: Any, sure: Any) -> jax.Array:
     """Whether the Hessian there is positive definite, and a Newton step promises nothing but rounding.
 
     Of a sum of squares it may be singular: some changes of the parameters then leave the residuals as they are (two
@@ -55,6 +55,7 @@ def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any, down
         explained: see `believed`.
         down: see `gdjax.descent.explained.is_down`. If not, a promise that is a share of the value is no rounding,
             however large the terms that cancel each other in it; nor if they do.
+        sure: see `is_sure`.
     """
     objective = trace(merge(arrays, key).problem, Flat.of)
     x = objective.layout.ravel(params)
@@ -70,6 +71,7 @@ def is_minimum(key: Static, arrays: list[Any], params: Any, explained: Any, down
         noise += LEFT * objective.eps * reach * jnp.sqrt(2 * point.value)
         cancelled = objective.dot(x, matmul(hessian, x)) <= (CANCELLED * reach) ** 2
         noise = jnp.where(down & ~cancelled, noise, jnp.minimum(noise, VISIBLE * point.value))
+        noise = jnp.where(sure, jnp.inf, noise)
         return is_flat_minimum(hessian, point.grad, x, noise, explained, rounding)
     scales, lower, _ = hessian_solve.cholesky(hessian)
     # A pivot that is no larger tells nothing: CUTEst's DJTL has one of two roundings in float32, on the wall of a
@@ -115,8 +117,16 @@ def believed(request: Any, result: Result) -> np.ndarray:
     code, (p, value) = np.asarray(result.code), told(result)
     noise = NOISE * float(np.finfo(value.dtype).eps) * np.abs(value)
     untouched = (code == Status.CONVERGED) & (p.steps > 0) & (p.start_value - p.lowest <= UNTOUCHED * noise)
-    blank = np.all(idle(request, result), axis=-1) & (value != 0)
+    without = idle(request, result)
+    blank = np.any(without, axis=-1) & np.all(without, axis=-1) & (value != 0)
     return np.asarray(is_explained(p, value)) & ~(untouched & (value != 0) & (p.cosine is None)) & ~blank
+
+
+def is_sure(request: Any, result: Result) -> np.ndarray:
+    """Of each problem, whether nothing but the sign of the curvature is in doubt."""
+    code = np.asarray(result.code)
+    rest = (code == Status.CONVERGED) | ((code == Status.PRECISION_FLOOR) & request.method.least_squares)
+    return rest & believed(request, result)
 
 
 def idle(request: Any, result: Result) -> np.ndarray:
@@ -183,7 +193,7 @@ def reviewed(key: Static, arrays: list[Any], result: Result) -> Result:
     request = merge(arrays, key)
     if not is_doubtful(request, result):
         return result
-    known = believed(request, result), has_fallen(result)
+    known = believed(request, result), has_fallen(result), is_sure(request, result)
     try:
         minimum = np.asarray(is_minimum(key, arrays, result.params, *known))
         return judged(result, np.asarray(True), minimum | is_gone(result))
@@ -202,7 +212,8 @@ def reviewed_many(program: Any, own: list[Any], shared: list[Any], result: Resul
         return result
     rows = np.resize(where, 2 ** int(np.ceil(np.log2(where.size))))  # so few shapes are compiled
     of_one = lambda own, *of: is_minimum(program.key, program.arrays(own, shared), *of)
-    known = [np.broadcast_to(x, result.code.shape) for x in (believed(request, result), has_fallen(result))]
+    looks = believed(request, result), has_fallen(result), is_sure(request, result)
+    known = [np.broadcast_to(x, result.code.shape) for x in looks]
     try:
         sound = jax.vmap(of_one)(
             [x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params), *(x[rows] for x in known)

@@ -96,11 +96,6 @@ class Static:
     treedef: Any
     leaves: tuple[Any, ...]  # the leaf, or `_TRACED` where an array goes
 
-    @property
-    def fixed(self) -> tuple[Any, ...]:
-        """The leaves, with None where an array goes."""
-        return tuple([None if leaf is _TRACED else leaf for leaf in self.leaves])
-
     def __hash__(self) -> int:
         """As a key of compiled programs.
 

@@ -54,9 +54,8 @@ def hoist(problem: Problem) -> Problem:
     def inward(function: Any, points: Any, data: list[Any]) -> Any:
         return function(points, *as_given(function, data)["args"])
 
-    selects = problem.has_aux, problem.squares, static.treedef, static.fixed
     try:
-        loss = hoist_call(value, problem.loss, problem.params, data, selects=selects)
+        loss = hoist_call(value, problem.loss, problem.params, data)
         grad = None if problem.grad is None else hoist_call(gradient, problem.grad, problem.params, data)
         jac = None if problem.jac is None else hoist_call(jacobian, problem.jac, problem.params, data)
         points = () if problem.inward is None else (check_params(problem.params),) * 3
