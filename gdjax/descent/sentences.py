@@ -145,7 +145,7 @@ def step_too_small(f: Facts) -> str:
 
 def search_failed(f: Facts) -> str:
     """No step is acceptable."""
-    if f.saddle and not f.scale:
+    if f.saddle and not f.scale and f.grad_norm <= f.threshold:
         return f"{f.after} the gradient vanishes, but {f.saddle}. {f.gradient}"
     why = (
         f"rounding hides what is left (scale parameters of very different sizes{'' if f.double else ', or try float64'}"

@@ -16,7 +16,7 @@ REACH = -2  # power of eps: how much farther inside, where ends may be at any di
 
 
 def far(dtype: Any) -> float:
-    """Its logarithm."""
+    """Logarithm of ``eps ** REACH``."""
     return REACH * float(np.log(jnp.finfo(dtype).eps))
 
 

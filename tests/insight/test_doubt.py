@@ -200,3 +200,9 @@ def test_residuals_that_vanish_are_a_success_however_they_do():
     fit = gdjax.least_squares(lambda p: p**2, jnp.ones(2))
     assert fit.status == Status.PRECISION_FLOOR
     assert fit.value < 1e-60
+
+
+def test_a_search_that_fails_beside_a_parameter_that_changes_nothing_is_no_saddle():
+    fit = gdjax.least_squares(lambda p: jnp.stack([jnp.abs(p[0] - 1) + 1, 0 * p[1]]), jnp.zeros(2))
+    assert fit.status == Status.LINE_SEARCH_FAILED
+    assert "saddle" not in fit.message
