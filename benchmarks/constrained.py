@@ -7,7 +7,6 @@ A false claim is a success claimed at a point that is not solved. Problems that 
 """
 
 import argparse
-import json
 import signal
 import statistics
 import time
@@ -25,13 +24,13 @@ import scipy.optimize
 
 import gdjax
 from benchmarks.constrained_problems import DEVELOPMENT, Problem, build, judge
-from benchmarks.measuring import RESULTS, machine
+from benchmarks.measuring import RESULTS, load, machine
 from benchmarks.problems import read_names
+from benchmarks.saving import Record, Saved, add_resume
 from benchmarks.solvers import Outcome
 from benchmarks.worker import Task, records
 
 VIOLATION, RESIDUAL, BOTTOM = 1e-6, 1e-5, -1e10
-Record = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time-limit", type=float, default=60.0, help="CPU seconds a problem (default 60)")
     parser.add_argument("--json", type=Path, default=RESULTS / "constrained.jsonl", help="records")
     parser.add_argument("--jobs", type=int, default=1, help="solvers at the same time, a process each (default 1)")
+    add_resume(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="show saved records and run nothing")
 
 
@@ -132,7 +132,7 @@ def serve(pipe: Connection, solver: str, task: Task) -> None:
         except (ImportError, ValueError):  # which sif2jax does not have, or not apart from all others
             pipe.send({})
             continue
-        if problem.x0.size > task.max_n or not (problem.equal or problem.positive):
+        if not (task.min_n <= problem.x0.size <= task.max_n and (problem.equal or problem.positive)):
             pipe.send({})
             continue
         signal.setitimer(signal.ITIMER_PROF, task.time_limit)  # ends the process, wherever it is
@@ -162,9 +162,8 @@ def main(options: argparse.Namespace) -> None:
     path = options.report or options.json
     if not options.report:
         run(options, path)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
     found: dict[str, dict[str, Record]] = {}
-    for record in lines[1:]:
+    for record in load(path)[1]:
         found.setdefault(record["solver"], {})[record["problem"]] = record
     print(table(found))
 
@@ -172,16 +171,14 @@ def main(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace, path: Path) -> None:
     """Every solver on every problem, a line of JSON each as soon as it is known."""
     names = options.names or read_names(options.problems)
-    task = Task(options.dtype, 0.0, options.max_evals, options.max_n, options.time_limit)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file, ThreadPoolExecutor(options.jobs) as pool:
-        print(json.dumps(machine() | task._asdict()), file=file, flush=True)
+    task = Task(options.dtype, 0.0, options.max_evals, options.max_n, options.time_limit, min_n=options.min_n)
+    header = machine() | task._asdict()
+    with Saved(path, header, options.resume) as saved, ThreadPoolExecutor(options.jobs) as pool:
 
         def all_of(solver: str) -> None:
-            for record in records(solver, names, task, serve):
-                if record.get("n", 0) >= options.min_n:
-                    print(json.dumps(record), file=file, flush=True)
-                    print(line(record), flush=True)
+            for record in records(solver, [name for name in names if saved.lacks(solver, name)], task, serve):
+                saved.add(record)
+                print(line(record), flush=True)
 
         list(pool.map(all_of, options.solvers or list(SOLVERS)))
 

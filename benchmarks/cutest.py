@@ -6,16 +6,14 @@ success claimed at a point that is neither solved nor as low as the lowest found
 """
 
 import argparse
-import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from benchmarks.bounded import BOUNDED
 from benchmarks.measuring import RESULTS, machine
 from benchmarks.problems import DEVELOPMENT, DEVELOPMENT_BOUNDED, all_names, read_names
 from benchmarks.report import load, profile, table
+from benchmarks.saving import Record, Saved, add_resume
 from benchmarks.solvers import SOLVERS
 from benchmarks.worker import Task, records
 
@@ -36,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time-limit", type=float, default=60.0, help="CPU seconds a problem (default 60)")
     parser.add_argument("--json", type=Path, help="records (default benchmarks/results/cutest_DTYPE.jsonl)")
     parser.add_argument("--jobs", type=int, default=1, help="solvers at the same time, a process each (default 1)")
+    add_resume(parser)
     parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="show saved records and run nothing")
 
 
@@ -60,24 +59,18 @@ def run(options: argparse.Namespace, path: Path) -> None:
         names = [name for name in names if name not in read_names(DEVELOPMENT)]
     tol = 1e-5 if options.bounded and options.dtype == "float64" else TOLERANCES[options.dtype]
     task = Task(options.dtype, tol, options.max_evals, options.max_n, options.time_limit, options.bounded)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = threading.Lock()
-    with path.open("w") as file, ThreadPoolExecutor(options.jobs) as pool:
-
-        def write(record: dict[str, Any]) -> None:
-            with lock:
-                print(json.dumps(record), file=file, flush=True)
+    header = machine() | task._asdict()
+    with Saved(path, header, options.resume) as saved, ThreadPoolExecutor(options.jobs) as pool:
 
         def all_of(solver: str) -> None:
-            for record in records(solver, names, task):
-                write(record)
+            for record in records(solver, [name for name in names if saved.lacks(solver, name)], task):
+                saved.add(record)
                 print(progress(record), flush=True)
 
-        write(machine() | task._asdict())
         list(pool.map(all_of, solvers))
 
 
-def progress(record: dict[str, Any]) -> str:
+def progress(record: Record) -> str:
     """One line on one problem."""
     evals, seconds = record.get("evals", ""), record.get("seconds", 0)
     end = record.get("failure", "") + " " + record.get("status", "")

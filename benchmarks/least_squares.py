@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import gdjax
-from benchmarks.measuring import Record, run_or_load  # fmt: skip
 from benchmarks.measuring import add_arguments as usual_arguments
+from benchmarks.measuring import begin, load, machine
 from benchmarks.nist import MODELS, Dataset, read
+from benchmarks.saving import Record, Saved, add_resume
 
 MOST = 3000  # evaluations of the residuals
 DIGITS = {"float64": 4, "float32": 2}
@@ -101,12 +102,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     usual_arguments(parser, "least_squares", repeats=1)
     parser.add_argument("--nist", type=Path, metavar="FOLDER", help="NIST's files of data; left out without it")
+    add_resume(parser)
     parser.add_argument("--no-equations", action="store_true", help="leave CUTEst's equations out")
 
 
 def main(options: argparse.Namespace) -> None:
     """Run or load, and print the tables."""
-    header, records, _ = run_or_load(options, run)
+    if options.report:
+        header, records = load(options.report)
+    else:
+        with Saved(options.json, machine() | begin(options), options.resume) as saved:
+            run(options, saved)
+        header, records = saved.header, saved.records
     print(f"{header['date']}, {header['dtype']}, {header['cores']} cores")
     for group in ("NIST", "equations"):
         rows = [r for r in records if r["set"] == group]
@@ -114,16 +121,17 @@ def main(options: argparse.Namespace) -> None:
             print(table(group, judged(rows, DIGITS[header["dtype"]])))
 
 
-def run(options: argparse.Namespace) -> Iterator[Record]:
-    """All solvers on all problems."""
+def run(options: argparse.Namespace, saved: Saved) -> None:
+    """All solvers on all problems of which there is no record."""
     chosen = {name: s for name, s in SOLVERS.items() if not options.solvers or name.startswith(tuple(options.solvers))}
     problems = [*(nist(options) if options.nist else ()), *(() if options.no_equations else equations(options))]
     for group, name, residuals, start, dataset in problems:
         if options.problems and not name.startswith(tuple(options.problems)):
             continue
         for solver, solve in chosen.items():
-            record = dict(set=group, problem=name, solver=solver)
-            yield record | measure(residuals, start, solve, dataset)
+            if saved.lacks(solver, name):
+                record = dict(set=group, problem=name, solver=solver)
+                saved.add(record | measure(residuals, start, solve, dataset))
         jax.clear_caches()
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-Record = dict[str, Any]
+from benchmarks.saving import Record, Saved
 
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("gdjax", "jax", "optax", "jaxopt", "optimistix", "scipy", "sif2jax", "numpy")
@@ -60,16 +60,17 @@ def run_or_load(
 ) -> tuple[Record, list[Record], Path]:
     """The header, the records (saved one by one as they come, or read) and the picture's path."""
     if options.report:
-        header, *records = (json.loads(line) for line in options.report.read_text().splitlines())
-        return header, records, options.report.with_suffix(".png")
-    header, records = machine() | begin(options), []
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    with options.json.open("w") as file:
-        print(json.dumps(header), file=file)
+        return *load(options.report), options.report.with_suffix(".png")
+    with Saved(options.json, machine() | begin(options)) as saved:
         for record in run(options):
-            records.append(record)
-            print(json.dumps(record), file=file, flush=True)
-    return header, records, options.json.with_suffix(".png")
+            saved.add(record)
+    return saved.header, saved.records, options.json.with_suffix(".png")
+
+
+def load(path: Path) -> tuple[Record, list[Record]]:
+    """The header and the records of a file."""
+    header, *records = (json.loads(line) for line in path.read_text().splitlines())
+    return header, records
 
 
 def begin(options: argparse.Namespace) -> Record:

@@ -30,6 +30,7 @@ class Task(NamedTuple):
     max_n: int
     time_limit: float  # CPU seconds, for a problem's first call with its compilation: no matter what else runs
     bounded: bool = False  # problems with bounds, and solvers for them
+    min_n: int = 0
 
 
 def records(

@@ -94,6 +94,24 @@ def test_records_of_sections_that_are_run_again_are_replaced_and_others_kept(tmp
     assert book.close().name == "gpu_A-card.jsonl"
 
 
+def test_a_run_that_was_cut_off_keeps_its_records_and_does_only_the_rest(tmp_path):
+    from benchmarks.saving import Saved
+
+    path, header = tmp_path / "saved.jsonl", dict(date="2026-11-27", dtype="float64")
+    with Saved(path, header) as saved:
+        saved.add(dict(solver="LBFGS", problem="bowl", evals=3))
+    path.write_text(path.read_text() + '{"solver": "LBFGS", "prob')
+    with Saved(path, header | dict(date="2026-11-28"), resume=True) as saved:
+        assert [saved.lacks("LBFGS", name) for name in ("bowl", "valley")] == [False, True]
+        saved.add(dict(solver="LBFGS", problem="valley", evals=9))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0] == header
+    assert lines[1:] == saved.records
+    assert [r["evals"] for r in saved.records] == [3, 9]
+    with pytest.raises(SystemExit, match="another dtype"):
+        Saved(path, header | dict(dtype="float32"), resume=True)
+
+
 def test_what_got_worse_by_more_than_noise_is_named_whatever_the_machine(tmp_path, capsys):
     from benchmarks.compare import main as compare
 
