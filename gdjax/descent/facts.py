@@ -12,14 +12,11 @@ from gdjax.descent.remedies import end_of_domain, fixed, lost_squares, out_of_ra
 RUNNING, FEW = 0.1, 4
 
 
-THRESHOLD = jax.jit(gradient_threshold)  # op by op it takes six times as long to compile
-
-
 class Facts:
     """The numbers of a result as Python floats, under the names that the sentences use."""
 
     def __init__(self, result: Any) -> None:
-        p, stop = result.progress, result.stop
+        p, stop, value = jax.device_get((result.progress, result.stop, result.value))  # NumPy compiles nothing
         sign = -1.0 if result.maximized else 1.0
         self.result = result
         self.value, self.grad_norm = float(result.value), float(result.grad_norm)
@@ -31,7 +28,7 @@ class Facts:
         self.idle, self.curvature, self.predicted = int(p.idle), float(p.curvature), float(p.predicted)
         absolute = 0.0 if stop.gradient is None else float(stop.gradient)
         most = np.inf if stop.gradient_at_most is None else float(stop.gradient_at_most)
-        self.threshold = max(min(float(THRESHOLD(stop.tol, p, result.value)), most), absolute)
+        self.threshold = max(min(float(gradient_threshold(stop.tol, p, value)), most), absolute)
         self.settled, self.domain = bool(p.settled), end_of_domain(result)
         self.target = None if stop.target is None else sign * float(stop.target)
         self.best = sign * float(p.best_value)

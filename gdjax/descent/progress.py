@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gdjax.methods.base import Kkt, Outcome
 from gdjax.problem.objective import Objective, Point
-from gdjax.vectors.vector import Scalar
+from gdjax.vectors.vector import Scalar, namespace
 
 # New highest values in a row, without progress, that make a run-away (see `stopping`), and evaluations
 # without progress after which the sentence of a limit no longer says that the loss was falling.
@@ -117,12 +117,13 @@ def size_of(value: Scalar, start_value: Scalar) -> Scalar:
 
     (The rule of the field has 1 in place of the second term, and calls a loss in small units converged at its start.)
     """
-    return jnp.abs(value) + jnp.minimum(1, jnp.abs(start_value))
+    xp = namespace(value)
+    return xp.abs(value) + xp.minimum(1, xp.abs(start_value))
 
 
 def gradient_threshold(tol: Scalar, p: Progress, value: Scalar) -> Scalar:
     """The gradient norm that counts as zero."""
-    return tol * jnp.minimum(size_of(value, p.start_value), p.largest_norm)
+    return tol * namespace(value).minimum(size_of(value, p.start_value), p.largest_norm)
 
 
 class Standing(NamedTuple):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from gdjax.methods.parts.linearised import at_answer, by_jax
 from gdjax.methods.parts.triangular import SMALL, factor, norm, solve_lower
 from gdjax.problem.objective import Objective, Point
-from gdjax.vectors.vector import matmul
+from gdjax.vectors.vector import matmul, namespace
 
 KINDS = ("HC0", "HC1", "HC2", "HC3")
 BY_LEVERAGE = KINDS[2:]
@@ -73,11 +73,11 @@ def meat_of(sandwich: Sandwich, kind: str | None, r: jax.Array) -> Sandwich:
 
     It is NaN where one residual alone determines a parameter.
     """
-    q = sandwich.basis
+    q, xp = sandwich.basis, namespace(r)
     if q is None:
         return sandwich
-    rest = 1 - jnp.sum(q * q, axis=1)
-    rest = jnp.where(rest > 8 * q.shape[1] * float(jnp.finfo(q.dtype).eps), rest, jnp.nan)
+    rest = 1 - xp.sum(q * q, axis=1)
+    rest = xp.where(rest > 8 * q.shape[1] * float(jnp.finfo(q.dtype).eps), rest, xp.nan)
     weights = r**2 / (rest if kind == "HC2" else rest**2)
     return sandwich._replace(meat=matmul(q.T * weights[None, :], q), basis=None)
 

@@ -4,10 +4,11 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from gdjax.insight.spread import Spread, lengths_of, root_of
+from gdjax.insight.spread import Spread, lengths_of, roots_of, squared
 from gdjax.insight.student import beyond, of_tail
+from gdjax.jaxtools.on_host import compiled
+from gdjax.vectors.vector import namespace
 
 COLUMNS = "estimate", "std_error", "t", "p_value", "lower", "upper"
 
@@ -30,13 +31,13 @@ def report_of(
     return (x, errors, t, beyond(t, nu), x - reach, x + reach), correlation
 
 
-@functools.partial(jax.jit, static_argnums=2)  # op by op it takes three times as long to compile
+@functools.partial(compiled, static_argnums=2)  # op by op it takes three times as long to compile
 def against_zero(x: jax.Array, spread: Spread, axes: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Standard errors, estimates in units of them, and correlations."""
-    whole = lambda s: root_of(s, jnp.eye(s.lengths.size, dtype=s.root.dtype))
+    whole = roots_of
     for _ in range(axes):
         whole = jax.vmap(whole)
     root = whole(spread)
     errors = lengths_of(root)
-    size = jnp.where(errors == 0, 1, errors)[..., None]
-    return errors, x / errors, jnp.einsum("...ir,...jr->...ij", root / size, root / size, precision="highest")
+    size = namespace(errors).where(errors == 0, 1, errors)[..., None]
+    return errors, x / errors, squared(root / size)

@@ -19,12 +19,14 @@ from gdjax.descent.sandwich import meat_of
 from gdjax.descent.stopping import Status
 from gdjax.insight import fit_words
 from gdjax.insight.inference import Inference
-from gdjax.insight.spread import Spread, along, over, rank_of, rms, spread_of
+from gdjax.insight.spread import Spread, along, over, psi_of, rank_of, rms, spread_of
 from gdjax.insight.table import unknown
 from gdjax.jaxtools.faces import as_table, handed_out, one_line
+from gdjax.jaxtools.on_host import by_host, host_property
 from gdjax.jaxtools.pytrees import is_concrete, merge, pytree_dataclass, split, static_field
 from gdjax.methods.parts.linearised import MOST
 from gdjax.spaces.results import at_ends, is_fixed, numbers
+from gdjax.vectors.vector import namespace
 
 NO_COVARIANCE = (
     f"no covariance is known: there are more than {MOST} parameters, or the Jacobian was too large to be formed, or a "
@@ -93,29 +95,29 @@ class Fit(Inference, Result):
             raise ValueError(NO_COVARIANCE)
         return self.squares.residuals
 
-    @property
+    @host_property
     def chi2(self) -> jax.Array:
         """Sum of the squares of the residuals, shape (); with a robust loss, twice its value."""
         return 2 * self.value
 
-    @property
+    @host_property
     def held(self) -> jax.Array:
         """Which flat parameters are held by a bound, at an end of their space, fixed, or do not touch the residuals."""
         return self.known().linear.columns == 0 if self.space is None else self.spread.held
 
-    @property
+    @host_property
     def freedom(self) -> jax.Array:
         """Degrees of freedom: residuals less what they determine of the parameters, the rank of J, shape ()."""
-        return jnp.asarray(self.count).astype(jnp.int32) - self.rank
+        return namespace(self.value).asarray(self.count).astype(jnp.int32) - self.rank
 
-    @property
+    @host_property
     def rank(self) -> jax.Array:
         """The rank of the Jacobian, shape (): free parameters less what residuals do not see; n if not known."""
         if not self.is_known:
-            return jnp.full(self.value.shape, self.by_free.layout.size, jnp.int32)
+            return namespace(self.value).full(self.value.shape, self.by_free.layout.size, jnp.int32)
         return rank_of(self.known().linear.triangle)
 
-    @property
+    @host_property
     def reduced_chi2(self) -> jax.Array:
         """``chi2 / freedom``, about 1 where residuals are in units of their standard deviation; NaN without freedom."""
         return self.per_freedom(self.chi2)
@@ -124,7 +126,7 @@ class Fit(Inference, Result):
         """Over the degrees of freedom; NaN without any."""
         return over(total, self.freedom)
 
-    @property
+    @host_property
     def scale(self) -> jax.Array:
         """What twice a rise of the value is over, to have the chi^2 distribution of likelihood ratios, shape ().
 
@@ -134,17 +136,11 @@ class Fit(Inference, Result):
         if self.robust:
             square, mean, _ = self.psi()
             return square / mean
-        return jnp.ones_like(self.value) if self.absolute_sigma else self.reduced_chi2
+        return namespace(self.value).ones_like(self.value) if self.absolute_sigma else self.reduced_chi2
 
     def psi(self) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Of a robust loss: ``sum psi^2 / (m - n)``, the mean of psi' and Huber's K."""
-        sums, residuals = self.known().sandwich.sums, self.residuals
-        m = jnp.asarray(self.count).astype(sums.dtype)
-        masked = residuals.shape[-1] - m  # of residuals 0, where psi' = 1
-        lost = (sums[..., 0] == 0) & jnp.any(residuals != 0, axis=-1)  # squares that underflow
-        square, mean = jnp.where(lost, jnp.nan, self.per_freedom(sums[..., 0])), (sums[..., 1] - masked) / m
-        variance = jnp.maximum((sums[..., 2] - masked) / m - mean**2, 0)
-        return square, jnp.where(mean > 0, mean, jnp.nan), 1 + self.rank.astype(sums.dtype) / m * variance / mean**2
+        return psi_of(self.known().sandwich.sums, self.residuals, self.count, self.rank)
 
     @property
     def centre(self) -> Any:
@@ -181,7 +177,7 @@ class Fit(Inference, Result):
         """Of the flat parameters, as a table shows them."""
         return super().names if self.labels is None else self.labels
 
-    @property
+    @host_property
     def spread(self) -> Spread:
         """See `Inference`. With ``space=`` carried through the maps (delta method), and without what is fixed."""
         if self.space is not None:
@@ -192,17 +188,18 @@ class Fit(Inference, Result):
             triangle, columns = linear.triangle, linear.columns
         else:
             triangle, columns = sandwich.triangle, sandwich.columns
-        sense = jnp.where(jnp.isfinite(self.value) & (self.code != Status.RUNAWAY), 1.0, jnp.nan)
+        xp = namespace(self.value)
+        sense = xp.where(xp.isfinite(self.value) & (self.code != Status.RUNAWAY), 1.0, xp.nan).astype(triangle.dtype)
         if self.cov_type is None:
             root = sense if self.absolute_sigma else rms(self.residuals, self.freedom)
             if self.robust:
                 square, mean, k = self.psi()
-                root = k * jnp.sqrt(square) / mean
+                root = k * xp.sqrt(square) / mean
             found = self.for_each(spread_of)(triangle, columns, self.held, root * sense)
             return found if (a := self.squares.normals) is None else self.for_each(along)(found, a, self.code)
         sandwich = self.for_each(lambda s, r: meat_of(s, self.cov_type, r))(sandwich, self.residuals)
-        factor = self.per_freedom(jnp.asarray(self.count).astype(sense.dtype)) if self.cov_type == "HC1" else sense
-        return self.for_each(spread_of)(triangle, columns, self.held, jnp.sqrt(factor) * sense, sandwich)
+        factor = self.per_freedom(xp.asarray(self.count).astype(sense.dtype)) if self.cov_type == "HC1" else sense
+        return self.for_each(spread_of)(triangle, columns, self.held, xp.sqrt(factor) * sense, sandwich)
 
     def band(
         self,
@@ -248,6 +245,7 @@ class Fit(Inference, Result):
             return "\n".join([Result.__str__(self), more][: 1 + bool(more)])
         return self.message if self.squares is None else f"{self.message}\n{self.table()}"
 
+    @by_host
     def table(self, level: float = 0.95, names: Sequence[str] | None = None) -> str:
         """Sum of squares and degrees of freedom, then what `Inference.table` has; if it does not hold, that first."""
         table = super().table(level, names) if self.is_known else unknown(self.chosen_names(names), self.flat.tolist())

@@ -13,15 +13,17 @@ import jax.numpy as jnp
 
 from gdjax.insight.columns import COLUMNS, report_of, tail_of
 from gdjax.insight.names import own_names
-from gdjax.insight.spread import Spread, lengths_of, root_of
+from gdjax.insight.spread import Spread, lengths_of, root_of, roots_of, squared
 from gdjax.insight.student import of_tail
 from gdjax.insight.table import Tabled
 from gdjax.jaxtools.faces import as_table, one_line
 from gdjax.jaxtools.hoisted import hoist_call
+from gdjax.jaxtools.on_host import by_host, host_property, looked_at
 from gdjax.jaxtools.pytrees import is_concrete, merge, named_leaves, pytree_dataclass, split, static_field
 from gdjax.jaxtools.remembered import remembered
 from gdjax.spaces.models import closed
 from gdjax.vectors.layout import Flat
+from gdjax.vectors.vector import namespace
 
 
 class Inference(Tabled):
@@ -66,6 +68,11 @@ class Inference(Tabled):
         """How many axes of problems there are."""
 
     @property
+    def on_host(self) -> Any:
+        """With arrays of NumPy, which compiles nothing; itself if traced, of many problems, or in a space."""
+        return self if self.axes or getattr(self, "space", None) is not None else looked_at(self)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of the flat estimates."""
         return own_names(self.of_one(self.centre), "params")
@@ -89,47 +96,47 @@ class Inference(Tabled):
         """A flat array as a pytree like the estimates."""
         return closed(self.for_each(self.layout.unravel)(flat))
 
-    @property
+    @host_property
     def flat(self) -> jax.Array:
         """The estimates, shape (n,)."""
         return self.for_each(self.layout.ravel)(self.centre)
 
-    @property
+    @host_property
     def roots(self) -> jax.Array:
         """A root of the covariance, shape (n, r); NaN in rows of what is held or not determined."""
-        return self.for_each(lambda s: root_of(s, jnp.eye(s.lengths.size, dtype=s.root.dtype)))(self.spread)
+        return self.for_each(roots_of)(self.spread)
 
-    @property
+    @host_property
     def covariance(self) -> jax.Array:
         """Of the flat estimates, shape (n, n); NaN for what is held, or not determined by the data."""
-        root = self.roots
-        return jnp.einsum("...ir,...jr->...ij", root, root, precision="highest")
+        return squared(self.roots)
 
-    @property
+    @host_property
     def flat_errors(self) -> jax.Array:
         """The standard errors, shape (n,)."""
         return lengths_of(self.roots)
 
-    @property
+    @host_property
     def standard_errors(self) -> Any:
         """Like the estimates; for a complex one that of the real part + i times that of the imaginary part."""
         return self.like_estimates(self.flat_errors)
 
-    @property
+    @host_property
     def correlation(self) -> jax.Array:
         """Covariance scaled to a unit diagonal, shape (n, n)."""
         return self.report(0.95)[1]
 
-    @property
+    @host_property
     def t_values(self) -> Any:
         """Estimates in units of their standard errors, like the estimates."""
         return self.like_estimates(self.columns()["t"])
 
-    @property
+    @host_property
     def p_values(self) -> Any:
         """Of the two-sided test that the estimate is 0: ``P(|T| > |t|)``, T normal where no scale was estimated."""
         return self.like_estimates(self.columns()["p_value"])
 
+    @by_host
     def intervals(self, level: float = 0.95) -> tuple[Any, Any]:
         """Lower and upper ends of the confidence intervals, each like the estimates: ``estimate -+ t s.e.``.
 
@@ -143,13 +150,14 @@ class Inference(Tabled):
 
     def columns(self, level: float = 0.95) -> dict[str, jax.Array]:
         """What a table shows, each of shape (n,)."""
-        return self.report(level)[0]
+        return dict(zip(COLUMNS, self.report(level)[0], strict=True))
 
-    def report(self, level: float) -> tuple[dict[str, jax.Array], jax.Array]:
+    @by_host
+    def report(self, level: float) -> tuple[tuple[jax.Array, ...], jax.Array]:
         """Those columns, and the correlations."""
-        columns, correlation = report_of(self.flat, self.spread, self.student, tail_of(level), self.axes)
-        return dict(zip(COLUMNS, columns, strict=True)), correlation
+        return report_of(self.flat, self.spread, self.student, tail_of(level), self.axes)
 
+    @by_host
     def quantile(self, level: float) -> jax.Array:
         """Half the width of an interval, in standard errors."""
         return of_tail(tail_of(level), self.student).astype(self.flat.dtype)
@@ -171,7 +179,6 @@ class Inference(Tabled):
         Raises:
             TypeError: naming what is no floating or complex array.
         """
-
         variables, own, spread, seen = self.source
 
         def of_one(variables: Any, own: Any, spread: Spread) -> tuple[Any, jax.Array, jax.Array]:
@@ -215,10 +222,11 @@ class Estimates(Inference):
     @property
     def spread(self) -> Spread:
         """See `Inference`."""
-        known = ~jnp.any(jnp.isnan(self.root), axis=-1)
-        one = jnp.ones_like(known, self.root.dtype)
-        lost = self.for_each(jnp.diag)(jnp.where(known | self.held, 0, one))
-        root = jnp.where((known & ~self.held)[..., None], self.root, 0)
+        xp = namespace(self.root)
+        known = ~xp.any(xp.isnan(self.root), axis=-1)
+        one = xp.ones_like(known, self.root.dtype)
+        lost = self.for_each(xp.diag)(xp.where(known | self.held, 0, one))
+        root = xp.where((known & ~self.held)[..., None], self.root, 0)
         return Spread(root, lost, one, self.held)
 
     @property

@@ -5,11 +5,15 @@ the chi-square distributions, Ann. Math. Stat. 30 (1959):
 ``z = (8 nu + 1) / (8 nu + 3) sqrt(nu log(1 + t^2 / nu))``.
 """
 
+import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.scipy.special import betainc, erfc, ndtri
+import numpy as np
+import scipy.special
+
+from gdjax.jaxtools.on_host import compiled
+from gdjax.vectors.vector import namespace
 
 BISECTIONS = 60
 # Degrees of freedom from which on Wallace's z is as good as the incomplete beta function, whose rounding grows with
@@ -30,43 +34,61 @@ def two_sided(level: float, freedom: jax.Array | None) -> jax.Array:
 
 def of_tail(tail: Any, freedom: jax.Array | None) -> jax.Array:
     """The t with ``P(|T| > t) = tail``."""
-    tail = jnp.asarray(tail)
-    return -ndtri(0.5 * tail) if freedom is None else quantile(tail, jnp.asarray(freedom).astype(tail.dtype))
+    xp = namespace(tail, freedom)
+    tail = xp.asarray(tail)
+    return normal_quantile(tail) if freedom is None else quantile(tail, xp.asarray(freedom).astype(tail.dtype))
 
 
-@jax.jit
+@compiled
+def normal_quantile(tail: jax.Array) -> jax.Array:
+    """The z with ``P(|Z| > z) = tail`` for the normal distribution."""
+    return -special_of(tail).ndtri(0.5 * tail)
+
+
+@compiled
 def quantile(tail: jax.Array, nu: jax.Array) -> jax.Array:
     """The t with ``P(|T| > t) = tail`` for a finite number of degrees of freedom; NaN without any."""
-    many = MANY[nu.dtype.name]
-    few, half = jnp.where((nu > 0) & (nu < many), nu, 1), jnp.full_like(nu, 0.5)
+    xp, special, many = namespace(nu), special_of(nu), MANY[nu.dtype.name]
+    few, half = xp.where((nu > 0) & (nu < many), nu, 1), xp.full_like(nu, 0.5)
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
         middle = 0.5 * (low + high)
         # 1 - z, so that large t, close to z = 1, are told apart: I_z(a, b) = 1 - I_(1 - z)(b, a).
-        more = betainc(0.5 * few, half, middle) > tail
-        return jnp.where(more, low, middle), jnp.where(more, middle, high)
+        more = special.betainc(0.5 * few, half, middle) > tail
+        return xp.where(more, low, middle), xp.where(more, middle, high)
 
-    low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (jnp.zeros_like(nu), jnp.ones_like(nu)))
+    ends = xp.zeros_like(nu), xp.ones_like(nu)
+    low, high = (
+        functools.reduce(lambda ends, i: halve(i, ends), range(BISECTIONS), ends)
+        if xp is np
+        else (jax.lax.fori_loop(0, BISECTIONS, halve, ends))
+    )
     rest = 0.5 * (low + high)
-    plenty = jnp.maximum(nu, many)
-    z = ndtri(0.5 * tail) * (8 * plenty + 3) / (8 * plenty + 1)
-    t = jnp.where(nu < many, jnp.sqrt(few * (1 - rest) / rest), jnp.sqrt(plenty * jnp.expm1(z * z / plenty)))
-    return jnp.where(nu > 0, t, jnp.nan)
+    plenty = xp.maximum(nu, many)
+    z = special.ndtri(0.5 * tail) * (8 * plenty + 3) / (8 * plenty + 1)
+    t = xp.where(nu < many, xp.sqrt(few * (1 - rest) / rest), xp.sqrt(plenty * xp.expm1(z * z / plenty)))
+    return xp.where(nu > 0, t, xp.nan)
 
 
-@jax.jit
+@compiled
 def beyond(t: jax.Array, freedom: jax.Array | None) -> jax.Array:
     """``P(|T| > |t|)``, the two-sided p-value, for so many degrees of freedom; of the normal distribution for None.
 
     >>> print(f"{beyond(jnp.asarray(2.179), jnp.asarray(12.0)):.3f} {beyond(jnp.asarray(1.96), None):.3f}")
     0.050 0.050
     """
-    of_normal = lambda z: erfc(jnp.abs(z) / jnp.sqrt(jnp.asarray(2, t.dtype)))
+    xp, special = namespace(t), special_of(t)
+    of_normal = lambda z: special.erfc(xp.abs(z) / xp.sqrt(xp.asarray(2, t.dtype)))
     if freedom is None:
         return of_normal(t)
-    nu, many = jnp.broadcast_to(jnp.asarray(freedom).astype(t.dtype), t.shape), MANY[t.dtype.name]
-    few, plenty = jnp.where((nu > 0) & (nu < many), nu, 1), jnp.maximum(nu, many)
-    p = betainc(0.5 * few, jnp.full_like(few, 0.5), few / (few + t * t))
-    z = (8 * plenty + 1) / (8 * plenty + 3) * jnp.sqrt(plenty * jnp.log1p(t * t / plenty))
-    return jnp.where(nu > 0, jnp.where(nu < many, p, of_normal(z)), jnp.nan)
+    nu, many = xp.broadcast_to(xp.asarray(freedom).astype(t.dtype), t.shape), MANY[t.dtype.name]
+    few, plenty = xp.where((nu > 0) & (nu < many), nu, 1), xp.maximum(nu, many)
+    p = special.betainc(0.5 * few, xp.full_like(few, 0.5), few / (few + t * t))
+    z = (8 * plenty + 1) / (8 * plenty + 3) * xp.sqrt(plenty * xp.log1p(t * t / plenty))
+    return xp.where(nu > 0, xp.where(nu < many, p, of_normal(z)), xp.nan)
+
+
+def special_of(x: Any) -> Any:
+    """SciPy's special functions, or JAX's."""
+    return scipy.special if namespace(x) is np else jax.scipy.special

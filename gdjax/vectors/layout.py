@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, reshard
 
-from gdjax.vectors.vector import Vector, explicit_place, gathered, real_dtype
+from gdjax.vectors.vector import Vector, explicit_place, gathered, namespace, real_dtype
 
 
 class Layout(Protocol):
@@ -57,7 +57,7 @@ class Flat:
         for x in map(gathered, jax.tree.leaves(tree)):
             reals = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
             parts += [part.reshape(-1).astype(self.dtype) for part in reals]
-        return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+        return parts[0] if len(parts) == 1 else namespace(*parts).concatenate(parts)
 
     def unravel(self, vector: jax.Array) -> Any:
         """Cut the vector into leaves."""
@@ -67,12 +67,26 @@ class Flat:
             is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
             parts = []
             for _ in range(2 if is_complex else 1):
-                part = vector if count == vector.size else jax.lax.slice(vector, (start,), (start + count,))
+                part = vector if count == vector.size else cut(vector, start, start + count)
                 parts.append(part.astype(jnp.finfo(dtype).dtype).reshape(shape))
                 start += count
-            leaf = jax.lax.complex(*parts) if is_complex else parts[0]
+            leaf = complex_of(*parts) if is_complex else parts[0]
             leaves.append(leaf if place is None else reshard(leaf, place))
         return jax.tree.unflatten(self.treedef, leaves)
+
+
+def cut(x: jax.Array, start: int, stop: int) -> jax.Array:
+    """A part of an array."""
+    return x[start:stop] if namespace(x) is np else jax.lax.slice(x, (start,), (stop,))
+
+
+def complex_of(real: jax.Array, imag: jax.Array) -> jax.Array:
+    """Complex numbers of their parts."""
+    return (
+        (real + 1j * imag).astype(np.result_type(real, np.complex64))
+        if namespace(real) is np
+        else jax.lax.complex(real, imag)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,18 +11,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, reshard
 
 # Entries from which several inner products are faster one by one, each a vectorised kernel, than in one that is not:
 # of four, a million entries each, 0.44 ms against 1.6 (2 cores); below, the 18 ms that each kernel takes to compile.
 LARGE = 2**18
 
-# On a GPU float32 is multiplied with ten bits of mantissa (TF32) unless more is asked for: enough for the layers of a
-# network, not for a slope or the memory of a method.
-matmul = functools.partial(jnp.matmul, precision="highest")
-
 Vector = Any  # a pytree of float or complex arrays
 Scalar = jax.Array  # a real scalar array, shape ()
+
+
+def namespace(*arrays: Any) -> Any:
+    """``jax.numpy``, or ``numpy`` if none of the arrays is one of JAX's."""
+    return jnp if any(isinstance(x, jax.Array) for x in arrays) else np
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """The product of matrices.
+
+    On a GPU float32 is multiplied with ten bits of mantissa (TF32) unless more is asked for: enough for the layers of a
+    network, not for a slope or the memory of a method.
+    """
+    return np.matmul(a, b) if namespace(a, b) is np else jnp.matmul(a, b, precision="highest")
 
 
 def real_dtype(tree: Any) -> jnp.dtype:
@@ -173,7 +184,8 @@ def largest(x: jax.Array, axis: int | None = None, keepdims: bool = False) -> ja
 
     On a CPU XLA's own maximum loses NaN among 4096 numbers or more (jaxlib 0.10.2), and a NaN gradient had norm 0.
     """
-    return jnp.max(jnp.where(jnp.isnan(x), jnp.inf, x), axis=axis, keepdims=keepdims, initial=0)
+    xp = namespace(x)
+    return xp.max(xp.where(xp.isnan(x), xp.inf, x), axis=axis, keepdims=keepdims, initial=0)
 
 
 def max_abs(a: Vector) -> Scalar:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from problems import CompileCounter
 
 import gdjax
 from gdjax import Status
@@ -345,3 +346,16 @@ def test_a_row_of_the_table_is_the_estimate_its_error_t_p_and_ends():
     np.testing.assert_allclose(shown, [float(part["slope"]) for part in parts], rtol=5e-3)
     assert list(fit.columns()) == ["estimate", "std_error", "t", "p_value", "lower", "upper"]
     assert float(lower["slope"]) < float(fit.params["slope"]) < float(upper["slope"])
+
+
+def test_what_a_fit_says_of_itself_compiles_nothing():
+    x = jnp.arange(6.0)
+    fit = gdjax.curve_fit(lambda p, x: p["slope"] * x + p["base"], {"slope": 1.0, "base": 1.0}, x, jnp.sin(x))
+    assert fit.converged
+    with CompileCounter() as compiled:
+        shown = str(fit), repr(fit), fit.covariance, fit.intervals(0.9), fit.p_values, fit.reduced_chi2
+    assert compiled.count == 0
+    assert all(isinstance(x, jax.Array) and x.dtype == fit.value.dtype for x in jax.tree.leaves(shown[2:]))
+    traced = jax.jit(lambda fit: (fit.covariance, fit.intervals(0.9), fit.p_values, fit.reduced_chi2))(fit)
+    for own, other in zip(jax.tree.leaves(shown[2:]), jax.tree.leaves(traced), strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4)

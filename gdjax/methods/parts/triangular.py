@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from gdjax.vectors.vector import LARGE, dots, largest, matmul, root
+from gdjax.vectors.vector import LARGE, dots, largest, matmul, namespace, root
 
 SMALL = 32  # columns up to which LAPACK is not asked
 # Columns up to which each is an array of its own, and no loop goes over them: 10 000 problems of 64 residuals and 3
@@ -115,10 +115,11 @@ def product(a: jax.Array, x: jax.Array) -> jax.Array:
 
 def norm(x: jax.Array, axis: int | None = None) -> jax.Array:
     """The 2-norm, whose squares do not overflow; NaN if an entry is not finite. At 0 its derivative is 0."""
-    top = largest(jnp.abs(x), axis=axis, keepdims=True)
-    scaled = x / jnp.where(top > 0, top, 1)
-    total = jnp.sum(scaled * scaled, axis=axis)
-    return jnp.squeeze(top, axis) * jnp.sqrt(jnp.where(total == 0, 1, total))
+    xp = namespace(x)
+    top = largest(xp.abs(x), axis=axis, keepdims=True)
+    scaled = x / xp.where(top > 0, top, 1)
+    total = xp.sum(scaled * scaled, axis=axis)
+    return xp.squeeze(top, axis) * xp.sqrt(xp.where(total == 0, 1, total))
 
 
 def solve_upper(r: jax.Array, b: jax.Array) -> jax.Array:
