@@ -26,7 +26,7 @@ def two_sided(level: float, freedom: jax.Array | None) -> jax.Array:
 
     By bisection on ``z = t^2 / (t^2 + nu)``, of which ``P(|T| <= t)`` is the incomplete beta function I_z(1/2, nu/2).
 
-    >>> print(f"{two_sided(0.95, jnp.asarray(12.0)):.3f} {two_sided(0.95, None):.2f}")
+    >>> print(f"{two_sided(0.95, np.asarray(12.0)):.3f} {two_sided(0.95, None):.2f}")
     2.179 1.96
     """
     return of_tail(1 - level, freedom)
@@ -75,7 +75,7 @@ def quantile(tail: jax.Array, nu: jax.Array) -> jax.Array:
 def beyond(t: jax.Array, freedom: jax.Array | None) -> jax.Array:
     """``P(|T| > |t|)``, the two-sided p-value, for so many degrees of freedom; of the normal distribution for None.
 
-    >>> print(f"{beyond(jnp.asarray(2.179), jnp.asarray(12.0)):.3f} {beyond(jnp.asarray(1.96), None):.3f}")
+    >>> print(f"{beyond(np.asarray(2.179), np.asarray(12.0)):.3f} {beyond(np.asarray(1.96), None):.3f}")
     0.050 0.050
     """
     xp, special = namespace(t), special_of(t)
