@@ -2,7 +2,8 @@
 
 A point is solved if constraints and bounds are violated by at most 1e-6 and the residual of stationarity, computed anew
 with the best multipliers of the right signs, is at most 1e-5 (each of the length of the gradients, if that is above 1).
-A problem that is unbounded as sif2jax codes it is solved by whoever says so at a feasible point of value below -1e10.
+A problem that is unbounded as sif2jax codes it is solved by whoever says so at a feasible point of value below -1e10;
+one whose linear constraints and bounds contradict each other, as HiGHS proves, by whoever says that it is infeasible.
 A false claim is a success claimed at a point that is not solved. Problems that sif2jax cannot build alone are left out.
 """
 
@@ -23,14 +24,14 @@ import numpy as np
 import scipy.optimize
 
 import gdjax
-from benchmarks.constrained_problems import DEVELOPMENT, Problem, build, judge
+from benchmarks.constrained_problems import DEVELOPMENT, VIOLATION, Problem, build, is_impossible, judge
 from benchmarks.measuring import RESULTS, load, machine
 from benchmarks.problems import read_names
 from benchmarks.saving import Record, Saved, add_resume
 from benchmarks.solvers import Outcome
 from benchmarks.worker import Task, records
 
-VIOLATION, RESIDUAL, BOTTOM = 1e-6, 1e-5, -1e10
+RESIDUAL, BOTTOM = 1e-5, -1e10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,6 +153,7 @@ def serve(pipe: Connection, solver: str, task: Task) -> None:
             record
             | dict(value=finite(value), violation=finite(violation), residual=finite(residual), seconds=seconds)
             | dict(claimed=outcome.claimed, evals=outcome.evals, status=outcome.status)
+            | dict(impossible=not outcome.claimed and says_infeasible(outcome.status) and is_impossible(problem))
         )
         pipe.send({})
         jax.clear_caches()
@@ -183,8 +185,15 @@ def run(options: argparse.Namespace, path: Path) -> None:
         list(pool.map(all_of, options.solvers or list(SOLVERS)))
 
 
+def says_infeasible(status: str) -> bool:
+    """Whether gdjax or SLSQP says that the constraints contradict each other."""
+    return status == "INFEASIBLE" or "constraints incompatible" in status
+
+
 def is_solved(r: Record) -> bool:
-    """Whether a point is."""
+    """Whether a point is, or whether it was found, and is proved, that the problem has none."""
+    if r.get("impossible"):
+        return True
     known = None not in (r.get("value"), r.get("violation"), r.get("residual"))
     if not known or r["violation"] > VIOLATION * max(1.0, abs(r["value"]) * (r["value"] < BOTTOM)):
         return False
@@ -226,5 +235,8 @@ def table(found: dict[str, dict[str, Record]]) -> str:
         failures = [r["failure"] for r in of.values() if "failure" in r]
         kinds = ", ".join(f"{failures.count(kind)} {kind}" for kind in sorted(set(failures)))
         lines.append(f"{solver:24} {share:>11} {claimed:7} {false:5} {evals:6.0f}  {kinds}")
+    impossible = {p for of in found.values() for p, r in of.items() if r.get("impossible")}
     lines += [f"evals: median over the {len(common)} problems that all solve", ""]
+    if impossible:
+        lines += [f"infeasible as they are coded: {', '.join(sorted(impossible))}", ""]
     return "\n".join(lines + [line(r) for p, r in found.get("gdjax", {}).items() if not is_solved(r)])

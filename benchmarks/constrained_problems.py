@@ -16,8 +16,12 @@ from benchmarks.problems import ROOT, load
 
 PACKAGES = ("sif2jax.cutest._constrained_minimisation", "sif2jax.cutest._quadratic_problems")
 DEVELOPMENT = Path(__file__).with_name("constrained_dev.txt")
+VIOLATION = (
+    1e-6  # of each constraint, of the length of its gradient if that is above 1: up to which a point is feasible
+)
 NEAR = 1e-5  # distance from a bound, of the length of its gradient, up to which it may have a multiplier
 LARGE = 4_000_000  # entries of a Jacobian that is kept sparse
+POINTS, ROUNDINGS = 3, 1e3  # points at which a constraint is on one plane, but for so many roundings, if it is linear
 
 
 class Problem(NamedTuple):
@@ -96,6 +100,26 @@ def judge(p: Problem, x: Any) -> Judgement:
     if box_lower.size:
         residual = least(rows, g, size, np.flatnonzero(near), free, (box_lower, box_upper))
     return Judgement(float(f), float(violation), float(residual / max(1, np.abs(g).max())))
+
+
+def is_impossible(p: Problem) -> bool:
+    """Whether HiGHS proves that no point satisfies the bounds and the linear constraints, all with their tolerance."""
+    x, sides, limits = np.asarray(p.x0), [], []
+    for function, is_equal in [(f, True) for f in [p.equal] if f] + [(f, False) for f in [p.positive] if f]:
+        c, (lengths, rows) = np.asarray(function(p.x0)), gradients(function, p.x0)
+        rows, tol = scipy.sparse.csr_matrix(rows), VIOLATION * np.maximum(1, lengths)
+        linear = np.isfinite(c) & np.isfinite(lengths)
+        for seed in range(POINTS):
+            s = np.random.default_rng(seed).normal(size=x.size) * (1 + np.abs(x))
+            most = ROUNDINGS * np.finfo(x.dtype).eps * (np.abs(c) + abs(rows) @ (np.abs(x) + np.abs(s)))
+            off = np.abs(np.asarray(function(jnp.asarray(x + s, p.x0.dtype))) - c - rows @ s)
+            linear &= off <= most  # NaN is not
+        for sign in (-1, 1) if is_equal else (-1,):  # sign rows x <= sign (rows x0 - c) + tol
+            sides.append((sign * rows)[linear])
+            limits.append((sign * (rows @ x - c) + tol)[linear])
+    bounds = np.stack([np.asarray(p.lower) - VIOLATION, np.asarray(p.upper) + VIOLATION], axis=1)
+    matrix, limit = scipy.sparse.vstack(sides), np.concatenate(limits)
+    return scipy.optimize.linprog(np.zeros(x.size), matrix, limit, bounds=bounds, method="highs").status == 2
 
 
 def gradients(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> tuple[np.ndarray, Any]:

@@ -5,6 +5,7 @@ import json
 from importlib.util import find_spec
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 MODES = [False]  # the benchmarks set the precision themselves
@@ -110,6 +111,22 @@ def test_a_run_that_was_cut_off_keeps_its_records_and_does_only_the_rest(tmp_pat
     assert [r["evals"] for r in saved.records] == [3, 9]
     with pytest.raises(SystemExit, match="another dtype"):
         Saved(path, header | dict(dtype="float32"), resume=True)
+
+
+def test_a_problem_is_impossible_only_if_that_is_proved_of_its_linear_constraints():
+    if find_spec("sif2jax") is None:  # (importing it builds all its problems)
+        pytest.skip("needs sif2jax")
+    from benchmarks.constrained_problems import Problem, is_impossible
+
+    x, all_of = jnp.ones(2), jnp.full(2, jnp.inf)
+
+    def found(positive, lower=-all_of, equal=lambda x: x[:1] * 2 - 1):
+        return is_impossible(Problem(jnp.sum, x, lower, all_of, equal, positive))
+
+    assert found(lambda x: jnp.stack([x[0] + x[1] - 1, 0.9 - x[0] - x[1]]))
+    assert not found(lambda x: jnp.stack([x[0] + x[1] - 1, 1 - 1e-7 - x[0] - x[1]]))
+    assert found(lambda x: -jnp.ones(1) - x[1:], lower=jnp.zeros(2))
+    assert not found(lambda x: jnp.stack([1 - x @ x, x[1] - 9]))  # it is, but not for these reasons alone
 
 
 def test_what_got_worse_by_more_than_noise_is_named_whatever_the_machine(tmp_path, capsys):
