@@ -65,6 +65,7 @@ class Loop(NamedTuple):
     capacity: int  # of the history; 0 for none
     warm: Any = None  # state of the same method at the end of another descent, to begin with what it has learnt
     unroll: int | None = None  # see `run`
+    asks_later: bool = False  # whether `runaways.review` is a program of its own, for who runs it to call where needed
 
     @property
     def watches_entries(self) -> bool:
@@ -229,7 +230,7 @@ class Loop(NamedTuple):
         if squares is not None:
             lost = stopping.is_success(code) & squares_are_lost(now, squares.residuals)
             code = jnp.where(lost, Status.LINE_SEARCH_FAILED, code)
-            code = runaways.review(self.objective, code, point, squares, carry.state)
+            code = code if self.asks_later else runaways.review(self.objective, code, point.x, squares)
         return Result(
             **self.objective.to_user(point),
             code=code,

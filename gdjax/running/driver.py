@@ -119,7 +119,7 @@ def drive(
         descent.memory.pace["trips"] = clock.pace
     if visit.status == Status.RAISED and error is None:
         error = next(observer.error for observer in observers if observer.error is not None)
-    result = dataclasses.replace(visit.answer, timing=clock.timing(), exception=error)
+    result = dataclasses.replace(descent.reviewed(visit.answer), timing=clock.timing(), exception=error)
     if visit.status != walk.status:
         result = dataclasses.replace(result, code=jax.device_put(np.int32(visit.status)))
     return result, walk.carry

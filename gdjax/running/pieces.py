@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.descent import constrained
+from gdjax.descent import constrained, runaways
 from gdjax.descent.loop import Carry, Loop, Until
 from gdjax.descent.new_data import begin_at
 from gdjax.descent.progress import gradient_threshold
@@ -79,6 +79,7 @@ class Programs(NamedTuple):
     glance: Callable[..., Glance]  # (packed)
     jump: Callable[..., Packed]  # (packed, params, evals, steepest): go on from other params
     check: Callable[..., Comparison]  # (carry): the loss at the iterate, as it was and as it is
+    review: Callable[..., jax.Array]  # (code, params, squares): the status, see `gdjax.descent.runaways`
     reopen: Callable[..., Packed]  # (carry): running again, if the test that ended it no longer holds
 
     def bind(self, key: Static, arrays: list[Any]) -> "Descent":
@@ -103,6 +104,7 @@ def compiled(make_loop: Callable[..., Loop]) -> Programs:
         glance=program(lambda loop, p: glance(loop, opened(loop, p))),
         jump=program(lambda loop, p, *rest: packed(loop, jump(loop, opened(loop, p), *rest))),
         check=program(check),
+        review=program(review),
         reopen=program(lambda loop, carry: packed(loop, reopen(loop, carry))),
     )
 
@@ -120,7 +122,12 @@ class Descent:
             return lambda *rest: program(key, arrays, *rest)
 
         self.run, self.show, self.glance = bound(programs.run), bound(programs.show), bound(programs.glance)
-        self.jump, self.check, self.reopen = bound(programs.jump), bound(programs.check), bound(programs.reopen)
+        self.review, self.jump, self.check, self.reopen = (
+            bound(programs.review),
+            bound(programs.jump),
+            bound(programs.check),
+            bound(programs.reopen),
+        )
 
     @functools.cached_property
     def memory(self) -> Memory:
@@ -140,6 +147,18 @@ class Descent:
         blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self.memory.blank)
         fixed = any(getattr(x, "committed", False) for x in self.arrays)
         return jax.device_put(blank, devices.pop()) if fixed else blank, True
+
+    def reviewed(self, result: Result) -> Result:
+        """The result, with RUNAWAY as its status if it is a fit that ran away.
+
+        Most did not, as a glance at the parameters tells: so the look at the Jacobian, which takes 0.3 s to compile (or
+        0.6 if the method has none), is no part of the program of the descent.
+        """
+        problem = merge(self.arrays, self.key).problem
+        free = problem.inward is None and problem.constraints is None
+        if not (free and runaways.is_doubtful(result, problem.params)):
+            return result
+        return dataclasses.replace(result, code=self.review(result.code, result.params, result.squares))
 
     def open(self, packed: Packed) -> Carry:
         """The carry, as NumPy arrays except for what is large."""
@@ -183,7 +202,12 @@ def piece(loop: Loop, begun: Packed, until: Until, fresh: jax.Array) -> tuple[Pa
 
     carry, ended, count = loop.compact(trips, (begun, until, fresh))
     report = Report(jnp.stack([count, carry.status, carry.progress.steps]), carry.progress.lowest)
-    return ended, report, apart(loop.answer(carry))
+    return ended, report, apart(loop._replace(asks_later=True).answer(carry))
+
+
+def review(loop: Loop, code: jax.Array, params: Any, squares: Any) -> jax.Array:
+    """The status of a fit that ended at ``params``, where it may have run away."""
+    return runaways.review(loop.objective, code, loop.objective.layout.ravel(params), squares)
 
 
 def check(loop: Loop, carry: Carry) -> Comparison:

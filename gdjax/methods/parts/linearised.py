@@ -37,6 +37,7 @@ class Squares(NamedTuple):
     residuals: jax.Array  # one vector of reals, shape (m,)
     linear: Linear | None  # None if there are too many parameters, or the Jacobian is too large
     sandwich: Any = None  # for some covariances, see `gdjax.descent.sandwich`
+    longest: Any = None  # that each column has been, shape (n,); None if the method did not see them
     normals: Any = None  # with constraints the gradients of the active ones, shape (k, n); rows of zeros for the others
 
 
@@ -133,7 +134,10 @@ def at_answer(objective: Objective, best: Point, state: Any) -> Any:
     normals = None if objective.constrained is None else normals_at(objective, best)
     more = max(0, x.size - r.size)  # rows of zeros make a triangle's R'R of what has fewer rows
     return Squares(
-        r, linear._replace(triangle=jnp.pad(linear.triangle, ((0, more), (0, 0))), jacobian=None), normals=normals
+        r,
+        linear._replace(triangle=jnp.pad(linear.triangle, ((0, more), (0, 0))), jacobian=None),
+        longest=getattr(state, "scale", None) if known else None,
+        normals=normals,
     )
 
 
