@@ -225,7 +225,7 @@ def line(r: Record) -> str:
 def table(found: dict[str, dict[str, Record]]) -> str:
     """One line a solver, then what gdjax did not solve."""
     solved = {solver: {p for p, r in of.items() if is_solved(r)} for solver, of in found.items()}
-    common = set.intersection(*(names for solver, names in solved.items() if names))
+    common = set.intersection(*([names for names in solved.values() if names] or [set()]))
     lines = [f"{'':24} {'solved':>11} {'claimed':>7} {'false':>5} {'evals':>6}  failures"]
     for solver, of in found.items():
         share = f"{len(solved[solver])} ({len(solved[solver]) / len(of):.0%})"

@@ -70,6 +70,14 @@ def test_a_loss_that_runs_away_beyond_the_constraints_is_called_back_soon():
     assert int(result.num_evals) <= 40
 
 
+def test_a_loss_that_the_largest_penalties_cannot_hold_ends():
+    c, method = Constraint(jnp.tanh, upper=0.4), AugmentedLagrangian(newton=False)
+    result = gdjax.minimize(lambda x: -jnp.exp(100 * x), 0.0, constraints=c, method=method, max_evals=1000)
+    assert result.status == Status.STALLED
+    assert float(result.violation) == 0
+    assert int(result.num_evals) < 200  # it went on for ever
+
+
 def test_a_saddle_of_the_lagrangian_is_left():
     """On the circle the loss has its maximum at (0, 1), where the conditions hold as well, near the start."""
     circle = equal(lambda x: jnp.sum(x**2), 1.0)
