@@ -28,13 +28,25 @@ def pytest_generate_tests(metafunc):
     )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Of a test that is marked ``sample(names)`` the cases with one of these in their id; the others are a sweep."""
-    for item in items:
-        sample = item.get_closest_marker("sample")
-        if sample and not any(f"-{name}-" in f"-{item.callspec.id}-" for name in sample.args):
-            item.add_marker("sweep")
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem():
+    """Marks as ``sweep`` the cases that ``sample(names)`` leaves out, and those in float64 of a test in both precisions
+    that has no sample. A name that is in no case is an error."""
+    items = yield
+    cases = [item for item in items or [] if hasattr(item, "callspec")] if isinstance(items, list) else []
+    if not cases:
+        return items
+    sample = cases[0].get_closest_marker("sample")
+    in_both = {f"{case.callspec.id}-"[:4] for case in cases} == {"x32-", "x64-"}
+    names = sample.args if sample else ("x32",) if in_both else ("",)
+    holds = {case: [name for name in names if f"-{name}-" in f"--{case.callspec.id}--"] for case in cases}
+    unknown = set(names).difference(*holds.values())
+    if unknown:
+        raise pytest.UsageError(f"{cases[0].nodeid}: sample() names {sorted(unknown)}, and no case has these in its id")
+    for case in cases:
+        if not holds[case]:
+            case.add_marker("sweep")
+    return items
 
 
 def pytest_collection_finish():
@@ -50,22 +62,10 @@ def x64(request):
         yield request.param
 
 
-# These files compile as users do. For the others most of the time is XLA's: without its optimiser programs compile in
-# two thirds of the time.
-OPTIMISED = {
-    "best_point", "changes", "checkpoint", "domain", "feasible", "gradient_test", "implicit", "kernels", "lbfgs",
-    "minimize", "more_thuente", "multistart", "raised", "refits", "searching_methods", "small_programs", "stopping",
-    "trust_region",
-}  # fmt: skip
-
-
 @pytest.fixture(autouse=True, scope="module")
-def forget(request):
-    """Compiled programs go with their file: thousands in one process exhaust its memory maps, and XLA crashes."""
-    optimised = request.module.__name__.removeprefix("test_") in OPTIMISED
-    jax.config.update("jax_disable_most_optimizations", not optimised)
+def x64_is_off_again():
+    """The doctests that follow in this process run without 64-bit mode."""
     yield
-    jax.clear_caches()
     left_on = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", False)
-    assert not left_on, "this file leaves 64-bit mode on, and the doctests that follow in this process fail"
+    assert not left_on, "this file leaves 64-bit mode on"

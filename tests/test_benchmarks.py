@@ -35,6 +35,7 @@ def main():
         yield main
 
 
+@pytest.mark.sample("compile", "scale")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SMALL)
 def test_a_benchmark_prints_a_table_and_saves_records_and_a_picture(name, main, tmp_path, capsys):

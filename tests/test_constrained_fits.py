@@ -39,6 +39,7 @@ def eliminated():
     return fit
 
 
+@pytest.mark.sweep
 def test_an_equality_is_as_good_as_eliminating_a_parameter(eliminated):
     fit = solve(Y)
     assert fit.status == Status.CONVERGED
@@ -49,6 +50,7 @@ def test_an_equality_is_as_good_as_eliminating_a_parameter(eliminated):
     np.testing.assert_allclose(fit.covariance[0, 2], -(errors[0] ** 2), rtol=1e-3)
 
 
+@pytest.mark.sweep
 def test_a_constraint_that_is_not_reached_changes_nothing():
     free = gdjax.least_squares(residuals, START, Y)
     loose = Constraint(lambda p, y: p[0] + p[2], upper=10.0)
@@ -65,6 +67,7 @@ def test_curve_fit_constrains_the_parameters_and_x(eliminated):
     np.testing.assert_allclose(fit.standard_errors[:2], eliminated.standard_errors, rtol=1e-4)
 
 
+@pytest.mark.sweep
 def test_inside_jit_and_with_derivatives():
     fit = jax.jit(solve)(Y)
     assert fit.code == Status.CONVERGED
@@ -92,6 +95,7 @@ ABOUT = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("about", ABOUT)
 def test_a_parameter_at_an_end_of_its_space_is_as_one_at_its_bound(about):
     low = lambda p, y: p["a"] * jnp.exp(-p["b"] * X) + p["c"] - y
@@ -107,6 +111,7 @@ def test_a_parameter_at_an_end_of_its_space_is_as_one_at_its_bound(about):
     np.testing.assert_array_equal(np.isnan(inside.flat_errors), np.isnan(bounded.flat_errors))
 
 
+@pytest.mark.sample("0.001", "1e-06", "1e-09")
 @pytest.mark.parametrize("share", [1.0, 1e-3, 1e-6, 1e-9, 0.0])
 def test_what_is_known_by_the_constraint_alone_has_the_error_that_it_gives(share):
     """However little the data tell of a: it is 1 - b, and has the error of b."""
@@ -122,6 +127,7 @@ def test_what_is_known_by_the_constraint_alone_has_the_error_that_it_gives(share
     assert fit.derived(lambda p: p["a"] + p["b"]).standard_errors < 1e-6 * fit.standard_errors["a"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("rates", [(1.25, 0.15), (5.0, 0.05)])
 def test_a_fast_rate_known_by_a_sum_in_single_precision(rates):
     with jax.enable_x64(False):
@@ -139,6 +145,7 @@ def test_a_fast_rate_known_by_a_sum_in_single_precision(rates):
     np.testing.assert_allclose(fit.standard_errors["slow"], by_hand.standard_errors, rtol=0.01)
 
 
+@pytest.mark.sample("2.0")
 @pytest.mark.parametrize("second", [1.0, 2.0])
 def test_a_constraint_that_another_implies_takes_no_degree_of_freedom(second):
     line = lambda p, x: p[0] + p[1] * x + p[2] * x**2
@@ -149,6 +156,7 @@ def test_a_constraint_that_another_implies_takes_no_degree_of_freedom(second):
     np.testing.assert_allclose(two.standard_errors, one.standard_errors, rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_where_no_point_satisfies_the_constraints_there_are_no_errors():
     line = lambda p, x: p[0] + p[1] * x + p[2] * x**2
     sums = [Constraint(lambda p, x, s=s: p[0] + p[1], s, s) for s in (1.0, 2.0)]

@@ -35,7 +35,7 @@ def test_a_projection_onto_a_plane_has_its_closed_form_and_multiplier():
     assert bool(result.active)
 
 
-@pytest.mark.sample("lower-False", "upper-True")
+@pytest.mark.sample("lower-False")
 @pytest.mark.parametrize("maximize", [False, True])
 @pytest.mark.parametrize("side", ["lower", "upper"])
 def test_a_multiplier_is_the_slope_of_the_optimal_value_by_the_bound(maximize, side):
@@ -116,6 +116,7 @@ TRAPS = {
 }
 
 
+@pytest.mark.sample("sum")
 @pytest.mark.parametrize("name", TRAPS)
 def test_what_has_no_feasible_point_is_called_infeasible(name):
     loss, start, constraints, penalty = TRAPS[name]
@@ -151,6 +152,7 @@ def test_a_point_of_most_violation_is_left_for_the_feasible_start(start):
 MOST_VIOLATED = {"a point": (0.0, 1.0), "a disc": (np.zeros(2), 1.0), "a saddle": (np.array([3.0, 0.0]), np.ones(2))}
 
 
+@pytest.mark.sample("a point")
 @pytest.mark.parametrize("name", MOST_VIOLATED)
 def test_a_start_where_the_violation_is_largest_is_left(name):
     start, lower = MOST_VIOLATED[name]
@@ -160,6 +162,7 @@ def test_a_start_where_the_violation_is_largest_is_left(name):
     np.testing.assert_allclose(result.value, np.sum(lower), rtol=1e-5)
 
 
+@pytest.mark.sweep
 def test_a_saddle_of_the_violation_is_left():
     below = Constraint(lambda p: jnp.cos(p[0]) + p[1] ** 2, upper=0.0)
     result = gdjax.minimize(square, np.array([0.0, 3.0]), constraints=below)
@@ -167,6 +170,7 @@ def test_a_saddle_of_the_violation_is_left():
     np.testing.assert_allclose(jnp.abs(result.params), [np.pi / 2, 0.0], atol=1e-3)
 
 
+@pytest.mark.sweep
 def test_lanes_leave_a_point_of_most_violation():
     outside = Constraint(lambda x: x**2, lower=1.0)
     result = gdjax.minimize_many(lambda x: x**2, np.array(FAR_STARTS), constraints=outside)
@@ -220,6 +224,7 @@ def test_a_loss_is_unbounded_though_a_constraint_overflows_beside_the_way_down()
     assert int(result.num_evals) <= 20
 
 
+@pytest.mark.sweep
 def test_multipliers_of_a_result_are_a_warm_start():
     def again(goal, **options):
         return gdjax.minimize(distance, first.params, goal, constraints=both, **options)
@@ -234,6 +239,7 @@ def test_multipliers_of_a_result_are_a_warm_start():
     np.testing.assert_allclose(warm.multipliers, cold.multipliers, rtol=1e-4)
 
 
+@pytest.mark.sweep
 def test_at_a_limit_the_best_point_violates_least():
     circle = Constraint(lambda p: jnp.sum(p**2), lower=4.0, upper=4.0)
     result = gdjax.minimize(lambda p: p[0] + 3 * p[1], jnp.array([3.0, 1.0]), constraints=circle, max_evals=8)
@@ -253,13 +259,7 @@ UNITS = {np.float32: (1e-10, 1e-7, 1e-6, 1e6, 1e10), np.float64: (1e-12, 1e-6, 1
 UNITS_OF = [(dtype, unit) for dtype, units in UNITS.items() for unit in units]
 
 
-@pytest.mark.sample(
-    "0.0-float32-1e-10",
-    "10.0-float32-10000000000.0",
-    "10.0-float64-1e-12",
-    "0.0-float64-1000000000000.0",
-    "10.0-float32-1e-06",
-)
+@pytest.mark.sample("0.0-float32-1e-10", "10.0-float32-1e-06", "10.0-float32-10000000000.0")
 @pytest.mark.parametrize(("dtype", "unit"), UNITS_OF)
 @pytest.mark.parametrize("start", [0.0, 10.0])
 def test_units_of_the_loss_make_no_difference(dtype, unit, start):
@@ -274,7 +274,7 @@ def test_units_of_the_loss_make_no_difference(dtype, unit, start):
     assert start == 0 or other.num_evals == one.num_evals
 
 
-@pytest.mark.sample("float32-1e-10", "float32-10000000000.0", "float64-1e-12")
+@pytest.mark.sweep
 @pytest.mark.parametrize(("dtype", "unit"), UNITS_OF)
 def test_units_of_loss_and_constraints_together_make_no_difference(dtype, unit):
     """At 0 all gradients but that of the loss are 0."""
@@ -286,6 +286,7 @@ def test_units_of_loss_and_constraints_together_make_no_difference(dtype, unit):
     np.testing.assert_allclose(result.multipliers, 1 - np.linalg.norm(GOAL), rtol=1e-3)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("scale", [1e-10, 1e-3, 1e6])
 def test_units_of_constraints_make_no_difference(scale):
     plane = Constraint(lambda p: scale * jnp.sum(p), lower=scale, upper=scale)
@@ -302,6 +303,7 @@ def test_no_success_far_from_the_answer_where_parameters_are_large():
     assert not result.converged or abs(float(result.params[0]) / 3e8 - 1) < 1e-5
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_gradient_is_no_smaller_for_a_large_loss(dtype):
     """Hock and Schittkowski's problem 64: a start of gradient 5e4, and a minimum of 5800, 100 away."""
@@ -332,6 +334,7 @@ HARDLY = {
 }
 
 
+@pytest.mark.sample("a cusp")
 @pytest.mark.parametrize("name", HARDLY)
 def test_constraints_that_hardly_allow_a_point_are_named(name):
     loss, start, constraints = HARDLY[name]
@@ -340,12 +343,14 @@ def test_constraints_that_hardly_allow_a_point_are_named(name):
     assert not result.converged or "Large multipliers: constraints" in str(result.explain(loss))
 
 
+@pytest.mark.sweep
 def test_sound_problems_have_no_large_multipliers():
     for result in (solve(GOAL), gdjax.minimize(lambda p: p[0] - 3, np.ones(2), constraints=CUSP[1])):
         assert "Large" not in str(result)
     assert "nothing stands out" in str(solve(GOAL).explain(lambda p: distance(p, GOAL)))
 
 
+@pytest.mark.sweep
 def test_a_constraint_that_is_nan_at_the_start_is_named():
     result = gdjax.minimize(square, -np.ones(2), constraints=[DISC, Constraint(lambda p: jnp.log(p[0]), lower=0.0)])
     assert result.status == Status.NONFINITE_START
@@ -355,6 +360,7 @@ def test_a_constraint_that_is_nan_at_the_start_is_named():
     assert "the gradient of a constraint" in str(steep)
 
 
+@pytest.mark.sweep
 def test_beside_constraints_an_end_of_a_space_is_no_false_alarm():
     """The wall holds it near 0, on which side the loss would fall."""
     wall = Constraint(lambda p: p["x"] + p["y"], lower=1.0)
@@ -403,6 +409,7 @@ def solve(goal):
     return gdjax.minimize(lambda p: distance(p, goal), jnp.zeros(3), constraints=disc)
 
 
+@pytest.mark.sweep
 def test_inside_jit_and_vmap():
     goals = jnp.stack([GOAL, -GOAL, GOAL / 10, 0 * GOAL + 1])
     many = jax.jit(jax.vmap(solve))(goals)
@@ -422,6 +429,7 @@ def test_many_at_once():
     np.testing.assert_allclose(many.params, want, atol=1e-5)
 
 
+@pytest.mark.sweep
 def test_history_has_the_violation():
     disc = Constraint(lambda p: jnp.sum(p**2), upper=1.0)
     result = gdjax.minimize(lambda p: distance(p, GOAL), jnp.zeros(3), constraints=disc, history=True)
@@ -432,6 +440,7 @@ def test_history_has_the_violation():
     np.testing.assert_allclose(columns["value"][-1], result.value)
 
 
+@pytest.mark.sweep
 def test_a_checkpoint_goes_on_to_the_same_result(tmp_path):
     call = (lambda p: distance(p, GOAL), jnp.zeros(3))
     options = dict(constraints=Constraint(lambda p: jnp.sum(p**2), upper=1.0))
@@ -444,6 +453,7 @@ def test_a_checkpoint_goes_on_to_the_same_result(tmp_path):
     np.testing.assert_array_equal(rest.params, whole.params)
 
 
+@pytest.mark.sweep
 def test_iterate_shows_the_steps_of_minimize():
     disc = Constraint(lambda p: jnp.sum(p**2), upper=1.0)
     *_, last = gdjax.iterate(lambda p: distance(p, GOAL), jnp.zeros(3), constraints=disc)
@@ -484,6 +494,7 @@ def test_a_given_gradient_is_used_and_a_wrong_one_is_found():
     assert not wrong.converged
 
 
+@pytest.mark.sweep
 def test_parameters_in_spaces_are_seen_by_constraints_as_they_are():
     shares = {"w": np.full(3, 1 / 3), "scale": 1.0}
     where = {"w": gdjax.spaces.Simplex(), "scale": gdjax.spaces.Positive()}
@@ -495,6 +506,7 @@ def test_parameters_in_spaces_are_seen_by_constraints_as_they_are():
     np.testing.assert_allclose(result.params["w"].sum(), 1.0, atol=1e-12)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("unit", [1e-9, 1e9])
 def test_no_violation_is_overlooked_in_other_units_of_the_parameters(unit):
     plane = Constraint(jnp.sum, lower=3 * unit, upper=3 * unit)

@@ -38,6 +38,7 @@ def run_apart(script, arguments, folder):
     print(done.stdout)
 
 
+@pytest.mark.sample("saddle.py", "your_own_method.py", "local_minima.py")
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
 def test_script_runs(name, tmp_path, monkeypatch, capsys):
     script = EXAMPLES / name

@@ -58,6 +58,7 @@ def test_five_weights_reach_zero_and_guessing_does_not(double):
     assert example.guess(int(result.num_evals))[1] > 1
 
 
+@pytest.mark.sweep
 def test_fence(double):
     import fence as example
 
@@ -84,6 +85,7 @@ def test_local_minima(double):
     assert "a saddle" in str(at_saddle)
 
 
+@pytest.mark.sweep
 def test_learning_rate(double):
     import learning_rate as example
 
@@ -142,6 +144,7 @@ def test_bounded_fit_ends_at_its_bound(double):
     assert float(limited.params["background"]) == 0.15
 
 
+@pytest.mark.sweep
 def test_nonnegative_factors_are_not_negative_and_sparser_with_the_penalty(double):
     import nonnegative_factorization as example
 
@@ -154,6 +157,7 @@ def test_nonnegative_factors_are_not_negative_and_sparser_with_the_penalty(doubl
     assert zeros(sparse) > zeros(plain)
 
 
+@pytest.mark.sweep
 def test_strengths_tuned_by_the_gradient_beat_the_grid(double):
     import tune_regularisation as example
 
@@ -169,6 +173,7 @@ def test_strengths_tuned_by_the_gradient_beat_the_grid(double):
     assert np.abs(found.params - where).max() < float(example.GRID[1] - example.GRID[0])  # the same valley
 
 
+@pytest.mark.sweep
 def test_many_fits_are_those_of_vmap(double):
     import many_fits as example
 
@@ -184,6 +189,7 @@ def test_many_fits_are_those_of_vmap(double):
     assert int(result.num_evals.max()) > 10 * np.median(result.num_evals)
 
 
+@pytest.mark.sweep
 def test_multistart_finds_the_deepest_valley_and_the_waves(double):
     import multistart as example
 
@@ -219,6 +225,7 @@ def test_a_line_search_of_your_own_halves_and_does_as_well_as_ours(double):
     assert gdjax.minimize(example.rosenbrock, start, method=few, **uphill).status == Status.LINE_SEARCH_FAILED
 
 
+@pytest.mark.sweep
 def test_a_penalty_of_your_own_has_its_closed_form_and_is_l1_where_both_strengths_are_one(double):
     import your_own_pieces as example
 
@@ -263,6 +270,7 @@ def test_an_observer_of_your_own_sees_every_tenth_step(double):
     np.testing.assert_array_equal(norms, history.grad_norm[::10])
 
 
+@pytest.mark.sweep
 def test_the_frontier_of_a_portfolio_has_its_multipliers_for_slopes(double):
     import portfolio as example
 
@@ -278,6 +286,7 @@ def test_the_frontier_of_a_portfolio_has_its_multipliers_for_slopes(double):
     assert example.least_risk(top + 0.01, returns, covariance).status == Status.INFEASIBLE
 
 
+@pytest.mark.sweep
 def test_the_path_keeps_out_of_the_obstacles(double):
     import obstacle_path as example
 

@@ -28,6 +28,7 @@ def hour(tmp_path_factory):
     jax.config.update("jax_enable_x64", before)
 
 
+@pytest.mark.sweep
 def test_the_gradient_by_hand_is_right_and_the_forgetful_one_is_found_out(hour):
     np.testing.assert_allclose(hour["own"]["slope"], hour["automatic"]["slope"], rtol=1e-12)
     assert hour["good"].ok
@@ -35,12 +36,14 @@ def test_the_gradient_by_hand_is_right_and_the_forgetful_one_is_found_out(hour):
     assert "params['slope']" in hour["bad"].problems[0]
 
 
+@pytest.mark.sweep
 def test_one_step_is_old_minus_rate_times_gradient(hour):
     before, after = hour["before"], hour["after"]
     for name in before.params:
         np.testing.assert_allclose(after.params[name], before.params[name] - 0.1 * before.grad[name], rtol=1e-12)
 
 
+@pytest.mark.sweep
 def test_the_rates_are_too_small_right_and_too_large(hour):
     statuses = [result.status for result in hour["three"].values()]
     assert statuses == [Status.MAX_STEPS, Status.CONVERGED, Status.DIVERGED]
@@ -48,6 +51,7 @@ def test_the_rates_are_too_small_right_and_too_large(hour):
     assert hour["report"].recommended < hour["report"].stable_limit
 
 
+@pytest.mark.sweep
 def test_each_method_is_faster_than_the_one_before_it_and_two_need_no_rate(hour):
     evaluations = {name: int(result.num_evals) for name, result in hour["descents"].items()}
     assert all(result.status == Status.CONVERGED for result in hour["descents"].values())
@@ -57,11 +61,13 @@ def test_each_method_is_faster_than_the_one_before_it_and_two_need_no_rate(hour)
     assert hour["path"][-1].status == Status.CONVERGED
 
 
+@pytest.mark.sweep
 def test_the_saddle_is_named_and_left(hour):
     assert hour["stuck"].status == hour["free"].status == Status.CONVERGED
     assert (hour["kind"].kind.name, hour["free"].certificate.kind.name) == ("SADDLE", "MINIMUM")
 
 
+@pytest.mark.sweep
 def test_the_fit_is_that_of_bates_and_watts(hour):
     fit = hour["fit"]
     assert fit.status == Status.CONVERGED
@@ -71,6 +77,7 @@ def test_the_fit_is_that_of_bates_and_watts(hour):
     assert profile.upper - profile.estimate > 1.2 * (profile.estimate - profile.lower)
 
 
+@pytest.mark.sweep
 def test_all_its_pictures_are_drawn(hour):
     named = set(re.findall(r"first_hour_\w+\.png", SCRIPT.read_text()))
     assert named == {path.name for path in hour["folder"].iterdir()}

@@ -13,6 +13,7 @@ MODES = [False]  # JAX's default: precision is not what these are about
 START = np.zeros(3)
 
 
+@pytest.mark.sample("0.0-False-0.2")
 @pytest.mark.parametrize(
     ("momentum", "nesterov", "limit"), [(0.0, False, 0.2), (0.9, False, 0.38), (0.9, True, 0.38 / 2.8)]
 )

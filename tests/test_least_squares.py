@@ -97,6 +97,7 @@ def test_complex_residuals_and_parameters():
     assert int(fit.freedom) == 46
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_sigma_mask_and_scipys_way_to_call(scipys):
     rng = np.random.default_rng(2)
@@ -130,6 +131,7 @@ def test_sigma_mask_and_scipys_way_to_call(scipys):
         gdjax.curve_fit(decay, START, X, holes, mask=use, sigma=np.where(use, 0.0, 0.1))
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_derivatives_batches_and_jit():
     slope = lambda shift: gdjax.least_squares(misfit, START, X, Y + shift).params["base"]
@@ -143,6 +145,7 @@ def test_derivatives_batches_and_jit():
     np.testing.assert_allclose(fits.standard_errors["rate"][1], one.standard_errors["rate"], rtol=1e-6)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_the_other_methods_take_residuals_too():
     want = gdjax.least_squares(misfit, START, X, Y)
@@ -175,6 +178,7 @@ def test_what_cannot_be_meant_is_refused(call, words):
         call()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("method", [None, gdjax.TrustRegion()], ids=["LM", "trust region"])
 def test_what_a_mask_hides_is_hidden_in_x_of_the_same_shape(method):
     x = np.linspace(0, 3, 12, dtype=np.float32)

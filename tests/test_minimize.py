@@ -38,7 +38,7 @@ def test_the_loss_occurs_once_in_the_program_and_is_traced_once(method):
     assert (count_primitive(jaxpr, "sin"), count_primitive(jaxpr, "cos"), len(calls)) == (1, 1, 1)
 
 
-@pytest.mark.sample("fixed", "backtracking", "adam", "traced adam")
+@pytest.mark.sample("fixed")
 @each_method
 def test_same_iterates_outside_jit_inside_and_by_hand(method):
     x0 = jnp.array([2.0, -1.0, 0.5])
@@ -54,7 +54,7 @@ def test_same_iterates_outside_jit_inside_and_by_hand(method):
     np.testing.assert_allclose(values, [s.value for s in states], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.sample("fixed", "backtracking", "adam")
+@pytest.mark.sample("fixed", "adam")
 @each_method
 def test_any_pytree_in_the_same_pytree_out(method):
     params = {

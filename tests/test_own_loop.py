@@ -49,6 +49,7 @@ METHODS = {
 }
 
 
+@pytest.mark.sample("default")
 @pytest.mark.parametrize("name", METHODS)
 def test_with_the_same_data_these_are_bit_for_bit_the_trips_of_minimize(name):
     state = gdjax.init(rosenbrock, START, 100.0, method=METHODS[name])
@@ -63,6 +64,7 @@ def test_with_the_same_data_these_are_bit_for_bit_the_trips_of_minimize(name):
     assert (int(state.num_evals), int(state.num_steps)) == (12, int(whole.num_steps))
 
 
+@pytest.mark.sweep
 def test_a_loop_ends_where_minimize_ends_with_its_history():
     stop = gdjax.Stop(max_steps=50)
     state = gdjax.init(rosenbrock, START, 1.0, stop=stop, history=16)
@@ -75,6 +77,7 @@ def test_a_loop_ends_where_minimize_ends_with_its_history():
     np.testing.assert_allclose(found.history.trim().value, whole.history.trim().value, rtol=1e-4)
 
 
+@pytest.mark.sample("optimiser0")
 @pytest.mark.parametrize("optimiser", [optax.adamw(optax.cosine_decay_schedule(1e-2, 12)), optax.sgd(0.1, 0.9)])
 def test_on_batches_the_params_are_those_of_a_loop_by_hand(optimiser):
     def by_hand(carry, batch):
@@ -110,6 +113,7 @@ def test_on_batches_nothing_is_called_converged_and_a_batch_that_is_not_finite_i
     assert flat.status == Status.RUNNING
 
 
+@pytest.mark.sweep
 def test_an_alternating_loop_converges_when_both_parts_say_so():
     a = jax.random.normal(KEY, (6, 2)) @ jax.random.normal(jax.random.key(3), (2, 5))
     of_u = lambda u, v: jnp.sum((u @ v - a) ** 2)
@@ -155,6 +159,7 @@ SEARCHING = {
 }
 
 
+@pytest.mark.sample("L-BFGS")
 @pytest.mark.parametrize("name", SEARCHING)
 def test_where_each_step_has_new_data_a_method_that_searches_moves_in_each_and_leaves_out_what_is_not_finite(name):
     x = jax.random.normal(jax.random.key(5), (13, 16, 3))
@@ -179,6 +184,7 @@ def test_where_each_step_has_new_data_a_method_that_searches_moves_in_each_and_l
     assert step(holes, x[12], y[12]).value < 0.1
 
 
+@pytest.mark.sweep
 def test_with_new_data_a_method_that_searches_keeps_what_it_has_learnt_and_says_whether_it_was_at_rest():
     state = gdjax.init(rosenbrock, START, 100.0, method=gdjax.LBFGS())
     for _ in range(10):
@@ -205,6 +211,7 @@ def test_with_new_data_a_method_that_searches_keeps_what_it_has_learnt_and_says_
     assert not same(there.params, before.params)
 
 
+@pytest.mark.sweep
 def test_it_works_in_a_batch_and_for_residuals_and_penalties_and_for_the_largest_value():
     x, y = batches(3)
     begin = lambda x, y: gdjax.init(lambda p, x, y: network(p, x) - y, weights(), x, y, by=gdjax.least_squares)
@@ -229,6 +236,7 @@ def test_it_works_in_a_batch_and_for_residuals_and_penalties_and_for_the_largest
     assert (float(state.params), float(state.value)) == (1.0, 3.0)
 
 
+@pytest.mark.sweep
 def test_a_gradient_goes_through_the_steps_where_it_was_asked_for():
     x, y = batches(4)
 
@@ -250,6 +258,7 @@ def test_a_gradient_goes_through_the_steps_where_it_was_asked_for():
     np.testing.assert_allclose(jax.grad(trained)(0.01), slope, rtol=0.05)
 
 
+@pytest.mark.sweep
 def test_parameters_may_live_in_spaces_and_be_whole_models():
     loss = lambda p, c: (p["a"] - c) ** 2 + (jnp.log(p["b"]) - 1) ** 2
     space = {"b": gdjax.spaces.Positive()}
@@ -311,6 +320,7 @@ def test_a_step_on_a_batch_evaluates_once_and_does_little_besides():
     assert flops[1] < 1.1 * flops[0]
 
 
+@pytest.mark.sample("default")
 @pytest.mark.parametrize("name", ["default", "rate", "trust region"])
 def test_whole_steps_are_those_of_minimize(name):
     state = gdjax.init(rosenbrock, START, 100.0, method=METHODS[name])
@@ -324,6 +334,7 @@ def test_whole_steps_are_those_of_minimize(name):
     np.testing.assert_allclose(state.result(rosenbrock, 100.0).params["x"], whole.params["x"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sample("default-True", "rate-False")
 @pytest.mark.parametrize(("name", "whole"), [("default", True), ("adam", False), ("rate", True), ("rate", False)])
 def test_a_step_goes_on_from_other_params(name, whole):
     """Ordinary projected descent: the same as a loop by hand that clips after each update."""

@@ -58,6 +58,7 @@ def test_the_ends_are_where_the_likelihood_crosses_its_level(x64):
     assert "upper end: is open" in str(other)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_of_a_linear_model_it_is_the_interval_of_the_standard_error():
     """Also of one parameter alone, with a known sigma, data by name and aux."""
@@ -71,6 +72,7 @@ def test_of_a_linear_model_it_is_the_interval_of_the_standard_error():
     assert found.notes == ()
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_bounds_hold_and_end_the_interval():
     box = {"limit": gdjax.penalties.Box(0.0, 22.0), "rate": gdjax.penalties.NonNegative()}
@@ -87,6 +89,7 @@ def test_bounds_hold_and_end_the_interval():
     np.testing.assert_allclose(found.lower, scipy.optimize.brentq(held, 0.05, 0.5), rtol=1e-5)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_an_end_before_zero_is_not_jumped_over():
     """A standard error of 15 estimates leads across zero, beyond which values are as good again."""
@@ -102,6 +105,7 @@ def test_an_end_before_zero_is_not_jumped_over():
     assert found.upper == np.inf
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_where_refits_cannot_begin_is_said():
     """A logarithm has its end before zero; what is 0 / 0 at zero alone does not matter."""
@@ -123,6 +127,7 @@ def test_where_refits_cannot_begin_is_said():
     assert "had nowhere to begin: the residuals are not finite with a at 0" in str(found)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_a_lower_minimum_on_the_way_is_said():
     """(p^2 - 1)^2 has two wells; the second residual makes the left one lower."""
@@ -138,6 +143,7 @@ def test_a_lower_minimum_on_the_way_is_said():
     assert float(better.value) < float(fit.value)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_robust_losses_have_profiles():
     """Of Huber's loss beyond all residuals they are those of squares."""
@@ -184,6 +190,7 @@ def test_what_cannot_be_profiled_is_refused():
         call(exact, 20 * (1 - np.exp(-0.5 * DAYS)))
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_a_parameter_at_its_bound_has_one_end_there():
     """Beyond it, where the likelihood crosses its level; also for one whose column is not independent of others."""

@@ -46,6 +46,7 @@ def trees(draw):
     return draw(st.sampled_from([lambda: leaf(), lambda: {"a": leaf(), "b": [leaf()]}, lambda: (leaf(), None)]))()
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 @SETTINGS
 @given(params=trees())

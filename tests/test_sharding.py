@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 MODES = [False]  # the scripts choose their own precision
 
 EXAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "sharded_regression.py"
@@ -168,6 +170,7 @@ def answer(text):
     return counts, text[text.index("w =") :]
 
 
+@pytest.mark.sweep
 def test_data_over_four_devices_or_two_processes_takes_one_all_reduce_and_gives_the_same_fit():
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -185,6 +188,7 @@ def test_data_over_four_devices_or_two_processes_takes_one_all_reduce_and_gives_
     assert "w =" not in second
 
 
+@pytest.mark.sweep
 def test_parameters_over_four_devices_stay_there_and_only_sums_are_exchanged():
     report = json.loads(output(run(["-c", SHARDED_PARAMS], devices=4)).splitlines()[-1])
     for name, found in report.items():
@@ -210,11 +214,13 @@ def test_many_problems_are_solved_where_they_are():
     assert output(run(["-c", MANY], devices=2)).splitlines() == ["[1] True True", "[0, 1] True True"]
 
 
+@pytest.mark.sweep
 def test_steps_of_ones_own_are_the_same_over_four_devices_and_in_a_shard_map():
     lines = output(run(["-c", OWN_LOOP], devices=4)).splitlines()
     assert lines == ["True True P('x' True True"] * 2
 
 
+@pytest.mark.sweep
 def test_fits_of_data_on_a_mesh_with_explicit_axes_are_those_of_the_data():
     apart = json.loads(output(run(["-c", EXPLICIT_FITS], devices=2)))
     assert len(apart) == 6

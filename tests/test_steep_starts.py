@@ -59,6 +59,7 @@ def test_what_was_steep_at_the_start_is_not_called_infeasible_at_the_answer():
     np.testing.assert_allclose(result.params, [0.553574, 0.693556], atol=1e-5)
 
 
+@pytest.mark.sweep
 def test_rounding_of_a_gradient_is_no_scale():
     """R. Fletcher's problem: the gradient of its equality at the start is of some roundings."""
     flat = lambda x: (x[0] * x[2] + x[1] * x[3]) ** 2 / (x[0] ** 2 + x[1] ** 2) - x[2] ** 2 - x[3] ** 2 + 1
@@ -74,6 +75,7 @@ def test_rounding_of_a_gradient_is_no_scale():
     assert int(result.num_evals) <= 500
 
 
+@pytest.mark.sweep
 def test_parameters_of_very_different_units_are_no_obstacle():
     """Hock and Schittkowski's problem 54."""
 

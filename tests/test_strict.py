@@ -45,7 +45,7 @@ def by_hand(p, center):
     return 2 * (p - center) + 0.4 * p**3
 
 
-@pytest.mark.sample("default", "Hager-Zhang", "trust region", "adam", "box", "PANOC")
+@pytest.mark.sample("default")
 @pytest.mark.parametrize("options", METHODS.values(), ids=METHODS)
 def test_a_descent_under_all_strict_switches(options):
     start, center = jnp.zeros(3), jnp.asarray(1.0)
@@ -56,7 +56,7 @@ def test_a_descent_under_all_strict_switches(options):
     assert result.status == Status.CONVERGED
 
 
-@pytest.mark.sample("default", "trust region", "adam", "box", "PANOC", "grad")
+@pytest.mark.sample("adam")
 @pytest.mark.float64
 @pytest.mark.parametrize("options", [*METHODS.values(), dict(grad=by_hand)], ids=[*METHODS, "grad"])
 def test_a_descent_in_each_shard(options):
@@ -111,7 +111,7 @@ def many_rows(p):
     return jnp.concatenate([p - 2, 0.1 * (jnp.roll(p, 1) * p - 1)])
 
 
-@pytest.mark.sample("default", "box")
+@pytest.mark.sample("default")
 @pytest.mark.parametrize("options", FITS.values(), ids=FITS)
 def test_a_fit_under_all_strict_switches(options):
     start, data = jnp.ones(2), (jnp.asarray(TIMES), jnp.asarray(MEASURED))
@@ -122,6 +122,7 @@ def test_a_fit_under_all_strict_switches(options):
     assert fit.status == Status.CONVERGED
 
 
+@pytest.mark.sweep
 def test_what_a_fit_tells_without_rank_promotion():
     box = gdjax.penalties.Box(np.full(2, 0.5, np.float32), np.full(2, 3.0, np.float32))
     shared = dict(in_axes=(None, None, 0))

@@ -27,6 +27,7 @@ def start():
     return {"w": jnp.full(3, 0.3)}
 
 
+@pytest.mark.sample("12", "1000")
 @pytest.mark.parametrize("chunk", [1, 12, 13, 59, 60, 1000])  # dividing the rows or not
 def test_value_and_derivatives_of_two_orders_are_those_of_all_rows(chunk):
     over = gdjax.mean_over(mean, data(), chunk=chunk)
@@ -43,6 +44,7 @@ def test_a_sum_and_a_mean_weigh_the_rows_alike():
     np.testing.assert_allclose(gdjax.mean_over(of_rows, data(), chunk=7)(2.0), 2 * data()["y"].mean(), rtol=1e-12)
 
 
+@pytest.mark.sample("None")
 @pytest.mark.parametrize("method", [None, gdjax.TrustRegion()])
 def test_every_method_sees_all_rows_and_ends_where_it_would(method):
     whole = gdjax.minimize(mean, start(), data(), 0.1, method=method)
@@ -52,6 +54,7 @@ def test_every_method_sees_all_rows_and_ends_where_it_would(method):
     np.testing.assert_allclose(found.params["w"], whole.params["w"], rtol=1e-9)
 
 
+@pytest.mark.sample("12")
 @pytest.mark.parametrize("chunk", [12, 13])
 def test_arrays_on_disk_are_read_chunk_by_chunk_and_give_the_same(chunk, tmp_path):
     for name, column in data().items():

@@ -21,6 +21,7 @@ def start(rates):
     return {"rate": jnp.asarray(rates), "size": jnp.zeros(len(rates))}
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_it_is_the_fit_of_all_parameters_in_fewer_evaluations():
     begun = {"rate": jnp.array([0.3, 5.5, 7.6]), "size": jnp.array([1.2, 5.6, 6.5])}  # NIST's first start
@@ -43,7 +44,7 @@ def two(x, a, b, c, d):
     return a * jnp.exp(-b * x) + c * jnp.exp(-d * x)
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sweep
 def test_every_door_and_way_to_name(x64):
     y = np.asarray(two(X, 2.0, 1.0, 3.0, 6.0)) + 0.01 * np.cos(40 * X)
     scipys = gdjax.varpro(two, X, y, p0=[0.0, 0.5, 0.0, 4.0], linear=("a", "c"), sigma=0.1)
@@ -62,6 +63,7 @@ def test_every_door_and_way_to_name(x64):
     np.testing.assert_allclose(inside(jnp.asarray(y))[1], scipys.params[1], rtol=1e-2)
 
 
+@pytest.mark.sweep
 def test_bounds_of_rates_hold_and_columns_that_depend_on_each_other_do_no_harm():
     y = np.asarray(two(X, 2.0, 1.0, 3.0, 6.0)) + 0.01 * np.cos(40 * X)
     box = {"rate": gdjax.penalties.Box(0.5, 5.0), "size": None}
@@ -73,6 +75,7 @@ def test_bounds_of_rates_hold_and_columns_that_depend_on_each_other_do_no_harm()
     assert float(equal.value) < 0.01
 
 
+@pytest.mark.sweep
 def test_amplitudes_that_cancel_are_no_rounding_floor():
     x = 10.0 * np.arange(33)
     y = 0.375 + 1.936 * np.exp(-0.0129 * x) - 1.465 * np.exp(-0.0221 * x) + 1e-3 * np.cos(x)

@@ -42,6 +42,7 @@ NAMES = dict(
 )  # fmt: skip
 
 
+@pytest.mark.sample("0", "4")
 @pytest.mark.parametrize("row", range(19))
 def test_both_sides_of_the_table_agree(row):
     assert len(ROWS) == 19

@@ -51,6 +51,7 @@ SETS = {
 }
 
 
+@pytest.mark.sample("affine_set", "box_section")
 @pytest.mark.parametrize("name", SETS)
 def test_projections_are_onto_the_set_and_leave_its_points(name):
     given, within = SETS[name]
@@ -133,6 +134,7 @@ def test_arguments_by_name_find_their_places_by_a_signature():
     np.testing.assert_allclose(slopes, 6.0, rtol=1e-5)
 
 
+@pytest.mark.sweep
 def test_a_solver_of_ones_own_gets_derivatives():
     A = jnp.array([[3.0, 1.0], [0.0, 2.0]])
     residual = lambda x, theta: A @ x + x**3 - theta

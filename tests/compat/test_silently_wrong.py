@@ -28,6 +28,7 @@ def test_a_step_below_the_resolution_of_float32_is_no_convergence(acceleration):
     assert state.error > 1e-3 or abs(params - 1) < 1e-3
 
 
+@pytest.mark.sample("LBFGS", "NonlinearCG", "GradientDescent")
 @pytest.mark.parametrize("solver", SMOOTH, ids=names)
 def test_a_loss_scaled_by_a_millionth_is_minimised(solver):
     params, state = solver(lambda x: 1e-6 * distance(x)).run(0.0)
@@ -48,12 +49,14 @@ def test_a_derivative_where_nothing_has_converged_is_nan():
     assert jnp.isnan(jax.grad(lambda a: fitted(a).params.sum())(100.0))
 
 
+@pytest.mark.sample("LBFGS", "GradientDescent")
 @pytest.mark.parametrize("solver", SMOOTH, ids=names)
 def test_the_derivative_is_right_at_a_start_that_is_the_answer(solver):
     fitted = lambda a: solver(lambda x, a: (x - 2 * a) ** 2).run(2.0, a).params
     assert jax.grad(fitted)(1.0) == pytest.approx(2.0, rel=1e-3)
 
 
+@pytest.mark.sample("ProximalGradient", "LBFGSB")
 @pytest.mark.parametrize("name", ["ProximalGradient", "ProjectedGradient", "LBFGS", "LBFGSB"])
 def test_the_users_linear_solver_is_called(name):
     calls = []
@@ -85,6 +88,7 @@ def solvers_for_odd_losses(loss):
     ]
 
 
+@pytest.mark.sample("0", "3", "6")
 @pytest.mark.parametrize("k", range(7))
 def test_a_start_that_is_nan_is_said_to_be(k):
     solver = solvers_for_odd_losses(distance)[k]
@@ -92,6 +96,7 @@ def test_a_start_that_is_nan_is_said_to_be(k):
     assert solver.run(jnp.nan, *given).state.status == Status.NONFINITE_START
 
 
+@pytest.mark.sample("0", "3", "6")
 @pytest.mark.parametrize("k", range(7))
 def test_a_loss_unbounded_below_is_never_converged(k):
     solver = solvers_for_odd_losses(lambda x: -(x**2))[k]
@@ -100,6 +105,7 @@ def test_a_loss_unbounded_below_is_never_converged(k):
     assert k >= 3 or state.status == Status.UNBOUNDED
 
 
+@pytest.mark.sample("LBFGS-zoom", "BFGS-hager-zhang")
 @pytest.mark.parametrize("search", ["zoom", "backtracking", "hager-zhang"])
 @pytest.mark.parametrize("solver", SMOOTH[:2], ids=names)
 def test_rosenbrock_in_float32(solver, search):
@@ -109,6 +115,7 @@ def test_rosenbrock_in_float32(solver, search):
     assert state.iter_num < 400
 
 
+@pytest.mark.sample("LBFGS", "NonlinearCG")
 @pytest.mark.float64
 @pytest.mark.parametrize("solver", SMOOTH[:3], ids=names)
 def test_rosenbrock_in_float64(solver):
@@ -146,6 +153,7 @@ def test_value_and_error_of_optax_solver_are_of_the_params_returned():
     np.testing.assert_allclose(state.error, jnp.linalg.norm(jax.grad(rosenbrock)(params)), rtol=1e-5)
 
 
+@pytest.mark.sample("zoom")
 @pytest.mark.parametrize("search", ["zoom", "backtracking", "hager-zhang"])
 def test_bounds_are_never_left(search):
     seen = []

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import gdjax
 from gdjax import Status
@@ -59,6 +60,7 @@ def test_linear_regression_in_closed_form():
             np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.sweep
 def test_estimates_residuals_and_errors_against_refits():
     assert fit(Y).status == Status.CONVERGED
     assert_derivatives(lambda y: shown(fit(y)))
@@ -70,6 +72,7 @@ def test_estimates_residuals_and_errors_against_refits():
     assert r.size == 20
 
 
+@pytest.mark.sweep
 def test_a_bound_holds_and_moves():
     box = lambda end: {"rate": gdjax.penalties.Box(0.0, end)}
     held = fit(Y, penalty=box(1.1))
@@ -83,12 +86,14 @@ def test_a_bound_holds_and_moves():
     np.testing.assert_allclose(jax.jacrev(follows)(1.1), want, rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_of_a_robust_loss():
     solve = lambda y: fit(y, robust=gdjax.SoftL1(0.1))
     assert solve(Y).status == Status.CONVERGED
     assert_derivatives(lambda y: (lambda found: jnp.stack([found.params["rate"], found.value]))(solve(y)), rtol=1e-4)
 
 
+@pytest.mark.sweep
 def test_of_complex_parameters_and_data():
     t = np.linspace(0, 3, 15)
     seen = (1.5 - 0.5j) * np.exp((-0.4 + 2.0j) * t) + 0.2 * np.cos(9 * t)
@@ -114,6 +119,7 @@ def test_of_second_order_and_of_many_at_once():
     np.testing.assert_allclose(slopes, want, rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_where_there_is_no_minimum_there_is_no_derivative():
     cut = lambda y: fit(y, max_steps=1)
     assert cut(Y).status == Status.MAX_STEPS

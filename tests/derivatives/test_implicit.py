@@ -46,6 +46,7 @@ def point():
     return jnp.asarray(0.1), jnp.asarray(Y), dict(tol=1e-11), 1e-8
 
 
+@pytest.mark.sample("jacrev")
 @pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
 def test_jacobian_of_ridge_is_the_closed_form(mode, point):
     strength, y, options, rtol = point
@@ -55,6 +56,7 @@ def test_jacobian_of_ridge_is_the_closed_form(mode, point):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.sweep
 def test_derivatives_of_second_and_third_order(point):
     strength, y, options, rtol = point
     ours = lambda s: score(fit(s, y, **options).params)
@@ -78,6 +80,7 @@ def test_what_the_loss_closes_over_has_derivatives_under_jit_and_vmap(point):
     np.testing.assert_allclose(jax.grad(total)(strengths[0]), theirs[0], rtol=10 * rtol)
 
 
+@pytest.mark.sweep
 def test_the_value_is_more_exact_than_the_params():
     """tol = 1e-2: the params err by a few 1e-3, the derivative of params alike, that of the value by the square."""
     strength, y = jnp.asarray(0.1), jnp.asarray(Y)
@@ -107,6 +110,7 @@ def test_the_derivative_errs_in_proportion_to_the_params_as_tol_shrinks():
     assert errors[0] > 1e5 * errors[-1] > 0
 
 
+@pytest.mark.sweep
 def test_logistic_regression_against_finite_differences():
     labels = jnp.asarray(LABELS)
 
@@ -125,7 +129,7 @@ def test_logistic_regression_against_finite_differences():
     np.testing.assert_allclose(by_x[3, 1], (total(0.05, x + bump) - total(0.05, x - bump)) / (2 * h), rtol=1e-5)
 
 
-@pytest.mark.sample("lbfgs", "trust region", "adam")
+@pytest.mark.sample("lbfgs")
 @pytest.mark.parametrize(
     "method",
     [gdjax.LBFGS(), gdjax.BFGS(), gdjax.ConjugateGradient(), gdjax.TrustRegion(), optax.adam(0.05)],
@@ -161,6 +165,7 @@ def test_more_unknowns_than_are_factorised():
     np.testing.assert_allclose(jax.jvp(total, (1.0,), (1.0,))[1], jnp.sum(1 / scale), rtol=1e-8)
 
 
+@pytest.mark.sweep
 def test_complex_params_aux_integers_keys_and_mixed_dtypes():
     def loss(p, center, key, count):
         z, w = p["z"] - center, p["w"].astype(jnp.float32) - jax.random.normal(key).astype(jnp.float32)
@@ -242,6 +247,7 @@ def test_lanes_that_failed_can_be_masked_and_the_rest_differentiated():
     assert grads[1] == 0
 
 
+@pytest.mark.sweep
 def test_a_thousand_problems_at_once(point):
     _, y, _, _ = point
     strengths = jnp.linspace(0.05, 1.0, 1000)

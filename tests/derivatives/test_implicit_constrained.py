@@ -20,6 +20,7 @@ def project(goal, radius):
 GOAL = np.array([1.0, 2.0, 2.0])  # of length 3
 
 
+@pytest.mark.sweep
 def test_a_projection_has_its_jacobian_in_both_modes():
     unit = GOAL / 3
     want = (np.eye(3) - np.outer(unit, unit)) * 2 / 3
@@ -43,6 +44,7 @@ def test_what_is_not_active_has_no_part():
     np.testing.assert_allclose(inside, np.eye(3), atol=1e-7)
 
 
+@pytest.mark.sweep
 def test_parameters_at_a_bound_follow_it():
     def solve(bound):
         plane = Constraint(lambda p: jnp.sum(p), lower=4.0, upper=4.0)
@@ -65,6 +67,7 @@ def test_equalities_given_twice_have_the_least_multipliers():
     np.testing.assert_allclose(pulls, [0.5, 0.5], atol=1e-9)  # their sum is the bound
 
 
+@pytest.mark.sweep
 def test_no_derivative_is_nan():
     """Of a problem that is infeasible, and of a linear one along whose answers the loss does not change."""
 
@@ -81,6 +84,7 @@ def test_no_derivative_is_nan():
     assert np.isnan(jax.jacfwd(flat)(1.0)).all()
 
 
+@pytest.mark.sweep
 def test_under_vmap_and_jit_and_twice():
     radius = jnp.array([1.0, 2.0])
     value = lambda r: project(jnp.asarray(GOAL), r).value  # (3 - r)^2

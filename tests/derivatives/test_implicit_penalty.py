@@ -60,6 +60,7 @@ def active_set(w, strength, y):
     return jnp.linalg.solve(h, a.T @ y - strength * signs)
 
 
+@pytest.mark.sample("jacrev")
 @pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
 def test_lasso_is_differentiated_on_its_active_set(mode, point):
     y, options, rtol = point
@@ -126,6 +127,7 @@ PENALTIES = {
 }
 
 
+@pytest.mark.sample("box")
 @pytest.mark.parametrize("name", PENALTIES)
 def test_by_strength_and_bound_and_data_against_finite_differences(name):
     shape = (2, 2) if "groups" in name or "matrix" in name else (4,)
@@ -163,6 +165,7 @@ def test_at_active_bounds_the_data_do_nothing_and_the_bound_is_followed(point):
     np.testing.assert_allclose(np.asarray(by_data)[free], expected, rtol=100 * rtol, atol=rtol)
 
 
+@pytest.mark.sweep
 def test_second_derivatives_batches_and_what_the_loss_closes_over(point):
     y, options, rtol = point
     strengths = jnp.asarray([3.0, 4.0])
@@ -179,6 +182,7 @@ def test_second_derivatives_batches_and_what_the_loss_closes_over(point):
         np.testing.assert_allclose(ours, jax.vmap(order(theirs))(strengths, signs), rtol=100 * rtol, atol=100 * rtol)
 
 
+@pytest.mark.sweep
 def test_a_maximum_over_a_pytree_with_a_penalty_for_each_leaf(point):
     y, options, rtol = point
 
@@ -217,6 +221,7 @@ class Bisected:
         return jnp.maximum(x - (jnp.sum(jnp.where(on, x, 0)) - self.total) / jnp.sum(on).astype(x.dtype), 0)
 
 
+@pytest.mark.sweep
 def test_a_prox_that_cannot_be_transposed_has_derivatives_in_both_modes(point):
     y, options, rtol = point
     score_of = lambda penalty: lambda s, t: score(fit(penalty(s), t * y, **options).params)
@@ -246,6 +251,7 @@ def test_a_valley_has_none_unless_a_bound_closes_it():
     assert np.isnan(jax.jacfwd(lambda t: gdjax.minimize(flat, jnp.ones(2), t, penalty=NonNegative()).params)(3.0)).all()
 
 
+@pytest.mark.sweep
 def test_more_unknowns_than_are_factorised():
     n = 100
     assert n > hessian_solve.DENSE
@@ -268,6 +274,7 @@ def test_more_unknowns_than_are_factorised():
     np.testing.assert_allclose(grad, dot[1] @ target, rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_whatever_the_step_the_fixed_point_moves_alike_also_matrix_free(monkeypatch):
     h = A.T @ A
     p = np.asarray(RNG.standard_normal((4, 2)))

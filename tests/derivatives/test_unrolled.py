@@ -36,6 +36,7 @@ def by_hand(strength, w, rate):
     return score(w)
 
 
+@pytest.mark.sweep
 def test_unrolled_steps_are_differentiated_themselves():
     def unrolled(strength, w, rate):
         options = dict(method=GradientDescent(rate), max_steps=5, tol=0.0, implicit=False)
@@ -88,7 +89,7 @@ METHODS = {
 }
 
 
-@pytest.mark.sample("trust region", "lbfgs in a box", "panoc")
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_that_searches_has_the_derivative_of_what_it_computes_in_reverse(name):
     method, penalty = METHODS[name]
@@ -114,6 +115,7 @@ def test_a_method_that_searches_has_the_derivative_of_what_it_computes_in_revers
         assert np.isfinite(np.concatenate([np.ravel(g) for g in both(0.75, end, 0.0)[1]])).all()
 
 
+@pytest.mark.sweep
 def test_the_step_of_a_search_is_part_of_the_derivative():
     """One step of steepest descent on a quadratic: alpha = g'g / g'Hg, itself a function of the start."""
     scale = jnp.asarray([1.0, 4.0])
@@ -133,6 +135,7 @@ def test_the_step_of_a_search_is_part_of_the_derivative():
     np.testing.assert_allclose(jax.jacrev(lambda p: found(p).params)(p), jax.jacobian(by_hand)(p), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.sweep
 def test_second_derivatives_of_what_chooses_between_pieces():
     def broken(x, n):  # sqrt(x) x^n where x > 0
         return {"value": jnp.where(x > 0, jnp.sqrt(x) * x**n, 0), "count": n + 1}

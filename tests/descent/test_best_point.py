@@ -36,7 +36,7 @@ def rosenbrock(x):
     return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 
-@pytest.mark.sample("LBFGS", "trust region", "adaptive step")
+@pytest.mark.sample("adaptive step")
 @pytest.mark.float64
 @pytest.mark.parametrize("name", METHODS)
 def test_at_a_limit_no_lower_point_was_seen_than_the_one_returned(name):

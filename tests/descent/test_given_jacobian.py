@@ -71,6 +71,7 @@ def test_how_wrong_it_may_be_is_the_tolerance_of_the_cosine_test():
     assert fit_with(dict(rate=1.01), tol=0.1).status == Status.WRONG_GRADIENT  # the covariance would be
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_each_of_many_is_judged_by_itself():
     factors = dict(height=1.0, rate=jnp.array([1.0, 1.1, 1.0]), base=1.0)
@@ -123,6 +124,7 @@ def test_with_many_parameters_differences_look_along_a_few_directions():
     assert "along some directions" in wrong.message
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_bounds_other_methods_and_derivatives_go_with_it():
     box = {"rate": gdjax.penalties.Box(0.0, 1.1)}
@@ -135,6 +137,7 @@ def test_bounds_other_methods_and_derivatives_go_with_it():
     assert fit_with(dict(rate=1.01), method=gdjax.LBFGS()).status == Status.WRONG_GRADIENT
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 @pytest.mark.parametrize("method", [gdjax.LevenbergMarquardt(), gdjax.LBFGS()], ids=["LM", "L-BFGS"])
 def test_a_jacobian_in_single_precision_is_judged_at_its_own(method):

@@ -146,6 +146,7 @@ def regression(features, target, **options):
     return gdjax.minimize(loss, start, features.astype(np.float32), target.astype(np.float32), **options)
 
 
+@pytest.mark.sample("diabetes")
 @pytest.mark.parametrize("data", ["diabetes", "wine"])
 def test_raw_columns_end_within_a_tenth_of_a_standard_error(data):
     """The norm of the gradient was small 5 and 3 standard errors away: it hangs on the units of each parameter."""

@@ -26,6 +26,7 @@ def test_all_steps_are_kept_while_there_is_room():
     assert len(result.history) == len(history) == 21
 
 
+@pytest.mark.sample("4-5", "8-5")
 @pytest.mark.parametrize("steps", [5, 6, 7, 8, 9, 11, 12, 15, 16, 17, 24, 31, 33, 50, 97])
 @pytest.mark.parametrize("capacity", [4, 8])
 def test_thinning_keeps_even_spacing_the_start_and_the_last_step(steps, capacity):

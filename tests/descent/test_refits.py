@@ -39,7 +39,7 @@ def ridge(w, strength):
     return jnp.mean((jnp.asarray(DATA, w.dtype) @ w - jnp.asarray(LABELS, w.dtype)) ** 2) + strength * jnp.sum(w**2)
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sample("LBFGS", "Adam")
 @pytest.mark.parametrize("name", METHODS)
 def test_a_start_at_the_minimum_is_a_success(name, x64):
     result = gdjax.minimize(parabola, jnp.ones(2), observed(), method=METHODS[name])
@@ -48,7 +48,7 @@ def test_a_start_at_the_minimum_is_a_success(name, x64):
     assert result.value <= parabola(jnp.ones(2), observed()) * (1 + 8 * jnp.finfo(float).eps)
 
 
-@pytest.mark.sample("x32", "x64-LBFGS")
+@pytest.mark.sample("x32-LBFGS", "x32-accelerated")
 @pytest.mark.parametrize(
     "name", [name for name in METHODS if name != "Adam"]
 )  # whose steps do not settle by themselves

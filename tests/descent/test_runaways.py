@@ -22,6 +22,7 @@ def saturation(p, x):
     return p["a"] * x / (p["b"] + x)
 
 
+@pytest.mark.sample("a decay that is none-lbfgs")
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(
     ("model", "y", "named"),
@@ -35,6 +36,7 @@ def test_what_runs_to_infinity_is_no_success_by_any_method(name, model, y, named
     assert np.isnan(fit.standard_errors["b"])
 
 
+@pytest.mark.sweep
 def test_so_it_is_told_inside_jit_and_of_many():
     fits = gdjax.curve_fit_many(
         decay, {"a": 1.0, "b": 5.0}, X, np.stack([2 + 0.01 * X, 2 * np.exp(-X)]), method=METHODS["lbfgs"]
@@ -52,6 +54,7 @@ def test_a_minimum_far_out_is_an_answer(start):
     np.testing.assert_allclose(fit.params["b"], 3e4, rtol=0.05)
 
 
+@pytest.mark.sweep
 def test_a_parameter_without_effect_or_at_zero_does_not_run_away():
     residuals = lambda p: jnp.stack([p[0] - 3, 1e-3 * p[1], p[0] + p[1] - 3, 0 * p[2]])
     fit = gdjax.least_squares(residuals, np.zeros(3), method=METHODS["lbfgs"])

@@ -32,7 +32,7 @@ def solve(method, size, units):
     return result, jnp.abs(result.params / units - jnp.asarray(CENTER, float)).max()
 
 
-@pytest.mark.sample("x32", "x64-LBFGS")
+@pytest.mark.sample("x32-LBFGS", "x32-adaptive step")
 @pytest.mark.parametrize("name", METHODS)
 def test_the_scale_of_the_loss_does_not_matter(name, x64):
     for size in LOSSES[x64]:
@@ -74,6 +74,7 @@ def counts(b, x, y):
     return jnp.mean(jnp.exp(x @ b) - y * (x @ b))
 
 
+@pytest.mark.sample("LBFGS", "trust region")
 @pytest.mark.parametrize("name", QUASI_NEWTON)
 def test_a_poisson_regression_on_raw_columns_is_solved_in_float32(name):
     rng = np.random.default_rng(3)
@@ -117,6 +118,7 @@ def poisson_on_raw_columns(seed):
     return raw, counts, w / size, np.sqrt(np.diag(np.linalg.inv(hessian))) / size
 
 
+@pytest.mark.sample("lbfgs")
 @pytest.mark.parametrize("method", [gdjax.LBFGS(), gdjax.BFGS()], ids=["lbfgs", "bfgs"])
 def test_no_success_where_rounding_of_a_stiff_parameter_stops_the_others(method):
     for seed in (1, 5):

@@ -159,6 +159,7 @@ def test_stalled_on_a_kink():
     assert "times the gradient" not in str(unknown)
 
 
+@pytest.mark.sample("method0", "None")
 @pytest.mark.float64
 @pytest.mark.parametrize("method", [FIXED, SEARCH, Optax(optax.adam, learning_rate=0.1), None])
 def test_a_nan_start_costs_one_evaluation_and_names_the_leaf(method):
@@ -171,6 +172,7 @@ def test_a_nan_start_costs_one_evaluation_and_names_the_leaf(method):
     assert "params['b']" not in str(result)
 
 
+@pytest.mark.sample("method0", "method2", "None")
 @pytest.mark.parametrize("method", [FIXED, SEARCH, Optax(optax.adam, learning_rate=0.1), None])
 def test_an_infinite_gradient_at_the_start_is_named(method):
     result = gdjax.minimize(lambda p: jnp.sum(jnp.sqrt(p)), np.array([0.0, 1.0]), method=method)
@@ -200,7 +202,7 @@ def test_a_search_comes_back_from_outside_the_domain():
     np.testing.assert_allclose(result.params, 1, atol=1e-3)
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sample("method0", "method2")
 @pytest.mark.parametrize("method", [gdjax.LBFGS(), gdjax.BFGS(), GradientDescent(gdjax.BarzilaiBorwein())])
 def test_a_gradient_that_vanishes_at_infinity_is_no_minimum(method, x64):
     result = gdjax.minimize(lambda p: -jnp.log(1 + jnp.sum(p**2)), jnp.full(2, 0.3), method=method)
@@ -224,6 +226,7 @@ def test_a_linear_loss_at_fixed_rate_ends_at_the_limit():
     assert result.status == Status.MAX_STEPS
 
 
+@pytest.mark.sample("fixed-DIVERGED-words0", "adam-MAX_STEPS-words2")
 @pytest.mark.float64
 @pytest.mark.parametrize(
     ("rule", "status", "words"),
@@ -319,6 +322,7 @@ def test_every_status_has_a_sentence():
     assert set(SENTENCES) | constrained | set(outcome.WORDS) == set(Status)
 
 
+@pytest.mark.sample("2147483648")
 @pytest.mark.parametrize("limit", [2**31, 2**40, 3e9, np.inf, np.int64(2**40), jnp.float32(3e9)], ids=str)
 def test_limits_beyond_32_bits_are_none(limit):
     result = gdjax.minimize(quadratic, jnp.zeros(3), max_steps=limit, stop=gdjax.Stop(max_evals=limit))
@@ -326,6 +330,7 @@ def test_limits_beyond_32_bits_are_none(limit):
     assert result.stop.max_steps == result.stop.max_evals == 2**31 - 1
 
 
+@pytest.mark.sample("None")
 @pytest.mark.parametrize("penalty", [None, gdjax.penalties.NonNegative()])
 def test_a_nan_among_thousands_of_entries_of_the_gradient_is_no_convergence(penalty):
     def entropy(x):

@@ -18,6 +18,7 @@ START = np.linspace(-1.0, 2.0, 12)
 bent = lambda p, shift: quadratic(p - shift, 1e3) + 0.1 * jnp.sum((p - shift) ** 4)
 
 
+@pytest.mark.sample("LBFGS")
 @pytest.mark.parametrize("method", [LBFGS(memory=12), BFGS(), TrustRegion()], ids=["LBFGS", "BFGS", "trust region"])
 def test_curvature_that_was_learnt_saves_evaluations_on_new_data(method):
     solve = lambda start, shift, **options: gdjax.minimize(bent, start, shift, method=method, tol=1e-3, **options)

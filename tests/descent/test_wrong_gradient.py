@@ -30,7 +30,7 @@ def one_entry(x, shift=0.0):
     return jax.grad(bowl)(x, shift) * jnp.array([1.0, 0.0], x.dtype)
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sample("default", "adam")
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_gradient_without_one_entry_is_never_called_converged(method, x64):
     result = gdjax.minimize(bowl, jnp.zeros(2), grad=one_entry, method=method)
@@ -47,6 +47,7 @@ def test_an_error_that_vanishes_with_the_gradient_does_no_harm(method):
     assert result.status == Status.CONVERGED
 
 
+@pytest.mark.sample("x32-box")
 @pytest.mark.parametrize("penalty", [gdjax.penalties.Box(-3.0, 3.0), gdjax.penalties.L1(0.1)], ids=["box", "l1"])
 def test_it_is_noticed_with_a_penalty(penalty, x64):
     assert gdjax.minimize(bowl, jnp.zeros(2), grad=one_entry, penalty=penalty).status == Status.WRONG_GRADIENT
@@ -54,6 +55,7 @@ def test_it_is_noticed_with_a_penalty(penalty, x64):
     assert right.status == Status.CONVERGED
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_it_is_noticed_in_batches_and_while_watched():
     shifts = jnp.arange(6.0)
@@ -94,6 +96,7 @@ def test_gradients_in_another_order_are_not_accused(x64):
     assert not jnp.any(codes == Status.WRONG_GRADIENT)
 
 
+@pytest.mark.sample("grad-TR", "value and grad-GD")
 @pytest.mark.float64
 @pytest.mark.parametrize("method", [None, gdjax.TrustRegion(), gdjax.GradientDescent(0.05)], ids=["L-BFGS", "TR", "GD"])
 @pytest.mark.parametrize("joint", [False, True], ids=["grad", "value and grad"])

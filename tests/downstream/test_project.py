@@ -33,6 +33,7 @@ def load(name, library):
     return module
 
 
+@pytest.mark.sample("transport", "contacts")
 @pytest.mark.float64
 @pytest.mark.parametrize("name", FILES)
 def test_the_answers_are_those_of_jaxopt(name):

@@ -14,6 +14,7 @@ from gdjax import Status
 MODES = [True]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "certified"),
     [

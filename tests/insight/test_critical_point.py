@@ -18,6 +18,7 @@ RATE = GradientDescent(0.05)
 two_valleys = lambda p: (p[0] ** 2 - 1) ** 2 + p[1] ** 2
 
 
+@pytest.mark.sample("bowl", "saddle", "quartic", "near quartic", "plain")
 @pytest.mark.parametrize(
     ("loss", "point", "kind", "words"),
     [
@@ -47,6 +48,7 @@ def test_kinds(loss, point, kind, words):
     assert found.exact
 
 
+@pytest.mark.sweep
 def test_eigenvalues_are_those_of_the_dense_hessian_within_their_errors(x64):
     rng, n = np.random.default_rng(0), 60
     q, _ = np.linalg.qr(rng.standard_normal((n, n)))
@@ -106,6 +108,7 @@ def test_the_seed_decides_nothing_but_rounding():
     assert first.smallest.value == pytest.approx(second.smallest.value, abs=4 * first.smallest.error)
 
 
+@pytest.mark.sample("fixed")
 @pytest.mark.parametrize("method", [gdjax.LBFGS(3), RATE, optax.adam(0.05)], ids=["L-BFGS", "fixed", "adam"])
 def test_saddles_are_left_with_a_certificate(method):
     start = np.array([0.0, 0.5])  # the slope leads straight to the saddle
@@ -122,6 +125,7 @@ def test_saddles_are_left_with_a_certificate(method):
     np.testing.assert_array_equal(history["value"][0], two_valleys(jnp.asarray(start)))
 
 
+@pytest.mark.sweep
 def test_escapes_when_maximising_and_from_degenerate_points():
     top = gdjax.maximize(lambda p: -two_valleys(p), np.zeros(2), method=RATE, escape_saddles=True)
     assert (top.status, top.certificate.kind) == (Status.CONVERGED, Kind.MAXIMUM)
@@ -150,6 +154,7 @@ def test_limits_hold_over_escapes_and_unfinished_descents_have_no_certificate():
         jax.jit(lambda p: gdjax.minimize(quadratic, p, escape_saddles=True).params)(jnp.zeros(2))
 
 
+@pytest.mark.sweep
 def test_explanations_name_what_stands_out(x64):
     x = jnp.linspace(0.0, 1000.0, 50)
     line = lambda w, x: jnp.mean((w["a"] + w["b"] * x - 3.0) ** 2)
@@ -173,6 +178,7 @@ def test_explanations_name_what_stands_out(x64):
     )
 
 
+@pytest.mark.sweep
 def test_what_looks_at_the_hessian_alone_refuses_a_penalty():
     saddle = lambda p: jnp.sum((p**2 - 1) ** 2)
     result = gdjax.minimize(saddle, jnp.ones(2), penalty=gdjax.penalties.NonNegative())

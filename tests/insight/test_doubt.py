@@ -24,6 +24,7 @@ def dated(seed, day):
     return jnp.asarray(t, float), jnp.asarray(y, float), least
 
 
+@pytest.mark.sample("20000.0-lbfgs")
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("day", [2e4, 1e5, 2_459_000.0])
 def test_a_line_over_dates_is_right_or_does_not_count_as_right(name, day):
@@ -83,6 +84,7 @@ def test_a_kink_stays_a_failure():
     assert result.status in (Status.LINE_SEARCH_FAILED, Status.STALLED)
 
 
+@pytest.mark.sample("<lambda>0")
 @pytest.mark.parametrize("residual", [lambda x: x**2 + 1, lambda x: jnp.cosh(x - 2)])
 def test_a_minimum_where_the_jacobian_vanishes_is_a_success(residual):
     fit = gdjax.least_squares(residual, 1.3)
@@ -132,6 +134,7 @@ def test_a_start_at_the_answer_is_one(size, x64):
         assert fit.status in (Status.CONVERGED, Status.PRECISION_FLOOR)
 
 
+@pytest.mark.sample("TrustRegion")
 @pytest.mark.parametrize("method", [gdjax.LBFGS(), gdjax.TrustRegion()], ids=lambda m: m.name)
 def test_a_walk_along_a_plateau_is_no_success(method):
     """The gradient falls by the tolerance, the value does not: the time went from 1 to 50."""
@@ -144,6 +147,7 @@ def test_a_walk_along_a_plateau_is_no_success(method):
     assert lanes.converged.tolist() == [False, True]
 
 
+@pytest.mark.sample("at one", "quartic")
 @pytest.mark.parametrize(
     ("loss", "start"),
     [
@@ -166,6 +170,7 @@ WAVE = lambda p, t: p["amp"] * jnp.cos(p["b"] * t)
 DEAD = lambda p, t: jnp.maximum(p["amp"] * t + p["b"], 0)
 
 
+@pytest.mark.sample("root-None")
 @pytest.mark.parametrize("method", [None, gdjax.LBFGS()])
 @pytest.mark.parametrize(
     ("model", "amp", "b", "y", "says"),
@@ -182,6 +187,7 @@ def test_a_fit_at_a_saddle_or_on_a_plateau_is_no_success(model, amp, b, y, says,
     assert says in fit.message
 
 
+@pytest.mark.sweep
 def test_a_parameter_that_changes_nothing_is_no_saddle():
     fit = gdjax.curve_fit(lambda p, t: p[0] * t + 0 * p[1], jnp.ones(2), T, 2 * T + jnp.cos(T))
     assert fit.converged

@@ -60,6 +60,7 @@ def curve():
         return fit
 
 
+@pytest.mark.sample("HC3")
 @pytest.mark.parametrize("kind", [None, "HC0", "HC1", "HC2", "HC3"])
 def test_covariances_and_tests_are_those_of_statsmodels(kind, plain):
     fit = plain if kind is None else linear(cov_type=kind)
@@ -80,6 +81,7 @@ def test_known_standard_deviations_make_it_normal():
     assert "P>|z|" in str(fit)
 
 
+@pytest.mark.sample("tukey")
 @pytest.mark.parametrize(
     ("norm", "robust"),
     [(sm.robust.norms.HuberT(1.345), gdjax.Huber), (sm.robust.norms.TukeyBiweight(4.685), gdjax.Tukey)],
@@ -97,6 +99,7 @@ def test_robust_covariances_are_those_of_statsmodels(norm, robust):
     np.testing.assert_allclose(fit.covariance, truth.cov_params(), rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_a_robust_sandwich_is_its_formula():
     fit = linear(robust=gdjax.Huber(0.8), cov_type="HC1")
     r = A @ np.asarray(fit.params) - B
@@ -105,6 +108,7 @@ def test_a_robust_sandwich_is_its_formula():
     np.testing.assert_allclose(fit.covariance, N / (N - 3) * bread @ (A.T * psi**2) @ A @ bread, rtol=1e-9)
 
 
+@pytest.mark.sweep
 def test_a_datum_that_alone_determines_a_parameter_leaves_no_hc3():
     a = np.column_stack([np.ones(6), np.arange(6) == 2])
     fit = gdjax.least_squares(straight, np.zeros(2), a, np.arange(6.0), cov_type="HC3")
@@ -112,6 +116,7 @@ def test_a_datum_that_alone_determines_a_parameter_leaves_no_hc3():
     assert np.isnan(fit.covariance).all()
 
 
+@pytest.mark.sweep
 def test_what_depends_on_determined_changes_alone_is_determined():
     sum_alone = lambda p, t, y: (p["a"] + p["b"]) * t + p["c"] - y
     fit = gdjax.least_squares(sum_alone, dict(a=1.0, b=1.0, c=0.0), T, SEEN)
@@ -191,6 +196,7 @@ def test_a_covariance_has_derivatives_where_singular_values_are_equal(curve):
     np.testing.assert_allclose(jax.jacfwd(of)(1.0), -2 * of(1.0), rtol=1e-9)
 
 
+@pytest.mark.sweep
 def test_names_are_the_parameters_own_or_those_given(curve):
     assert curve.names == ("base", "height", "rate")
     first = [line.split()[0] for line in curve.table().splitlines()[2:5]]
@@ -208,6 +214,7 @@ def test_names_are_the_parameters_own_or_those_given(curve):
     assert gdjax.curve_fit(lambda t, *p: p[0] * t + p[1], T, SEEN, p0=[1.0, 1.0]).names == ("params[0]", "params[1]")
 
 
+@pytest.mark.sweep
 def test_many_fits_have_all_that_one_has():
     ys = SEEN + 0.1 * jnp.arange(3.0)[:, None] * jnp.cos(5 * T)
     options = dict(robust=gdjax.Huber(0.05), cov_type="HC1")
@@ -260,6 +267,7 @@ def test_a_penalty_other_than_bounds_has_no_covariance_and_says_so():
     assert "standard_errors" not in repr(fit)
 
 
+@pytest.mark.sweep
 def test_a_table_that_does_not_hold_says_so_first(curve):
     assert "valid only at a minimum" not in str(curve)
     early = gdjax.least_squares(misfit, START, T, SEEN, max_steps=1)
@@ -285,6 +293,7 @@ def test_a_table_that_does_not_hold_says_so_first(curve):
     assert np.isnan(huge.flat_errors).all()
 
 
+@pytest.mark.sweep
 def test_what_holds_a_parameter_is_said_and_counted():
     line = lambda p, t, y: p[0] + p[1] * t - y
     ys = np.stack([T, 5 - T, T + 1])

@@ -69,6 +69,7 @@ def test_of_a_fit_with_the_remedy():
     assert "Among the data y" not in badly.message
 
 
+@pytest.mark.sweep
 def test_of_many_each_says_its_own():
     ys = np.stack([X, SPOILT, X])
     shared = gdjax.minimize_many(mse, 1.0, X, {"y": ys}, in_axes=(None, None, 0))

@@ -36,7 +36,7 @@ class ZeroValue(NoValue):
         return 0.0 * jnp.sum(x)
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sample("L1", "BoxSection")
 @pytest.mark.parametrize("name", [*FUNCTIONS, *SETS])
 def test_every_penalty_of_gdjax_is_in_order(name, x64):
     start = np.array([[1, -2, 0], [0.3, 2, 4]], np.float64 if x64 else np.float32)

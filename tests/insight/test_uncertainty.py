@@ -54,6 +54,7 @@ def test_least_squares_of_any_scale_agree_with_statsmodels(factor, rtol):
     np.testing.assert_allclose(found.covariance, truth.cov_params(), rtol=20 * rtol, atol=1e-7)
 
 
+@pytest.mark.sample("logit-sum", "logit-mean")
 @pytest.mark.parametrize("mean", [False, True], ids=["sum", "mean"])
 @pytest.mark.parametrize(("loss", "model"), [(logistic, "logit"), (poisson, "poisson")], ids=["logit", "poisson"])
 def test_likelihoods_agree_with_statsmodels(loss, model, mean, rtol):
@@ -72,6 +73,7 @@ def test_likelihoods_agree_with_statsmodels(loss, model, mean, rtol):
     assert list(found.to_pandas(names=["one", "x", "z"]).index) == ["one", "x", "z"]
 
 
+@pytest.mark.sweep
 def test_entries_are_those_of_the_whole_and_maximising_makes_no_difference(rtol):
     log_likelihood = lambda w: -logistic(w, 1.0)
     result = gdjax.maximize(log_likelihood, jnp.zeros(3), tol=1e-6)
@@ -167,6 +169,7 @@ def test_many_results_are_taken_one_by_one_or_by_vmap():
     np.testing.assert_allclose(each(many[1], 1.0).standard_errors, 0.5, rtol=1e-5)
 
 
+@pytest.mark.sweep
 def test_without_a_forward_derivative_the_curvature_is_of_differences():
     """A loss with a custom_vjp whose backward pass is a callback, as of a simulator with an adjoint."""
     host = lambda p: (4 * np.asarray(p) * np.array([1, 3])).astype(np.float32)
@@ -186,6 +189,7 @@ def test_without_a_forward_derivative_the_curvature_is_of_differences():
             jax.grad(lambda s: gdjax.minimize(lambda p: simulate(p - s), jnp.ones(2)).params.sum())(1.0)
 
 
+@pytest.mark.sweep
 def test_what_is_at_a_bound_is_held_and_said(rtol):
     """As a fit without that parameter, with a degree of freedom more; without active bounds as without bounds."""
     start, options = jnp.zeros(3), dict(tol=1e-8 if jax.config.jax_enable_x64 else 1e-4)
@@ -206,6 +210,7 @@ def test_what_is_at_a_bound_is_held_and_said(rtol):
         np.testing.assert_allclose(errors, want, rtol=rtol)
 
 
+@pytest.mark.sample("penalty0", "penalty2")
 @pytest.mark.parametrize(
     "penalty", [gdjax.penalties.L1(1.0), gdjax.penalties.SquaredL2(1.0), gdjax.penalties.L2Ball(1.0)]
 )
@@ -215,6 +220,7 @@ def test_a_penalty_that_draws_the_estimate_away_is_refused_with_the_reason(penal
         uncertainty(squares, result, 1.0, kind="likelihood")
 
 
+@pytest.mark.sweep
 def test_an_active_constraint_is_refused_and_another_makes_no_difference(rtol):
     """Fixed at its estimate a parameter has no error, though the point is the free minimum."""
     free = fit(squares, 1.0)

@@ -15,6 +15,7 @@ METHODS = {"LBFGS": gdjax.LBFGS(), "BFGS": gdjax.BFGS(), "descent": gdjax.Gradie
 MOST = {100: {"LBFGS": 15, "BFGS": 13, "descent": 11}, 3000: {"LBFGS": 63, "BFGS": 56, "descent": 38}}
 
 
+@pytest.mark.sample("100-LBFGS", "3000-descent")
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("n", MOST)
 def test_a_minimisation_is_compiled_to_no_more_kernels_than_it_was(n, name):
@@ -23,6 +24,7 @@ def test_a_minimisation_is_compiled_to_no_more_kernels_than_it_was(n, name):
     assert count_kernels(compiled.as_text()) <= MOST[n][name]
 
 
+@pytest.mark.sample("False-7-204-3")
 @pytest.mark.parametrize(("bent", "kernels", "fusions", "loops"), [(False, 7, 204, 3), (True, 10, 264, 5)])
 def test_a_small_fit_is_one_function_of_few_operations(bent, kernels, fusions, loops):
     x, method = jnp.linspace(0.0, 4.0, 64), gdjax.LevenbergMarquardt(acceleration=bent)

@@ -35,6 +35,7 @@ def loops_and_conditionals(size, method=None):
     return count_primitive(jaxpr, "while"), count_primitive(jaxpr, "cond")
 
 
+@pytest.mark.sample("LBFGS-100-False", "LBFGS-100000-True")
 @pytest.mark.float64
 @pytest.mark.parametrize(("size", "conditionals"), [(100, False), (100_000, True)])
 @pytest.mark.parametrize("method", [None, gdjax.GradientDescent(1e-3)], ids=["LBFGS", "GradientDescent"])
@@ -68,17 +69,7 @@ def test_under_vmap_they_are_left_apart(as_on_gpu):
     assert len(all_.outvars) > len(one.outvars) + 20
 
 
-@pytest.mark.sample(
-    "LBFGS",
-    "BFGS",
-    "TrustRegion",
-    "BarzilaiBorwein",
-    "optax.adam",
-    "Box",
-    "L1, FISTA",
-    "minimize_many",
-    "checkpoint and resume",
-)
+@pytest.mark.sample("BarzilaiBorwein")
 @pytest.mark.parametrize("name", BASICS)
 def test_what_is_written_for_a_gpu_is_right(name, as_on_gpu):
     CASES[name]()
@@ -87,6 +78,7 @@ def test_what_is_written_for_a_gpu_is_right(name, as_on_gpu):
 STARTS = np.random.default_rng(0).uniform(-2, 2, (21, 4))
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 @pytest.mark.parametrize("batch_size", [None, 8, 21])
 def test_many_on_a_gpu_are_vmapped_descents_in_chunks(batch_size, as_on_gpu, monkeypatch):
@@ -101,6 +93,7 @@ def test_many_on_a_gpu_are_vmapped_descents_in_chunks(batch_size, as_on_gpu, mon
     assert_array_equal(many.status == gdjax.Status.CONVERGED, one.status == gdjax.Status.CONVERGED)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_many_on_a_gpu_end_when_the_time_is_up(as_on_gpu):
     result = gdjax.minimize_many(rosenbrock, STARTS, batch_size=8, max_seconds=0)

@@ -111,6 +111,7 @@ def trips(function, count=3):
     return lambda x: lax.while_loop(lambda c: c[1] < count, body, (x, 0))[0]
 
 
+@pytest.mark.sample("elementwise-7", "sums-40", "nested-40")
 @pytest.mark.float64
 @pytest.mark.parametrize("size", [7, 40])
 @pytest.mark.parametrize("kind", KINDS)
@@ -143,6 +144,7 @@ def test_arguments_that_nothing_uses_do_no_harm():
     np.testing.assert_allclose(result, jnp.sin(jnp.sin(jnp.sin(jnp.ones(5)))), rtol=1e-6)
 
 
+@pytest.mark.sample("262144")
 @pytest.mark.float64
 @pytest.mark.parametrize("size", [BYTES, BYTES + 8])
 def test_data_that_a_loss_closes_over_may_be_constants_of_the_program(size):
@@ -190,6 +192,7 @@ def test_it_can_be_turned_off_from_python():
     assert descent(rosenbrock, jnp.zeros(3), max_steps=3)[1] == 1
 
 
+@pytest.mark.sample("L-BFGS")
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_small_descent_is_one_function_and_ends_as_it_does_otherwise(method, monkeypatch):
     small, marks = descent(rosenbrock, jnp.zeros(6), method=method, tol=3e-3, history=10)
@@ -204,6 +207,7 @@ def test_a_small_descent_is_one_function_and_ends_as_it_does_otherwise(method, m
     np.testing.assert_allclose(small.params, usual.params, atol=1e-2)
 
 
+@pytest.mark.sweep
 def test_large_losses_and_those_with_other_operations_are_compiled_as_ever():
     matrix = jnp.eye(4) + 0.1
     losses = {

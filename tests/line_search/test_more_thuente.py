@@ -41,7 +41,7 @@ def search(rule, phi, alpha, noise=0.0):
     raise AssertionError("the search does not end")
 
 
-@pytest.mark.sample("x64")
+@pytest.mark.sample("0.001-1", "1000.0-6")
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("first", [1e-3, 0.1, 10.0, 1000.0])
 def test_strong_wolfe_point_in_few_trials(name, first, x64):

@@ -51,7 +51,7 @@ HOW = {
 }
 
 
-@pytest.mark.sample("masks and sigmas", "masks, one sigma, HC3, own Jacobian")
+@pytest.mark.sample("masks and sigmas")
 @pytest.mark.parametrize("options", HOW.values(), ids=HOW.keys())
 def test_lane_for_lane_the_fit_of_the_data_that_the_mask_leaves(options):
     y = np.where(options["mask"], Y, np.nan)
@@ -82,6 +82,7 @@ def test_residuals_made_zero_count_as_data_and_a_mask_does_not():
     np.testing.assert_allclose(ratio, np.sqrt((24 - 3) / (8 - 3)), rtol=1e-5)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("absolute", [False, True])
 def test_a_pixel_with_too_few_data_has_no_error_bars_and_troubles_nobody(absolute):
     use = USE.copy()
@@ -99,6 +100,7 @@ def test_a_pixel_with_too_few_data_has_no_error_bars_and_troubles_nobody(absolut
     np.testing.assert_array_equal(fits[0].flat, [0.0, 1.0, 1.0])  # where it started
 
 
+@pytest.mark.sweep
 def test_starts_and_x_of_their_own_complex_data_and_traces():
     starts = {"height": np.full(4, 1.5), "rate": np.linspace(0.9, 1.4, 4), "base": 0.1}
     axes = {"height": 0, "rate": 0, "base": None}

@@ -60,6 +60,7 @@ METHODS = {
 }
 
 
+@pytest.mark.sample("BFGS")
 @pytest.mark.parametrize("options", METHODS.values(), ids=METHODS.keys())
 def test_lane_for_lane_what_minimize_gives(options):
     options = dict(options)
@@ -97,6 +98,7 @@ def test_pytrees_axes_aux_and_history():
         assert len(many[i].history) == len(one.history)
 
 
+@pytest.mark.sample("starts0-centers0-in_axes0")
 @pytest.mark.parametrize(
     ("starts", "centers", "in_axes"),
     [
@@ -120,6 +122,7 @@ def test_data_in_a_tuple_of_one():
     np.testing.assert_allclose(result.params[:, 0], np.arange(3.0), atol=1e-4)
 
 
+@pytest.mark.sweep
 def test_the_default_method_is_bfgs_for_few_parameters_and_that_of_minimize_for_many():
     for count, method in ((5, BFGS()), (FEW + 8, LBFGS())):
         starts = np.linspace(-1, 1, 2 * count).reshape(2, count)
@@ -198,6 +201,7 @@ def test_small_problems_in_turn_make_no_trip_in_vain(calls):
     assert {name for *_, name in calls} == {threading.current_thread().name}  # no thread for so few
 
 
+@pytest.mark.sweep
 def test_problems_whose_method_is_not_small_share_the_trips(calls):
     """The residuals are small, but more than 32 parameters take a factorisation of LAPACK's."""
     centers, residuals = np.arange(4.0), lambda p, center: jnp.concatenate([p - center, 0.1 * p**2])
@@ -214,6 +218,7 @@ def test_lanes_are_what_problems_in_turn_are(lanes):
     assert_lanes_equal(many, single)
 
 
+@pytest.mark.sweep
 def test_a_straggler_does_not_keep_the_others_trips_going(calls, lanes):
     """1000 problems of which one is a hundred times as long: under vmap all make its 2000 trips."""
     curvatures = np.ones(1000)
@@ -307,6 +312,7 @@ def test_when_the_time_is_up_every_problem_has_a_point():
     assert "11 MAX_SECONDS" in str(result)
 
 
+@pytest.mark.sample("1-in turn")
 @pytest.mark.parametrize(("count", "way"), [(1, "in turn"), (12, "in turn"), (12, "lanes")])
 def test_ctrl_c_keeps_the_best_points(count, way, request):
     if way == "lanes":
@@ -383,6 +389,7 @@ def test_lanes_fit_the_cache_the_cores_and_the_batch_size(given, want, monkeypat
     assert plans.plan(*given)[:2] == want
 
 
+@pytest.mark.sweep
 def test_leaves_of_size_zero_and_random_keys():
     """In params, in data of each problem's own, in aux and in what a method carries: as `jax.vmap` has them."""
     start = {"a": jnp.zeros(2), "empty": jnp.zeros((0, 3))}
@@ -434,6 +441,7 @@ def run_apart(script, seconds):
     return done.stdout
 
 
+@pytest.mark.sweep
 def test_losses_that_call_lapack_do_not_hang():
     assert run_apart(GAUSSIAN_PROCESS, 240) in ("['CONVERGED', 'MAX_STEPS']\n", "['MAX_STEPS']\n")
 
@@ -465,6 +473,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("how", ["max_seconds", "a second Ctrl-C"])
 def test_nothing_outlives(how):
     pressed = how != "max_seconds"

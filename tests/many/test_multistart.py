@@ -96,6 +96,7 @@ def test_where_none_converges_there_are_no_minima():
     assert str(found).startswith("3 starts: 0 came to rest, at 0 distinct minima; 3 did not")
 
 
+@pytest.mark.sweep
 def test_maxima_of_a_tree_of_complex_and_real_params():
     def loss(p):
         return -(jnp.abs(p["z"] ** 2 + 1) ** 2) - jnp.sum((p["x"] - 1) ** 2)
@@ -148,6 +149,7 @@ def test_not_inside_a_trace():
         jax.jit(lambda starts: gdjax.multistart(himmelblau, starts).best.params)(np.ones((3, 2)))
 
 
+@pytest.mark.sweep
 def test_leaves_of_size_zero_and_keys_in_aux():
     valleys = lambda p, key: (jnp.sum(p["x"] ** 4 - 4 * p["x"] ** 2 + p["x"]), jax.random.fold_in(key, 1))
     starts = {"x": jnp.linspace(-2, 2, 7), "none": jnp.zeros((7, 0))}
@@ -170,6 +172,7 @@ def two_terms(p, t):
 BOXES = {"size": gdjax.penalties.Box(np.zeros(2), 3 * np.ones(2)), "rate": gdjax.penalties.Box(np.zeros(2), np.ones(2))}
 
 
+@pytest.mark.sweep
 def test_fits_whose_terms_have_changed_places_are_one_fit():
     found = gdjax.multistart(two_terms, BOXES, T, SUM, by=gdjax.curve_fit, num_starts=24, sigma=0.01)
     assert type(found.best) is type(found.results) is gdjax.Fit
@@ -223,6 +226,7 @@ def test_starts_in_a_box_are_one_in_each_part_of_each_range():
     assert not np.array_equal(np.argsort(again["a"]), np.argsort(starts["b"]))
 
 
+@pytest.mark.sweep
 def test_many_points_of_one_fit_do_not_hide_the_others():
     x = np.linspace(0, 5, 30)
     wave = lambda p, x, y: p["a"] * p["b"] * jnp.sin(p["pulse"] * x) - y

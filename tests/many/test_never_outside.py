@@ -38,6 +38,7 @@ class Seen:
         np.testing.assert_array_equal(points, np.clip(points, low, high))  # NaN is not its clip
 
 
+@pytest.mark.sample("minimize_many-None")
 @pytest.mark.parametrize("batch_size", [None, 5])
 @pytest.mark.parametrize("door", DOORS)
 def test_many_are_never_evaluated_outside(door, batch_size):
@@ -47,6 +48,7 @@ def test_many_are_never_evaluated_outside(door, batch_size):
     seen.assert_inside()
 
 
+@pytest.mark.sample("minimize_many-False")
 @pytest.mark.parametrize("as_on_gpu", [False, True])
 @pytest.mark.parametrize("door", DOORS)
 def test_a_problem_that_cannot_begin_waits_inside(door, as_on_gpu, monkeypatch):
@@ -60,6 +62,7 @@ def test_a_problem_that_cannot_begin_waits_inside(door, as_on_gpu, monkeypatch):
     seen.assert_inside()
 
 
+@pytest.mark.sweep
 def test_many_starts_and_profiles_are_never_evaluated_outside():
     seen = Seen()
     starts = np.random.default_rng(2).uniform(0.5, 3.0, (5, 2))

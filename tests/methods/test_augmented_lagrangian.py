@@ -22,6 +22,7 @@ def solve(newton, **options):
     return gdjax.minimize(lambda x: -x[0], jnp.full(4, 2.0), constraints=c, method=method, **options)
 
 
+@pytest.mark.sweep
 def test_newtons_steps_halve_the_evaluations():
     plain, finished = solve(False), solve(True)
     assert plain.status == finished.status == Status.CONVERGED
@@ -29,6 +30,7 @@ def test_newtons_steps_halve_the_evaluations():
     assert int(finished.num_evals) <= 25  # SLSQP takes 13
 
 
+@pytest.mark.sweep
 def test_newtons_steps_give_more_digits_for_fewer_evaluations():
     goal, disc = np.arange(1.0, 4.0), Constraint(lambda x: jnp.sum(x**2), upper=1.0)
     loss = lambda x: jnp.sum((x - goal) ** 2)
@@ -58,6 +60,7 @@ def test_a_tolerance_near_rounding_is_reached():
     assert float(result.violation) < 1e-11
 
 
+@pytest.mark.sweep
 def test_a_loss_that_runs_away_beyond_the_constraints_is_called_back_soon():
     """Hock and Schittkowski's problem 24, from (1, 0.5): the penalties of the start do not hold the loss."""
     root = 3**0.5
@@ -97,6 +100,7 @@ def test_a_matrix_that_is_not_positive_definite_is_seen_and_shifted():
     assert (jnp.linalg.eigvalsh(shifted) > 0).all()
 
 
+@pytest.mark.sweep
 def test_large_problems_take_no_newton_steps():
     x = np.zeros(400)
     result = gdjax.minimize(lambda x: jnp.sum((x - 1) ** 2), x, constraints=equal(jnp.sum, 100.0))

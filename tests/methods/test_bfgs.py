@@ -44,6 +44,7 @@ def test_the_factor_is_that_of_the_formula(self_scaled, curvature):
     np.testing.assert_allclose(direction, -want @ (g + y), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.sweep
 def test_self_scaled_it_solves_an_equation_by_a_network_in_fewer_evaluations():
     """u'' of two waves, u = 0 at both ends, by a network of 140 parameters (6000 evaluations: 1e-6 and 2e-13)."""
     keys, x, waves = jax.random.split(jax.random.key(0), 3), jnp.linspace(0, 1, 40), jnp.pi * jnp.array([1.0, 4.0])

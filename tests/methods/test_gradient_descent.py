@@ -13,6 +13,7 @@ from gdjax import GradientDescent, Status
 START = np.array([3.0, -2.0, 0.0], np.float32)
 
 
+@pytest.mark.sample("plain", "nesterov", "schedule")
 @pytest.mark.parametrize(
     ("ours", "optaxs"),
     [

@@ -41,6 +41,7 @@ def test_schedules_and_optimisers_are_left_alone():
     assert with_floats(adam) is adam
 
 
+@pytest.mark.sample("x32-int", "x32-int64")
 @pytest.mark.parametrize("two", [2, np.int64(2), np.array(2), jnp.array(2)], ids=["int", "int64", "numpy", "jax"])
 def test_it_compiles_nothing_and_is_the_same_descent(two, x64):
     solve = lambda grow: gdjax.minimize(quadratic, np.zeros(4), method=gdjax.AcceleratedGradient(grow=grow))

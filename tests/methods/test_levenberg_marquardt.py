@@ -27,6 +27,7 @@ def in_order(p):
     return np.array([p["height"], p["rate"], p["base"]])
 
 
+@pytest.mark.sample("units0")
 @pytest.mark.float64
 @pytest.mark.parametrize("units", [(1e-9, 6e7, 1.0), (1e6, 1e-6, 1e6), (1.0, 1.0, 1e-12)])
 def test_units_of_parameters_and_residuals_make_no_difference(units):
@@ -112,6 +113,7 @@ def test_a_jacobian_that_is_not_finite_at_the_start_says_so():
     assert fit.status == Status.NONFINITE_START
 
 
+@pytest.mark.sample("robust0-soft_l1")
 @pytest.mark.float64
 @pytest.mark.parametrize(
     ("robust", "name"), [(gdjax.SoftL1(0.05), "soft_l1"), (gdjax.Huber(0.05), "huber"), (gdjax.Cauchy(0.05), "cauchy")]
@@ -129,6 +131,7 @@ def test_robust_losses_are_scipys(robust, name):
     np.testing.assert_allclose(in_order(fit.params), other.x, rtol=1e-4)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_an_outlier_beyond_tukeys_scale_does_not_draw_at_all():
     y = Y.copy()
@@ -188,6 +191,7 @@ def test_a_parameter_without_effect_stays_where_it_is():
     np.testing.assert_allclose(fit.params, [1.4, 7.0], rtol=1e-12)
 
 
+@pytest.mark.sample("small")
 @pytest.mark.float64
 @pytest.mark.parametrize("shape", [(3, 6), (40, 60)], ids=["small", "by a library"])
 def test_few_residuals_are_solved_in_their_own_space(shape):
@@ -209,6 +213,7 @@ def test_few_residuals_that_cannot_all_vanish(x64):
     np.testing.assert_allclose(fit.params, 0.5, rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_few_nonlinear_residuals_end_at_their_rounding(x64):
     a = np.random.default_rng(0).normal(size=(8, 20))
     solve = lambda target: gdjax.least_squares(lambda p, a: jnp.tanh(a @ p) - target, jnp.zeros(20), jnp.asarray(a))
@@ -244,6 +249,7 @@ def test_geodesic_acceleration_follows_the_bend_of_a_valley():
     np.testing.assert_allclose(bent.params, 1.0, rtol=1e-9)
 
 
+@pytest.mark.sweep
 def test_geodesic_acceleration_with_bounds_and_robust_losses(x64):
     box = {"rate": gdjax.penalties.Box(0.0, 1.1)}
     x, y = jnp.asarray(X), jnp.asarray(Y)
@@ -293,6 +299,7 @@ def test_what_does_not_go_together_is_refused(call, words):
         call()
 
 
+@pytest.mark.sweep
 def test_squares_that_underflow_are_named_and_no_success():
     y = 2 * jnp.exp(-3 * X) + 0.1 * np.cos(37 * X)
     tiny = lambda p, scale: scale * (p[0] * jnp.exp(-p[1] * X) - y)
@@ -313,6 +320,7 @@ def test_squares_that_underflow_are_named_and_no_success():
         assert "underflow in float32" in other.message
 
 
+@pytest.mark.sweep
 def test_held_parameters_have_no_errors_in_batches_of_any_size():
     x, y = jnp.arange(6.0), jnp.array([4.3, 2.4, 1.1, 0.5, -0.1, -0.2])
     many, penalty = jnp.tile(y, (600, 1)), {"base": gdjax.penalties.NonNegative()}
@@ -351,6 +359,7 @@ WALKS = {
 }
 
 
+@pytest.mark.sample("an exponential becomes a line")
 @pytest.mark.float64
 @pytest.mark.parametrize("case", WALKS)
 def test_parameters_that_run_to_infinity_are_named_and_end_soon(case):
@@ -380,6 +389,7 @@ def test_what_creeps_towards_nothing_without_noise_runs_away_too():
     assert int(fit.num_evals) < 2000
 
 
+@pytest.mark.sample("None-rows0")
 @pytest.mark.parametrize(("robust", "rows"), [(None, [88, 170, 336, 360]), (gdjax.Huber(0.5), [78, 266])])
 def test_a_spike_at_one_datum_and_a_straight_line_are_no_answers(robust, rows):
     rng, many = np.random.default_rng(0), 400
@@ -417,6 +427,7 @@ def test_far_and_slow_ways_to_a_minimum_are_no_runaways():
     assert flat.status != Status.RUNAWAY
 
 
+@pytest.mark.sweep
 def test_two_equal_exponentials_are_an_answer(x64):
     x = np.linspace(0, 5, 40)
     rng = np.random.default_rng(1)

@@ -39,6 +39,7 @@ def test_no_constant_is_needed_at_any_scale(method, x64):
         assert int(result.num_evals) <= 200
 
 
+@pytest.mark.sweep
 def test_rankings_on_an_ill_conditioned_quadratic(x64):
     """Evaluations at condition number 1000: BB and the accelerated gradient need the square root's share."""
     start, evals = np.zeros(10), {}
@@ -51,6 +52,7 @@ def test_rankings_on_an_ill_conditioned_quadratic(x64):
     assert evals["BB"] < evals["accelerated"] < evals["adaptive"] < evals["fixed"]
 
 
+@pytest.mark.sample("BB", "accelerated")
 @pytest.mark.float64
 @each_method
 def test_rosenbrock_is_solved_and_the_best_point_returned(method):
@@ -72,6 +74,7 @@ def test_a_barrier_is_respected(method):
     np.testing.assert_allclose(result.params, 1, atol=1e-2)
 
 
+@pytest.mark.sample("BB", "accelerated")
 @each_method
 def test_nested_mixed_and_complex_parameters(method):
     params = {"x": jnp.zeros((2, 2)), "z": (jnp.array([0.5j], jnp.complex64), jnp.full(3, 3.0, jnp.bfloat16))}
@@ -83,12 +86,14 @@ def test_a_nan_start_is_refused(method):
     assert gdjax.minimize(quadratic, np.full(3, np.nan), method=method).status == Status.NONFINITE_START
 
 
+@pytest.mark.sample("BB", "accelerated")
 @each_method
 def test_a_gradient_of_the_wrong_sign_never_converges(method):
     wrong = gdjax.minimize(quadratic, np.zeros(3), method=method, grad=lambda p: -jax.grad(quadratic)(p), max_evals=500)
     assert not wrong.converged
 
 
+@pytest.mark.sample("BB")
 @each_method
 def test_a_batch_gives_each_lane_what_it_gets_alone(method):
     starts = jnp.array([[0.0, 0.0, 0.0], [5.0, -3.0, 2.0]])

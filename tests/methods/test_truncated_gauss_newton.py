@@ -22,6 +22,7 @@ def saturating(p, a, target):
     return jnp.tanh(a @ p) - target
 
 
+@pytest.mark.sweep
 def test_the_answer_is_that_of_the_factorisation(x64):
     a, target = jnp.asarray(A), jnp.asarray(TARGET)
     cg, qr = (gdjax.least_squares(saturating, jnp.zeros(12), a, target, method=m) for m in (CG, None))
@@ -54,6 +55,7 @@ def test_lengths_of_columns_are_estimated():
     assert np.all(np.abs(np.log(found / right)) < np.log(6))
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_robust_losses_batches_and_jit():
     target = TARGET.copy()

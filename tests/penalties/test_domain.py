@@ -28,6 +28,7 @@ def real(x64):
     return np.float64 if x64 else np.float32
 
 
+@pytest.mark.sample("x32-PANOC")
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_a_step_shrunk_to_nothing_is_no_success(method, x64):
     start = np.array([0, 1], real(x64))
@@ -37,7 +38,7 @@ def test_a_step_shrunk_to_nothing_is_no_success(method, x64):
     assert result.converged == (slope < 1e-3)
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sample("adaptive")
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_nor_in_a_batch(method, x64):
     starts = {"w": np.full((2, 3), 1 / 3, real(x64)), "m": np.array([0, 4.9], real(x64))}
@@ -79,7 +80,7 @@ def transformed(p, data):
     return mixture(jax.nn.softmax(p["w"]), p["m"], jnp.exp(p["s"]), data)
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sample("adaptive")
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_mixture_weights_on_a_simplex_reach_the_softmax_answer(method, x64):
     data, means = DATA.astype(real(x64)), np.array([-2.0, 0.5, 3.0], real(x64))

@@ -30,7 +30,7 @@ def plain(x):
     return sum(jnp.sum((leaf.astype(jnp.float32) - 2.0) ** 2) for leaf in jax.tree.leaves(x))
 
 
-@pytest.mark.sample("LBFGS", "PANOC", "FISTA")
+@pytest.mark.sample("PANOC")
 @pytest.mark.float64
 @pytest.mark.parametrize(("method", "other", "dtype"), CASES)
 def test_half_precision_never_leaves_the_box(method, other, dtype):
@@ -57,6 +57,7 @@ def test_bounds_that_no_half_precision_number_lies_between_hold_the_nearest():
     assert np.isfinite(fixed.value)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("penalty", [BoxSection(1.0, 1.0, 0.1, 0.7), Simplex(lower=0.1)])
 def test_the_bounds_of_slanted_sets_hold_in_half_precision(penalty):
     result = gdjax.minimize(plain, {"a": jnp.array([3, 0, 0], jnp.bfloat16)}, penalty=penalty, max_evals=60)
@@ -64,7 +65,7 @@ def test_the_bounds_of_slanted_sets_hold_in_half_precision(penalty):
     np.testing.assert_allclose(np.sum(np.asarray(result.params["a"], np.float32)), 1, rtol=1e-2)
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sample("L2")
 @pytest.mark.parametrize(
     "penalty", [L2Ball(1.0), L1Ball(1.0), Halfspace(np.ones(6), 0.1)], ids=["L2", "L1", "halfspace"]
 )

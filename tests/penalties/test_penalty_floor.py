@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import gdjax
 from gdjax import PANOC, AcceleratedProximalGradient, Status
@@ -30,6 +31,7 @@ def by_softmax(q, x):
     )
 
 
+@pytest.mark.sweep
 def test_a_mixture_on_the_simplex_ends_as_low_as_by_softmax(x64):
     mean, penalty = jnp.array([-4.0, -2.0, 0.0, 3.0]), {"weight": Simplex(lower=1e-6), "sigma": Box(1e-2)}
     start = {"mean": mean, "weight": jnp.full(4, 0.25), "sigma": jnp.ones(4)}
@@ -73,6 +75,7 @@ def limits(units=1.0):
     return {"a": Box(0.0, 1000.0), "tau": Box(0.1 * units, 10.0 * units), "b": Box(0.0, 100.0)}
 
 
+@pytest.mark.sweep
 def test_decays_between_bounds_are_fitted_by_panoc_as_by_lbfgs(x64):
     start, ys = {"a": 200.0, "tau": 2.0, "b": 5.0}, decays(16)
     fit = lambda method: gdjax.minimize_many(decay, start, ys, in_axes=(None, 0), penalty=limits(), method=method)

@@ -48,16 +48,7 @@ def check(method, name, size, units, x64, refits=2):
 CASES = [(method, name) for method in METHODS for name in PENALTIES if (method, name) != ("LBFGS", "L1")]
 
 
-@pytest.mark.sample(
-    "x32-PANOC-box",
-    "x32-PANOC-L1",
-    "x64-adaptive-box",
-    "x32-FISTA-not negative",
-    "x64-FISTA-L1",
-    "x32-LBFGS-box",
-    "x64-backtracking-L1",
-    "x64-LBFGS-not negative",
-)
+@pytest.mark.sample("x32-PANOC-box", "x32-LBFGS-box")
 @pytest.mark.parametrize(("method", "name"), CASES)
 def test_units_do_not_matter_with_a_penalty(method, name, x64):
     for size in LOSSES[x64]:
@@ -68,7 +59,7 @@ def test_units_do_not_matter_with_a_penalty(method, name, x64):
         check(METHODS[method], name, 1.0, units, x64)
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sample("adaptive", "backtracking", "FISTA")
 @pytest.mark.parametrize("method", METHODS)
 def test_ten_refits_in_a_box_are_ten_successes(method, x64):
     check(METHODS[method], "box", 1.0, 1e-5, x64, refits=10)

@@ -27,6 +27,7 @@ def without_numbers(words):
     return re.sub(r"[-+.\de]*\d", "#", words)
 
 
+@pytest.mark.sample("bowl-descent-0", "rosenbrock-descent--3")
 @pytest.mark.parametrize(
     ("lesson", "method", "rate"),
     [("bowl", "descent", 0), ("bowl", "descent", -1), ("valleys", "momentum", 9), ("narrow", "adam", 9),

@@ -145,6 +145,7 @@ def test_learning_rates_and_gradient_check():
     np.testing.assert_allclose(lines(ax)["analytic against jax.grad"][0], check.leaves[0].analytic_error)
 
 
+@pytest.mark.sweep
 def test_a_fit_shows_data_model_bands_and_residuals():
     x = np.linspace(0.0, 3.0, 12, dtype=np.float32)
     y = np.array([2, 1.6, 1.4, 0.9, 0.9, 0.6, 0.6, 0.3, 0.4, 0.2, np.nan, 0.2], np.float32)
@@ -191,6 +192,7 @@ def test_a_fit_of_many_with_errors_of_each_datum_shows_one():
         plot.fit(fits, model, x, y)
 
 
+@pytest.mark.sweep
 def test_a_profile_shows_its_interval_and_the_straight_line():
     x, y = np.array([1.0, 2, 3, 4, 5, 7]), np.array([8.3, 10.3, 19.0, 16.0, 15.6, 19.8])
     demand = lambda p, x, y: p["limit"] * (1 - jnp.exp(-p["rate"] * x)) - y
@@ -242,6 +244,7 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
         importlib.import_module("gdjax.plot")
 
 
+@pytest.mark.sweep
 def test_a_loss_of_a_model_is_drawn_by_what_is_fitted():
     eqx = pytest.importorskip("equinox")
     model = eqx.nn.MLP(1, 1, 2, 1, key=jax.random.key(0))

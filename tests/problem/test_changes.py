@@ -74,6 +74,7 @@ WAYS = {
 }
 
 
+@pytest.mark.sample("global object", "global of another module")
 @pytest.mark.parametrize("way", WAYS)
 def test_what_has_changed_is_seen_and_compiles_nothing(way):
     loss, change = WAYS[way]
@@ -121,6 +122,7 @@ class Lasso:
         return jnp.sign(x) * jnp.maximum(jnp.abs(x) - self.strength * step, 0)
 
 
+@pytest.mark.sample("False")
 @pytest.mark.parametrize("whole", [False, True])
 def test_so_it_is_in_a_penalty(whole):
     lasso = Lasso(1.5)
@@ -137,6 +139,7 @@ def test_so_it_is_in_a_penalty(whole):
     np.testing.assert_allclose([a(first), a(second)], [[7.5, 7.5], [6, 6]], rtol=1e-3)
 
 
+@pytest.mark.sweep
 def test_a_penalty_that_is_no_pytree_has_derivatives():
     loss = lambda x: 0.5 * jnp.sum((x - 9.0) ** 2)
     solve = lambda strength: gdjax.minimize(loss, jnp.zeros(2), penalty=Lasso(strength)).params[0]
@@ -153,6 +156,7 @@ SCHEDULES = {
 }
 
 
+@pytest.mark.sample("GradientDescent", "chain")
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_so_it_is_in_a_schedule(kind):
     rate = types.SimpleNamespace(now=0.2)
@@ -197,6 +201,7 @@ def test_so_it_is_in_batches_and_in_what_looks_at_curvature():
     np.testing.assert_allclose(values, [1, 5], rtol=1e-2)
 
 
+@pytest.mark.sweep
 def test_a_callback_that_writes_into_another_list_is_another_one():
     def values_seen():
         seen = []

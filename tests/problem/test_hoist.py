@@ -85,6 +85,7 @@ FORMS = {
 }
 
 
+@pytest.mark.sample("lambda", "jit", "random key")
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_equal_code_over_new_arrays_compiles_once(form):
     start, data = jnp.full(3, 0.5), [jnp.full(3, float(i)) for i in (1, 2, 3)]
@@ -211,6 +212,7 @@ def test_what_is_rebound_between_two_calls_is_noticed_and_compiles_nothing(way):
     np.testing.assert_allclose([first.params, second.params], [[1, 1], [3, 3]], rtol=1e-2)
 
 
+@pytest.mark.sweep
 def test_values_of_an_outer_trace_can_be_closed_over():
     solve = lambda x: gdjax.minimize(lambda p: half(p, x), jnp.zeros(2), method=METHOD).params
     x = jnp.full(2, 2.0)

@@ -36,7 +36,7 @@ def data(x64):
     return GOAL.astype(np.float64 if x64 else np.float32)
 
 
-@pytest.mark.sample("x32", "x64-PANOC")
+@pytest.mark.sample("x32-PANOC", "x32-FISTA")
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_every_method_finds_the_sparse_minimum(method, x64):
     solve = lambda strength: gdjax.minimize(bowl, start(x64), data(x64), penalty=L1(strength), method=method)
@@ -63,7 +63,7 @@ def test_the_default_is_named_and_the_result_speaks_of_parts_and_sparsity():
     assert gdjax.minimize(bowl, start(False), data(False)).penalty_value is None
 
 
-@pytest.mark.sample("x32")
+@pytest.mark.sample("default", "FISTA")
 @pytest.mark.parametrize("method", [None, *METHODS], ids=["default", *NAMES])
 def test_results_lie_in_the_box_to_the_last_bit_and_starts_are_projected(method, x64):
     lower, upper = data(x64) * 0 + 0.1, data(x64) * 0 + 0.7
@@ -86,6 +86,7 @@ def watched(x, goal):
     return bowl(x, goal)
 
 
+@pytest.mark.sample("default")
 @pytest.mark.parametrize("method", [None, *METHODS], ids=["default", *NAMES])
 def test_the_loss_is_never_evaluated_outside_the_box(method):
     SEEN.clear()
@@ -117,6 +118,7 @@ def test_scaling_the_sum_changes_nothing(weight):
     np.testing.assert_allclose(scaled.params, solution(2.0), atol=1e-5)
 
 
+@pytest.mark.sample("default", "FISTA")
 @pytest.mark.float64
 @pytest.mark.parametrize("method", [None, *METHODS], ids=["default", *NAMES])
 def test_a_step_that_is_far_too_long_does_not_look_like_a_minimum(method):

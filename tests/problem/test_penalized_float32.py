@@ -12,6 +12,7 @@ MODES = [False]
 METHODS = [PANOC(), ProximalGradient(), ProximalGradient(Backtracking()), AcceleratedProximalGradient()]
 
 
+@pytest.mark.sample("PANOC", "FISTA")
 @pytest.mark.parametrize("method", METHODS, ids=["PANOC", "adaptive", "backtracking", "FISTA"])
 def test_a_large_value_does_not_blur_the_search(method):
     rng = np.random.default_rng(0)

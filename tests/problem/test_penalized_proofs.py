@@ -47,6 +47,7 @@ def lasso_gap(w, x, y, strength):
     return (primal - dual) / primal
 
 
+@pytest.mark.sample("PANOC", "FISTA")
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_lasso_has_no_duality_gap(method):
     x, y = diabetes()
@@ -71,6 +72,7 @@ def logistic(p, x, y):
     return jnp.sum(jnp.logaddexp(0.0, -y * (x @ p["w"] + p["b"])))
 
 
+@pytest.mark.sample("l1")
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_logistic_regression_with_a_free_intercept_is_scikit_learns(norm):
     x, label = load_breast_cancer(return_X_y=True)
@@ -90,6 +92,7 @@ def test_logistic_regression_with_a_free_intercept_is_scikit_learns(norm):
     assert float(fit.value) <= float(logistic(theirs, x, y) + penalty.value(theirs)) + 1e-9
 
 
+@pytest.mark.sample("default", "FISTA")
 @pytest.mark.parametrize("method", [None, *METHODS], ids=["default", *NAMES])
 def test_nonnegative_least_squares_is_scipys(method):
     rng = np.random.default_rng(0)
@@ -124,6 +127,7 @@ def test_the_dual_of_a_support_vector_machine_has_no_gap():
     np.testing.assert_allclose(want.decision_function(x), scores + bias, atol=1e-4)
 
 
+@pytest.mark.sweep
 def test_a_fused_lasso_finds_the_pieces():
     rng = np.random.default_rng(0)
     truth = np.repeat([0.0, 4.0, -2.0], 15)
@@ -144,6 +148,7 @@ def completion(m, seen, entries):
     return 0.5 * jnp.sum(seen * (m - entries) ** 2)
 
 
+@pytest.mark.sweep
 def test_matrix_completion_has_no_gap():
     rng = np.random.default_rng(0)
     entries = rng.standard_normal((12, 2)) @ rng.standard_normal((2, 9))

@@ -42,6 +42,7 @@ def test_the_value_its_gradient_and_aux_reach_the_result(x64):
     assert slope == pytest.approx(2.0)
 
 
+@pytest.mark.sweep
 def test_it_goes_through_every_door():
     centers = jnp.arange(3.0)
     many = gdjax.minimize_many(bowl, jnp.zeros(2), centers, in_axes=(None, 0), value_and_grad=True)

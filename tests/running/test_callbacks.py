@@ -22,6 +22,7 @@ def rule(x):
     return 2 * (x - jnp.asarray(CENTER[: x.size], x.dtype))
 
 
+@pytest.mark.sample("2-free")
 @pytest.mark.parametrize("penalty", [None, gdjax.penalties.Box(0.0, 1.5)], ids=["free", "box"])
 @pytest.mark.parametrize("size", [2, 30])
 def test_the_gradient_of_a_callback_is_compared_with_differences(size, penalty):
@@ -34,6 +35,7 @@ def test_the_gradient_of_a_callback_is_compared_with_differences(size, penalty):
     assert known in wrong.message
 
 
+@pytest.mark.sweep
 def test_a_wrong_rule_for_a_callback_is_noticed():
     def ruled(slope):
         loss = jax.custom_jvp(by_callback)
@@ -83,6 +85,7 @@ def alone(x, shift):
     return jax.pure_callback(value, jax.ShapeDtypeStruct((), jnp.float32), x, shift)
 
 
+@pytest.mark.sweep
 def test_many_callbacks_that_jax_cannot_vmap_are_minimised_one_by_one():
     shifts, grad = jnp.arange(3.0), lambda x, shift: 2 * (x - shift)
     many = gdjax.minimize_many(alone, jnp.zeros(2), shifts, grad=grad, in_axes=(None, 0))
@@ -107,6 +110,7 @@ def joint(x):
     return jax.pure_callback(both, shapes, x, vmap_method="sequential")
 
 
+@pytest.mark.sweep
 def test_curvature_of_a_simulator_is_had_by_differences_of_its_gradient():
     result = gdjax.minimize(joint, jnp.zeros(2), value_and_grad=True)
     point = gdjax.classify_critical_point(joint, result, value_and_grad=True)

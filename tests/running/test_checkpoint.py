@@ -47,6 +47,7 @@ print(result.status.name, int(result.num_steps), *[jnp.asarray(x).tobytes().hex(
 """
 
 
+@pytest.mark.sweep
 def test_killed_again_and_again_it_comes_to_the_bitwise_same_result(tmp_path):
     path, script = tmp_path / "descent.npz", tmp_path / "script.py"
     script.write_text(LONG)
@@ -176,6 +177,7 @@ def test_another_descent_is_refused_with_the_difference(tmp_path):
         jax.jit(lambda p: resume(start=p))(START)
 
 
+@pytest.mark.sweep
 def test_limits_and_tolerances_of_the_new_call_decide_whether_it_goes_on(tmp_path):
     path = tmp_path / "descent.npz"
     go = lambda **options: gdjax.resume(path, quadratic, START, method=RATE, **options)
@@ -328,6 +330,7 @@ def test_arrays_that_are_not_what_the_header_says_are_refused(tmp_path):
             gdjax.resume(path, quadratic, START, method=RATE)
 
 
+@pytest.mark.sweep
 def test_data_that_change_the_gradient_alone_are_other_data(tmp_path):
     """Three patients among a hundred thousand: their mean is one parameter, and nearly nothing of the loss."""
     rng = np.random.default_rng(0)

@@ -55,6 +55,7 @@ def test_killed_at_any_moment_a_fit_goes_on_to_the_bits_of_one_call(tmp_path):
     assert_same(plain, gdjax.resume(path, misfit, *DATA))  # it has ended: nothing is run
 
 
+@pytest.mark.sweep
 def test_a_fit_that_was_stopped_goes_on_from_its_state_and_warms_the_next():
     plain = gdjax.least_squares(misfit, *DATA)
     stopped = gdjax.least_squares(misfit, *DATA, callback=lambda s: s.num_steps >= 2, keep_state=True)

@@ -40,6 +40,7 @@ def beside_arrays(v):
     return lambda p: jnp.mean((p - v * x) ** 2)
 
 
+@pytest.mark.sample("plain", "chosen", "beside_arrays")
 @pytest.mark.parametrize("form", [plain, jitted, chosen, numpy_number, beside_arrays])
 def test_another_number_compiles_nothing(form):
     start = jnp.full(2, 8.0)
@@ -66,6 +67,7 @@ def of_everything(v):
     return loss
 
 
+@pytest.mark.sample("0.7")
 @pytest.mark.parametrize("v", [2.5, 0.7])
 def test_a_program_with_numbers_as_data_is_the_function(v):
     x, loss = jnp.array([0.3, 1.7, -0.4]), of_everything(v)

@@ -45,6 +45,7 @@ def quiet(monkeypatch):
     monkeypatch.setattr("logging.Logger.exception", lambda *_, **__: None)
 
 
+@pytest.mark.sample("2")
 @pytest.mark.parametrize("good", [1, 2, 40, 63])
 def test_what_was_reached_is_returned_with_the_words_of_the_error(good, monkeypatch, tmp_path):
     quiet(monkeypatch)

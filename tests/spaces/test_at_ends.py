@@ -43,6 +43,7 @@ def errors(fit):
     return np.array([fit.standard_errors["a"], fit.standard_errors["k"]])
 
 
+@pytest.mark.sample("Above(lower=0.0)-1-0.1")
 @pytest.mark.parametrize(
     ("space", "sign", "start"),
     [
@@ -76,6 +77,7 @@ def test_where_the_descent_stops_does_not_matter(at_bound):
         np.testing.assert_allclose(errors(fit), errors(at_bound), rtol=0.1)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "options", [dict(cov_type="HC1"), dict(robust=gdjax.Huber(0.02)), dict(robust=gdjax.Huber(0.02), cov_type="HC0")]
 )
@@ -87,6 +89,7 @@ def test_other_covariances_are_those_at_a_bound(options):
     np.testing.assert_allclose(errors(fit), errors(bound), rtol=1e-3)
 
 
+@pytest.mark.sweep
 def test_of_many_fits_each_has_its_own(at_bound):
     fits = gdjax.curve_fit_many(model, START, X, np.stack([Y, Y + 0.2]), space={"c": Positive()})
     assert np.isin(fits.code, SUCCESS).all()
@@ -96,6 +99,7 @@ def test_of_many_fits_each_has_its_own(at_bound):
     assert "1 has a parameter held at an end of its space" in str(fits)
 
 
+@pytest.mark.sweep
 def test_an_entry_of_a_stack_is_held(at_bound):
     listed = lambda p, x: p[0] * jnp.exp(-p[1] * x) + p[2]
     space = Stack([None, Positive(), Positive()])
@@ -105,6 +109,7 @@ def test_an_entry_of_a_stack_is_held(at_bound):
     np.testing.assert_allclose(fit.standard_errors[:2], errors(at_bound), rtol=1e-4)
 
 
+@pytest.mark.sweep
 def test_a_weight_of_zero_leaves_the_others_their_errors():
     y = 1.4 * np.exp(-0.5 * X) + 0.6 * np.exp(-2 * X) - 0.1 * np.exp(-20 * X) + 0.02 * RNG.normal(size=40)
     rates = jnp.array([0.5, 2.0, 20.0])
@@ -120,6 +125,7 @@ def test_a_weight_of_zero_leaves_the_others_their_errors():
     np.testing.assert_allclose(fit.standard_errors["w"][:2], plain.standard_errors["w"], rtol=1e-3)
 
 
+@pytest.mark.sweep
 def test_equal_neighbours_have_one_error():
     y = X + 0.8 * np.sqrt(X) + 0.02 * RNG.normal(size=40)
     line = lambda p, x: p[0] * x + p[1] * jnp.sqrt(x)
@@ -132,6 +138,7 @@ def test_equal_neighbours_have_one_error():
     np.testing.assert_allclose(fit.standard_errors, jnp.full(2, one.standard_errors), rtol=1e-4)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 @pytest.mark.parametrize("space", [CovarianceCholesky(), CorrelationCholesky()], ids=repr)
 def test_a_factor_of_lower_rank(space):
@@ -153,6 +160,7 @@ def test_a_factor_of_lower_rank(space):
         assert np.isfinite(fit.flat_errors[jnp.array([0, 2])]).all()
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 @pytest.mark.parametrize("seed", range(2))
 def test_an_end_at_infinity_is_reached_beside_another_parameter(seed):
@@ -185,6 +193,7 @@ def test_a_small_parameter_inside_keeps_its_error():
     assert "At an end" not in str(fit)
 
 
+@pytest.mark.sweep
 def test_errors_have_derivatives_at_an_end():
     error = lambda y: gdjax.curve_fit(model, START, X, y, space={"c": Positive()}).standard_errors["k"]
     slope = jax.grad(error)(jnp.asarray(Y))
@@ -192,6 +201,7 @@ def test_errors_have_derivatives_at_an_end():
     assert np.abs(slope).max() > 0
 
 
+@pytest.mark.sample("entries1")
 @pytest.mark.float64
 @pytest.mark.parametrize("entries", [None, [0, 1, 2]])
 def test_errors_from_a_hessian_are_those_at_a_bound(entries):
@@ -208,6 +218,7 @@ def test_errors_from_a_hessian_are_those_at_a_bound(entries):
     assert "held: at an end of its space" in str(found)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 @pytest.mark.parametrize("entries", [None, [0, 1, 2]])
 def test_a_class_without_counts_has_no_error(entries):

@@ -33,6 +33,7 @@ def check(params, known=1.0, tol=2e-3):
 METHODS = [gdjax.LBFGS(), gdjax.BFGS(), gdjax.ConjugateGradient(), gdjax.TrustRegion(), gdjax.AcceleratedGradient()]
 
 
+@pytest.mark.sample("BFGS")
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 def test_every_method_finds_the_minimum_in_its_spaces(method):
     result = gdjax.minimize(loss, START, space=SPACE, method=method)
@@ -51,6 +52,7 @@ def test_the_gradient_is_that_by_the_parameters():
     np.testing.assert_allclose(result.grad["weights"], centred, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.sweep
 def test_maximize_and_iterate_and_callbacks_speak_of_the_parameters():
     result = gdjax.maximize(lambda p: -loss(p), START, space=SPACE)
     assert result.status == Status.CONVERGED
@@ -71,6 +73,7 @@ def test_an_answer_handed_back_is_a_success():
         check(refit.params)
 
 
+@pytest.mark.sweep
 def test_a_checkpoint_goes_on_to_the_same_numbers(tmp_path):
     path = tmp_path / "fit.npz"
     gdjax.minimize(loss, START, space=SPACE, max_steps=3, checkpoint=path)
@@ -81,6 +84,7 @@ def test_a_checkpoint_goes_on_to_the_same_numbers(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.sweep
 def test_what_is_fixed_is_data_with_derivatives_and_new_values_compile_nothing():
     fit = lambda known: gdjax.minimize(loss, dict(START, known=known), space=SPACE).params["bias"].sum()
     np.testing.assert_allclose(jax.grad(fit)(jnp.ones(2)), 1.0, rtol=1e-4)
@@ -92,6 +96,7 @@ def test_what_is_fixed_is_data_with_derivatives_and_new_values_compile_nothing()
     check(result.params, 5.0)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_derivatives_go_through_each_map():
     weights = jnp.array([3.0, 2.0, 1.0])
@@ -111,6 +116,7 @@ def test_derivatives_go_through_each_map():
         np.testing.assert_allclose(slope, (up[name] - down[name]) / (2 * step), rtol=1e-5)
 
 
+@pytest.mark.sweep
 def test_many_problems_and_many_starts():
     x = jnp.linspace(0.0, 3.0, 20)
     rates = jnp.array([0.5, 1.0, 2.0])
@@ -138,6 +144,7 @@ def test_many_problems_and_many_starts():
     np.testing.assert_allclose(found.minima.params["s"], np.e, rtol=1e-3)
 
 
+@pytest.mark.sweep
 def test_a_given_gradient_is_by_the_parameters():
     right = jax.grad(loss)
     result = gdjax.minimize(loss, START, space=SPACE, grad=right, check_grad=True)
@@ -169,6 +176,7 @@ def test_a_penalty_works_on_free_parameters_and_is_refused_on_others():
     np.testing.assert_allclose(scaled.params["tau"], 2e-9, rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_what_is_held_outside_of_its_bounds_is_refused():
     solve = lambda known: gdjax.minimize(
         loss, dict(START, known=known), space=SPACE, penalty={"known": gdjax.penalties.Box(0.0, 1.0)}
@@ -238,6 +246,7 @@ def test_a_start_outside_is_refused_and_in_a_trace_is_a_status():
     assert "params['scale'] has 1 of 1" in str(inside[1])
 
 
+@pytest.mark.sweep
 def test_starts_from_a_box_are_drawn_inside_the_space():
     where = {"a": gdjax.spaces.Positive(), "w": gdjax.spaces.Simplex(), "o": gdjax.spaces.Ordered()}
     where |= {"s": gdjax.spaces.Stack([None, gdjax.spaces.Interval(0.0, 1.0)])}

@@ -13,6 +13,7 @@ from gdjax.spaces import Above, CorrelationCholesky, CovarianceCholesky, Fixed, 
 bowl = lambda u, centre: jnp.sum((u - centre) ** 2)
 
 
+@pytest.mark.sample("space0-3.0-10.0")
 @pytest.mark.parametrize(("space", "start", "rate"), [(Positive(), 3.0, 10.0), (Interval(0.0, 10.0), 9.0, 300.0)])
 def test_a_step_too_long_to_the_end_is_no_success(space, start, rate):
     method = gdjax.GradientDescent(rate)
@@ -28,6 +29,7 @@ def test_a_step_too_long_to_the_end_is_no_success(space, start, rate):
     assert batch.code[1] == Status.CONVERGED
 
 
+@pytest.mark.sample("1e-12-LBFGS", "1e-12-TrustRegion")
 @pytest.mark.parametrize("method", [gdjax.LBFGS(), gdjax.BFGS(), gdjax.TrustRegion()], ids=lambda m: m.name)
 @pytest.mark.parametrize("start", [1e-12, 1e-3, 3.0, 1e6])
 def test_methods_that_search_get_there_from_anywhere(method, start):
@@ -47,6 +49,7 @@ class Sigmoid:
         return jnp.log(user) - jnp.log1p(-user)
 
 
+@pytest.mark.sample("own")
 @pytest.mark.parametrize("space", [Sigmoid(), constraints.unit_interval], ids=["own", "numpyro"])
 def test_nor_is_it_in_anybody_elses_map(space):
     """There the slope of the map is 0, and the way back leads beyond the start."""
@@ -55,6 +58,7 @@ def test_nor_is_it_in_anybody_elses_map(space):
     assert "At an end of its space" in str(result)
 
 
+@pytest.mark.sample("space0-start0-centre0")
 @pytest.mark.parametrize(
     ("space", "start", "centre"),
     [
@@ -98,6 +102,7 @@ def test_a_minimum_near_an_end_is_a_success():
     np.testing.assert_allclose(result.params, 1e-5, rtol=1e-2)
 
 
+@pytest.mark.sample("space0-at0-centre0")
 @pytest.mark.float64
 @pytest.mark.parametrize(
     ("space", "at", "centre"),
@@ -123,6 +128,7 @@ def test_each_space_knows_its_ends(space, at, centre):
     assert loss(space.to_user(space.inside(free, start, marked))) < loss(at) or loss(moved) < loss(at)
 
 
+@pytest.mark.sample("<lambda>-100000.0")
 @pytest.mark.parametrize(
     ("loss", "start"), [(lambda p: jnp.log(p) ** 2, 1e5), (lambda p: (jnp.log(p) - jnp.log(1e-9)) ** 2, 1.0)]
 )
@@ -133,6 +139,7 @@ def test_a_minimum_inside_is_at_no_end_however_far_the_start(loss, start):
     assert "infinity" not in str(result)
 
 
+@pytest.mark.sample("Positive()-square")
 @pytest.mark.parametrize("loss", [lambda p: p**2, lambda p: p**4, lambda p: 1 + p], ids=["square", "fourth", "line"])
 @pytest.mark.parametrize("space", [Positive(), Interval(0.0, 10.0)], ids=repr)
 def test_an_end_is_named_however_flat_the_loss_is_there(loss, space):
@@ -141,6 +148,7 @@ def test_an_end_is_named_however_flat_the_loss_is_there(loss, space):
     assert "At an end of its space: params." in str(result)
 
 
+@pytest.mark.sample("Positive()-<lambda>0")
 @pytest.mark.parametrize("loss", [lambda p: 1 / p, lambda p: jnp.exp(-p), lambda p: 1 + jnp.exp(-p)])
 @pytest.mark.parametrize("space", [Positive(), Above(0.5)], ids=repr)
 def test_a_minimum_at_infinity_is_said(loss, space):
@@ -164,6 +172,7 @@ def test_a_loss_without_derivatives_of_its_own_is_judged_by_values():
     assert result.status == Status.AT_EDGE
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_a_fit_that_runs_to_infinity_in_its_space_is_no_success():
     """Data that do not decay: on the other side of infinity the time is negative, and the residuals go on falling."""
@@ -177,6 +186,7 @@ def test_a_fit_that_runs_to_infinity_in_its_space_is_no_success():
     assert inside(2.5 + 0.01 * t) == Status.RUNAWAY
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_two_that_run_to_infinity_together_are_no_success():
     """A saturation that the data do not show: at any size and half-way point of one ratio the curve is the same."""

@@ -44,6 +44,7 @@ def test_a_space_that_is_no_bijection_is_refused():
         gdjax.minimize(lambda p: p**2, 3.0, space=Square())
 
 
+@pytest.mark.sample("positive-ours0-2.0")
 @pytest.mark.parametrize(
     ("name", "ours", "at"),
     [
@@ -79,6 +80,7 @@ def test_determinants_are_numpyros(name):
     np.testing.assert_allclose(ours.log_det(z), theirs.log_abs_det_jacobian(z, theirs(z)).sum(), rtol=1e-12)
 
 
+@pytest.mark.sweep
 def test_the_mode_of_a_numpyro_model_in_its_own_space():
     numpyro = pytest.importorskip("numpyro")
     dist = numpyro.distributions
@@ -117,6 +119,7 @@ def test_bijectors_by_their_methods():
     np.testing.assert_allclose(result.space.chart.spaces[0].log_det(jnp.ones(2)), 2.0)
 
 
+@pytest.mark.sweep
 def test_a_stack_is_of_single_entries():
     x = np.linspace(0, 3, 40)
     y = 2 * np.exp(-1.3 * x) + 0.1

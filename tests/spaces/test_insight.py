@@ -46,6 +46,7 @@ def test_errors_of_a_fit_go_through_the_maps(fits):
     np.testing.assert_allclose(inside.band(model, X)[1], plain.band(by_hand, X)[1], rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_errors_of_many_fits(fits):
     many = gdjax.curve_fit_many(model, START, X, jnp.stack([Y, 2 * Y]), space=SPACE)
     assert (many.code == Status.CONVERGED).all()
@@ -61,6 +62,7 @@ def test_a_bound_beside_a_space(fits):
     assert words == ["held: at its bound", "fixed"]
 
 
+@pytest.mark.sweep
 def test_a_given_jacobian_is_by_the_parameters(fits):
     jac = jax.jacfwd(model)
     fit = gdjax.curve_fit(model, START, X, Y, space=SPACE, jac=jac, check_jac=True)
@@ -72,6 +74,7 @@ def test_a_given_jacobian_is_by_the_parameters(fits):
     assert "params['k']" in str(found)
 
 
+@pytest.mark.sample("entries1")
 @pytest.mark.parametrize("entries", [None, [0, 1, 2]])
 def test_uncertainty_goes_through_the_maps(entries):
     mean = lambda p, x, y: jnp.mean((model(p, x) - y) ** 2)
@@ -88,6 +91,7 @@ def test_uncertainty_goes_through_the_maps(entries):
     assert np.isnan(found.covariance[1, 1])
 
 
+@pytest.mark.sweep
 def test_errors_of_shares_are_the_multinomial_ones():
     counts = jnp.array([20.0, 10.0, 10.0])
     loss = lambda w: -counts @ jnp.log(w)
@@ -99,6 +103,7 @@ def test_errors_of_shares_are_the_multinomial_ones():
     np.testing.assert_allclose(found.covariance, truth, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.sweep
 def test_a_profile_is_on_the_scale_of_the_parameter():
     x, y = jnp.array([1.0, 2.0, 3.0, 4.0, 5.0, 7.0]), jnp.array([8.3, 10.3, 19.0, 16.0, 15.6, 19.8])
     plain = lambda p, x, y: p["limit"] * (1 - jnp.exp(-p["rate"] * x)) - y
@@ -139,7 +144,7 @@ def bounded():
 ENDED = [(Positive(), 1.0, 0.0), (Above(1.0), 1.0, 1.0), (Below(0.0), -1.0, 0.0), (Interval(-3.0, 0.0), -1.0, 0.0)]
 
 
-@pytest.mark.sample("kind0-1.0-0.0", "kind2--1.0-0.0")
+@pytest.mark.sweep
 @pytest.mark.parametrize(("kind", "sign", "shift"), ENDED)
 def test_profiles_with_a_parameter_at_an_end_are_those_with_a_bound_there(bounded, kind, sign, shift):
     fit, data = bounded
@@ -159,7 +164,7 @@ def test_profiles_with_a_parameter_at_an_end_are_those_with_a_bound_there(bounde
     assert "held: at an end of its space" in str(found)
 
 
-@pytest.mark.sample("HC1", "HC3")
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", ["HC0", "HC1", "HC2", "HC3"])
 def test_errors_of_a_sandwich_leave_out_what_is_at_an_end_as_what_is_at_a_bound(bounded, kind):
     fit, (x, y) = bounded
@@ -173,6 +178,7 @@ def test_errors_of_a_sandwich_leave_out_what_is_at_an_end_as_what_is_at_a_bound(
         np.testing.assert_allclose(found.standard_errors["k"], two.standard_errors["k"], rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_both_ends_of_a_narrow_space_may_end_the_interval(bounded):
     space = {"a": Positive(), "c": Interval(0.0, 0.005), "k": Positive()}
     inside = gdjax.least_squares(floor, dict(START, c=0.003), *bounded[1], space=space)
@@ -181,6 +187,7 @@ def test_both_ends_of_a_narrow_space_may_end_the_interval(bounded):
     np.testing.assert_allclose(found.interval, (0, 0.005), atol=1e-14)
 
 
+@pytest.mark.sweep
 def test_curvature_and_checks_know_the_space():
     loss = lambda p: (p["b"] ** 2 - 1) ** 2 + jnp.log(p["s"]) + 2 / p["s"] ** 2
     start, space = {"b": 0.0, "s": 2.0}, {"s": Positive()}

@@ -41,6 +41,7 @@ def error(model, x, y):
     return jnp.mean((model(x) - y) ** 2)
 
 
+@pytest.mark.sample("Curve")
 @pytest.mark.parametrize("kind", [Curve, Known])
 def test_a_dataclass_is_fitted_as_it_is(kind):
     model = kind(jnp.array(1.0), 1.0, 2)
@@ -81,6 +82,7 @@ def test_a_model_that_is_not_finite_is_named():
     assert "params.width has 1 of 1" in str(result)
 
 
+@pytest.mark.sweep
 def test_a_dataclass_of_residuals_has_standard_errors():
     fit = gdjax.least_squares(lambda m: m(X) - Y, Curve(jnp.array(1.0), 1.0, 1))
     plain = gdjax.least_squares(lambda p: p["h"] * jnp.tanh(p["w"] * X) - Y, {"h": 1.0, "w": 1.0})
@@ -94,6 +96,7 @@ def test_whole_numbers_in_a_dict_are_still_a_mistake():
         gdjax.minimize(lambda p: p["a"] ** 2.0 + p["b"] ** 2, {"a": 1, "b": 1.0})
 
 
+@pytest.mark.sweep
 def test_an_equinox_module_is_fitted_and_its_layers_frozen():
     equinox = pytest.importorskip("equinox")
     model = equinox.nn.MLP(1, 1, 4, 1, activation=jnp.tanh, key=jax.random.key(0))
@@ -126,6 +129,7 @@ def test_a_python_number_in_an_equinox_module_is_a_setting_beside_arrays():
     assert "Held as settings: params.offset." in str(result)
 
 
+@pytest.mark.sweep
 def test_an_nnx_model_is_fitted_with_what_it_shares_shared():
     nnx = pytest.importorskip("flax.nnx")
 

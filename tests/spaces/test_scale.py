@@ -18,6 +18,7 @@ def poisson(b, a, y):
     return jnp.mean(jnp.exp(a @ b) - y * (a @ b))
 
 
+@pytest.mark.sample("LBFGS", "ConjugateGradient")
 @pytest.mark.parametrize("method", [gdjax.LBFGS(), gdjax.BFGS(), gdjax.ConjugateGradient()], ids=lambda m: m.name)
 def test_a_regression_on_raw_columns_reaches_its_minimum(method):
     scaled = gdjax.minimize(poisson, np.zeros(4, np.float32), COLUMNS, COUNTS, method=method, scale="auto")

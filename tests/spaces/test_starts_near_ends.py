@@ -32,6 +32,7 @@ class Softplus:
         return user + jnp.log(-jnp.expm1(-user))
 
 
+@pytest.mark.sample("Positive()-1e-05", "Positive(lower_bound=0.0)-1e-05")
 @pytest.mark.parametrize(
     ("space", "start"),
     [
@@ -50,6 +51,7 @@ def test_it_leads_to_the_minimum_beside_other_parameters(space, start):
     np.testing.assert_allclose(result.params["s"], 1.0, rtol=2e-3)
 
 
+@pytest.mark.sweep
 def test_it_leads_there_by_every_door():
     start, space = {"s": 1e-5, "x": 0.3}, {"s": Positive()}
     solve = lambda s: gdjax.minimize(beside, dict(start, s=s), space=space)

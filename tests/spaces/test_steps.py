@@ -13,6 +13,7 @@ from gdjax import Status
 from gdjax.spaces import UnitVector
 
 
+@pytest.mark.sweep
 def test_steps_are_those_of_minimize_and_show_the_parameters():
     state, whole = gdjax.init(loss, START, space=SPACE), gdjax.minimize(loss, START, space=SPACE)
     for name, start in START.items():
@@ -36,6 +37,7 @@ def test_where_to_go_on_must_be_inside_and_what_is_held_stays():
         gdjax.step(loss, state, params=dict(START, known=jnp.zeros(2)), new_data=True)
 
 
+@pytest.mark.sweep
 def test_a_space_that_takes_something_from_the_start_keeps_it():
     pull = lambda u: -u @ jnp.array([3.0, 4.0])
     state = gdjax.init(pull, jnp.array([1.0, 0.0]), space=UnitVector())
@@ -54,6 +56,7 @@ def test_models_are_trained_on_batches():
     assert float(error(state.params, X, Y)) < 0.01
 
 
+@pytest.mark.sweep
 def test_nnx_models_with_keys_are_trained():
     nnx = pytest.importorskip("flax.nnx")
     model = nnx.Sequential(

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 MODES = [False]
 
 SCRIPT = """
@@ -38,6 +40,7 @@ print(json.dumps(report))
 """
 
 
+@pytest.mark.sweep
 def test_rows_over_two_devices_give_the_training_and_the_sums_of_one():
     flags = dict(XLA_FLAGS="--xla_force_host_platform_device_count=2", JAX_PLATFORMS="cpu")
     done = subprocess.run(

@@ -149,6 +149,7 @@ def test_an_average_has_all_digits_of_its_decay():
     np.testing.assert_allclose(averaged.params["v"], weights @ np.stack(seen) / weights.sum(), rtol=1e-13)
 
 
+@pytest.mark.sweep
 def test_every_door_begins_at_the_params_of_a_training():
     trained, rows = train(epochs=20), data()
     residuals = lambda p, rows: model(p, rows["x"]) - rows["y"]
@@ -166,6 +167,7 @@ def test_every_door_begins_at_the_params_of_a_training():
     assert same(gdjax.init(loss, trained, rows).params, trained.params)
 
 
+@pytest.mark.sample("accumulated", "clipped")
 @pytest.mark.parametrize(
     "method",
     [
@@ -225,6 +227,7 @@ def test_batches_from_a_function_an_iterable_and_a_generator_give_the_same():
     assert "used up after 1 epoch (7 steps), and 2 epochs were asked for" in once.message
 
 
+@pytest.mark.sample("False")
 @pytest.mark.parametrize("feed", [False, True])
 def test_resumed_in_the_middle_of_an_epoch_it_is_bit_for_bit_the_training_that_was_not_stopped(feed, tmp_path):
     path = tmp_path / "training.npz"
@@ -436,6 +439,7 @@ def test_what_cannot_be_meant_is_refused(change, error, words):
         train(**change)
 
 
+@pytest.mark.sweep
 def test_whole_models_and_parameters_in_spaces_are_trained():
     fit = lambda model, rows: jnp.mean((jax.vmap(model)(rows["x"]) - rows["y"]) ** 2)
     model = eqx.nn.MLP(3, "scalar", 4, 1, key=jax.random.key(0))

@@ -15,6 +15,7 @@ def system(n):
     return r, rng.normal(size=n)
 
 
+@pytest.mark.sample("0.001-1", "0.001-40")
 @pytest.mark.float64
 @pytest.mark.parametrize("n", [1, 3, 8, 12, 40])
 @pytest.mark.parametrize("share", [1e-3, 0.3, 0.85, 1.5])
