@@ -11,8 +11,8 @@ from jax._src import compiler
 
 # Examples in docstrings compile as users do, and these files of tests: one at least for each room that rounds.
 OPTIMISED = {
-    "feasible", "hessian_solve", "jacobian_check", "kernels", "lbfgs", "minimize", "more_thuente", "multistart",
-    "penalized_float32", "raised", "scale", "small_programs", "stopping", "trust_region", "vector",
+    "best_point", "bfgs", "feasible", "kernels", "more_thuente", "never_outside", "penalized_float32", "properties",
+    "raised", "small_programs", "steps", "student", "unrolled", "vector",
 }  # fmt: skip
 
 # The others compile without XLA's optimiser, in two thirds of the time, and with these options in half of it. The

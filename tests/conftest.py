@@ -30,21 +30,22 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pycollect_makeitem():
-    """Marks as ``sweep`` the cases that ``sample(names)`` leaves out, and those in float64 of a test in both precisions
-    that has no sample. A name that is in no case is an error."""
+    """Marks as ``sweep`` the cases that ``sample(names)`` does not name, and of a test in both precisions those in
+    float64 for which no name says x64. A name that is in no case is an error."""
     items = yield
-    cases = [item for item in items or [] if hasattr(item, "callspec")] if isinstance(items, list) else []
+    cases = [item for item in items if hasattr(item, "callspec")] if isinstance(items, list) else []
     if not cases:
         return items
     sample = cases[0].get_closest_marker("sample")
-    in_both = {f"{case.callspec.id}-"[:4] for case in cases} == {"x32-", "x64-"}
-    names = sample.args if sample else ("x32",) if in_both else ("",)
+    names = sample.args if sample else ("",)
     holds = {case: [name for name in names if f"-{name}-" in f"--{case.callspec.id}--"] for case in cases}
     unknown = set(names).difference(*holds.values())
     if unknown:
-        raise pytest.UsageError(f"{cases[0].nodeid}: sample() names {sorted(unknown)}, and no case has these in its id")
+        raise pytest.UsageError(f"{cases[0].nodeid}: no case has {sorted(unknown)} in its id, which sample() names")
+    doubles = [case for case in cases if case.callspec.id.startswith("x64")]
     for case in cases:
-        if not holds[case]:
+        named = any("x64" in name for name in holds[case])
+        if not holds[case] or (case in doubles and len(doubles) < len(cases) and not named):
             case.add_marker("sweep")
     return items
 

@@ -178,6 +178,7 @@ def test_lanes_leave_a_point_of_most_violation():
     np.testing.assert_allclose(result.params, np.sign(FAR_STARTS), atol=1e-6)
 
 
+@pytest.mark.sweep
 def test_more_equalities_than_parameters_that_agree_are_solved():
     three = Constraint(
         lambda p: jnp.stack([p[0] + p[1], p[0] - p[1], p[0]]),
@@ -217,6 +218,7 @@ def test_a_loss_without_a_minimum_on_the_feasible_set_is_unbounded():
     assert result.status == Status.UNBOUNDED
 
 
+@pytest.mark.sweep
 def test_a_loss_is_unbounded_though_a_constraint_overflows_beside_the_way_down():
     high = Constraint(lambda p: p[0] ** 32 - 20 * p[0] - p[1], lower=0.0)  # a sign is wrong
     result = gdjax.minimize(lambda p: p[1], jnp.full(2, 0.5), constraints=high)
@@ -396,6 +398,7 @@ def test_refusals_say_what_to_do():
         gdjax.minimize(loss, jnp.ones(2), constraints=Constraint(lambda p: p, lower=jnp.zeros(3)))
 
 
+@pytest.mark.sweep
 def test_single_precision():
     plane = Constraint(total, lower=1.0, upper=1.0)
     result = gdjax.minimize(distance, np.zeros(3, np.float32), np.arange(1.0, 4.0, dtype=np.float32), constraints=plane)

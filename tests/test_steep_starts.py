@@ -50,6 +50,7 @@ def test_a_steep_constraint_is_not_called_infeasible(start):
     np.testing.assert_allclose(result.multipliers, -1, atol=1e-5)
 
 
+@pytest.mark.sweep
 def test_what_was_steep_at_the_start_is_not_called_infeasible_at_the_answer():
     parabola = Constraint(lambda x: x[0] ** 2 + x[1], lower=1.0, upper=1.0)
     method = gdjax.AugmentedLagrangian(newton=False)  # it leaves a violation of about the tolerance

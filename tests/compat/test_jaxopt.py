@@ -72,6 +72,7 @@ def test_a_loop_of_updates_is_run(name):
     assert abs(int(state.iter_num) - int(whole.state.iter_num)) <= 3
 
 
+@pytest.mark.sweep
 def test_a_loop_of_updates_may_be_begun_without_the_data():
     solver = jaxopt.ProjectedGradient(jaxopt.objective.least_squares, jaxopt.projection.projection_l2_ball)
     data = (jnp.array([[2.0, 0.0], [0.0, 1.0]]), jnp.array([6.0, 0.0]))
@@ -151,6 +152,7 @@ def test_the_lasso(known, acceleration):
     np.testing.assert_allclose(slope, (fitted(0.31).params - fitted(0.29).params) / 0.02, atol=1e-2)
 
 
+@pytest.mark.sweep
 def test_one_prox_of_ones_own_over_a_tuple():
     """Lasso on a part, ridge on another, nothing on the intercept; differentiated by both strengths."""
 
@@ -227,7 +229,7 @@ def test_scipys_methods_by_name(method):
     assert (limited.success, limited.status) == (False, 1)
 
 
-@pytest.mark.sample("LevenbergMarquardt")
+@pytest.mark.sample("GaussNewton")
 @pytest.mark.parametrize("solver", [jaxopt.LevenbergMarquardt, jaxopt.GaussNewton])
 def test_least_squares_of_pytrees(solver):
     x = jnp.arange(5.0)

@@ -48,7 +48,7 @@ def test_a_start_at_the_minimum_is_a_success(name, x64):
     assert result.value <= parabola(jnp.ones(2), observed()) * (1 + 8 * jnp.finfo(float).eps)
 
 
-@pytest.mark.sample("x32-LBFGS", "x32-accelerated")
+@pytest.mark.sample("x32-LBFGS")
 @pytest.mark.parametrize(
     "name", [name for name in METHODS if name != "Adam"]
 )  # whose steps do not settle by themselves
@@ -86,6 +86,7 @@ def test_parameters_in_small_units_end_in_success(x64):
     assert jnp.abs(result.params / units - 1).max() < close
 
 
+@pytest.mark.sweep
 def test_uncertainty_takes_a_fit_that_was_begun_at_its_minimum():
     result = gdjax.minimize(parabola, jnp.ones(2), observed())
     found = gdjax.uncertainty(parabola, result, observed(), kind="least_squares", num_data=20)

@@ -69,6 +69,7 @@ def test_a_right_answer_on_a_raw_column_is_a_success():
         assert distance(result.params, x, counts) < 0.01, seed
 
 
+@pytest.mark.sweep
 def test_many_problems_are_judged_one_by_one():
     data = [yearly(seed) for seed in range(16)]
     x, counts = (np.stack(part) for part in zip(*data, strict=True))

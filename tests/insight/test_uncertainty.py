@@ -157,6 +157,7 @@ def test_wrong_arguments_are_named():
         uncertainty(loss, result, kind="likelihood", entries=[2])
 
 
+@pytest.mark.sweep
 def test_many_results_are_taken_one_by_one_or_by_vmap():
     centers = jnp.arange(3.0)
     loss = lambda p, center: 2 * (p - center) ** 2

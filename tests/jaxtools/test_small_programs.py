@@ -236,6 +236,7 @@ def test_problems_of_a_batch_are_one_function_one_after_the_other():
         np.testing.assert_allclose(result.params[3], alone.params, rtol=1e-5)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_constants_handed_in_do_no_harm():
     """XLA copies them into what they are handed to, and stores those of more than 10 000 bytes elsewhere."""

@@ -69,6 +69,7 @@ def test_lane_for_lane_the_fit_of_the_data_that_the_mask_leaves(options):
     assert (fits.status == Status.CONVERGED).all()
 
 
+@pytest.mark.sweep
 def test_residuals_made_zero_count_as_data_and_a_mask_does_not():
     """What the function is for: with a third of the data the errors of the zeros are too small by half."""
     few = np.arange(24) % 3 == 0

@@ -223,6 +223,7 @@ def test_few_nonlinear_residuals_end_at_their_rounding(x64):
     assert (fits.value <= (1e-30 if x64 else 1e-12)).all()
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_few_residuals_in_a_box():
     a = np.random.default_rng(2).uniform(size=(3, 6))
@@ -406,6 +407,7 @@ def test_a_spike_at_one_datum_and_a_straight_line_are_no_answers(robust, rows):
     assert (~far.converged | (far.value < 1.01 * near.value)).all(), far.message
 
 
+@pytest.mark.sweep
 def test_a_long_step_of_a_parameter_with_little_effect_is_no_short_one():
     t = np.linspace(0, 1e-8, 50).astype(np.float32)
     decay = lambda p, t: p["a"] * jnp.exp(-t / p["tau"])
@@ -416,6 +418,7 @@ def test_a_long_step_of_a_parameter_with_little_effect_is_no_short_one():
     np.testing.assert_allclose(fit.params["tau"], 2e-9, rtol=0.02)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_far_and_slow_ways_to_a_minimum_are_no_runaways():
     x = np.linspace(0, 4, 20)

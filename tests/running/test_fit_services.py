@@ -102,6 +102,7 @@ def test_ctrl_c_in_a_fit():
     assert len(pressed) == 1
 
 
+@pytest.mark.sweep
 def test_a_fit_leaves_a_saddle():
     residuals = lambda x: (x**2 - 1, 0.1 * x)
     assert float(gdjax.least_squares(residuals, 0.0).params) == 0
@@ -112,6 +113,7 @@ def test_a_fit_leaves_a_saddle():
     np.testing.assert_allclose(free.standard_errors, np.sqrt(free.chi2 / (4 * free.params**2 + 0.01)), rtol=1e-9)
 
 
+@pytest.mark.sweep
 def test_a_model_is_resumed_as_it_was_called(tmp_path):
     scipys, path = (lambda x, a, b, c: a * jnp.exp(-b * x) + c), tmp_path / "fit.npz"
     mask = X < 3.5

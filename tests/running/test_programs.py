@@ -67,7 +67,7 @@ def of_everything(v):
     return loss
 
 
-@pytest.mark.sample("0.7")
+@pytest.mark.sweep
 @pytest.mark.parametrize("v", [2.5, 0.7])
 def test_a_program_with_numbers_as_data_is_the_function(v):
     x, loss = jnp.array([0.3, 1.7, -0.4]), of_everything(v)

@@ -74,6 +74,7 @@ def test_nor_where_rounding_hides_the_slope(space, start, centre):
     assert result.status == Status.AT_EDGE
 
 
+@pytest.mark.sweep
 def test_a_maximum_is_judged_likewise():
     hill = lambda u: -bowl(u, 1.0)
     result = gdjax.maximize(hill, 3.0, space=Positive(), method=gdjax.GradientDescent(10.0))

@@ -335,6 +335,7 @@ class Net(nnx.Module):
         return jnp.sum(self.other(self.layer(x), **rest), axis=1)
 
 
+@pytest.mark.sweep
 def test_a_model_of_nnx_whose_statistics_or_random_counters_would_be_lost_is_refused():
     fit = lambda model, rows: jnp.mean((model(rows["x"]) - rows["y"]) ** 2)
     norm = Net(nnx.BatchNorm(4, rngs=nnx.Rngs(0)))
