@@ -62,6 +62,6 @@ def is_far(x: jax.Array, start: jax.Array, eps: float) -> jax.Array:
     return xp.any(xp.abs(x) * eps**0.25 > xp.abs(start))
 
 
-def has_ended(code: jax.Array) -> jax.Array:
+def has_ended(code: Any) -> jax.Array:
     """Whether a status is one of those that a runaway may have come to, shape ()."""
     return functools.reduce(operator.or_, [code == status for status in ENDED], at_rest(code))
