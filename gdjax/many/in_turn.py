@@ -13,7 +13,7 @@ import numpy as np
 
 from gdjax.descent.loop import NEVER, Until
 from gdjax.descent.stopping import Status
-from gdjax.jaxtools.packing import Packed, pack, unpack, with_keys, without_keys, zeros
+from gdjax.jaxtools.packing import Packed, pack, unpack, zeros
 from gdjax.jaxtools.remembered import remembered
 from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
 from gdjax.jaxtools.small_programs import small_function
@@ -28,8 +28,6 @@ def serve(
     ending = jnp.asarray(orders.ending, jnp.int32)
     under_way = lambda lane: (lane.ids != NONE).astype(jnp.int32)
     lane = jax.tree.map(lambda x: x[0], lanes)
-    like = jax.eval_shape(program.start, lane.own, shared)
-    lane = lane._replace(carry=one_kernel(lambda carry: unpack(carry, like), lane.carry))
 
     def goes_on(turn: tuple[Lanes, Log, Report]) -> jax.Array:
         lane, _, report = turn
@@ -41,14 +39,12 @@ def serve(
         waiting = jax.tree.map(lambda rows: rows[report.first], page)
         own, ids = jax.tree.map(lambda new, old: jnp.where(free, new, old), tuple(waiting), (lane.own, lane.ids))
         left = jnp.where(ending == Status.RUNNING, orders.trips - report.trips, 1)
-        carry, trips = descend(program, shared, own, lane.carry, free, left)
-        status = jnp.where((carry.status == Status.RUNNING) & (ending != Status.RUNNING), ending, carry.status)
-        lane, log = write(program, shared, Lanes(carry._replace(status=status), own, ids), log)
+        carry, status, trips = descend(program, shared, own, lane.carry, free, left, ending)
+        lane, log = write(program, shared, Lanes(carry, own, ids), status, log)
         return lane, log, Report(report.first + free.astype(jnp.int32), under_way(lane), report.trips + trips)
 
     begun = Report(jnp.asarray(orders.first, jnp.int32), under_way(lane), jnp.asarray(0, jnp.int32))
     lane, log, report = jax.lax.while_loop(goes_on, turn, (lane, blank(program, shared, lane, page), begun))
-    lane = lane._replace(carry=one_kernel(pack, lane.carry))
     return jax.tree.map(lambda x: x[None], lane), log, report
 
 
@@ -66,9 +62,18 @@ def begin(program: LaneProgram, shared: list[Any], own: list[Any]) -> Packed:
 
 
 def descend(
-    program: LaneProgram, shared: list[Any], own: list[Any], carry: Any, fresh: jax.Array, most: jax.Array
-) -> tuple[Any, jax.Array]:
-    """Go on with a descent, or from its start if it is ``fresh``, for so many trips at most; also how many it took.
+    program: LaneProgram,
+    shared: list[Any],
+    own: list[Any],
+    carry: Packed,
+    fresh: jax.Array,
+    most: jax.Array,
+    ending: jax.Array,
+) -> tuple[Packed, jax.Array, jax.Array]:
+    """Go on with a descent, or from its start if it is ``fresh``, for so many trips at most; also status and trips.
+
+    The carry is packed between two problems: its leaves, each alone, were copied there, and handed over, by 120 kernels
+    of some numbers each. Where the descent has not ended its status is ``ending``.
 
     Raises:
         NotSmallError: if that is not one function.
@@ -76,18 +81,19 @@ def descend(
     loop = program.loop(own, shared)
     like = jax.eval_shape(loop.start)
 
-    def trips(state: tuple[Any, jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
-        carry, fresh, most = state
-        carry = update_if(fresh, lambda _: loop.start(), with_keys(carry, like))
+    def trips(state: tuple[Packed, jax.Array, jax.Array, jax.Array]) -> tuple[Packed, jax.Array, jax.Array]:
+        packed, fresh, most, ending = state
+        carry = update_if(fresh, lambda _: loop.start(), unpack(packed, like))
         carry, made = loop.run_until(carry, Until(most, NEVER, -jnp.inf))
-        return without_keys(carry), made
+        carry = carry._replace(status=jnp.where(carry.status == Status.RUNNING, ending, carry.status))
+        return pack(carry), carry.status, made
 
-    return small_function(trips, (carry, fresh, most))
+    return small_function(trips, (carry, fresh, most, ending))
 
 
-def write(program: LaneProgram, shared: list[Any], lane: Lanes, log: Log) -> tuple[Lanes, Log]:
+def write(program: LaneProgram, shared: list[Any], lane: Lanes, status: jax.Array, log: Log) -> tuple[Lanes, Log]:
     """Write down the answer, if it is one: the next overwrites it if it is not."""
-    done = lane.carry.status != Status.RUNNING
+    done = status != Status.RUNNING
     answer = packed(program, shared, lane)
     put = lambda rows, row: jax.lax.dynamic_update_index_in_dim(rows, row, log.size, 0)
     new = Log(jax.tree.map(put, log.answers, answer), put(log.ids, lane.ids), log.size + done.astype(jnp.int32))
@@ -96,7 +102,9 @@ def write(program: LaneProgram, shared: list[Any], lane: Lanes, log: Log) -> tup
 
 def packed(program: LaneProgram, shared: list[Any], lane: Lanes) -> dict[str, jax.Array]:
     """The result of the lane."""
-    return one_kernel(lambda carry: pack(program.answer(lane.own, shared, carry)).vectors, lane.carry)
+    like = jax.eval_shape(program.start, lane.own, shared)
+    answer = lambda carry: pack(program.answer(lane.own, shared, unpack(carry, like))).vectors
+    return one_kernel(answer, lane.carry)
 
 
 def blank(program: LaneProgram, shared: list[Any], lane: Lanes, page: Page) -> Log:
