@@ -27,6 +27,7 @@ def test_of_a_quadratic_it_is_the_inverse_hessian(method):
     np.testing.assert_allclose(inverse.dense(), jnp.linalg.inv(H), rtol=0.02, atol=0.01)
 
 
+@pytest.mark.sweep
 def test_with_bounds_that_are_not_reached_too():
     result = ended(gdjax.LBFGS(), penalty=gdjax.penalties.Box(-10.0, 10.0), tol=1e-6)
     assert result.converged

@@ -61,6 +61,7 @@ def test_a_chain_of_refits_is_a_chain_of_successes(name, x64):
     assert all(status in SUCCESS for status in seen), seen
 
 
+@pytest.mark.sweep
 def test_the_derivative_of_such_a_fit_is_defined(x64):
     fitted = lambda t: gdjax.minimize(parabola, jnp.ones(2), observed() * t).params.sum()
     assert jnp.isclose(jax.grad(fitted)(1.0), 2.0, rtol=1e-3)  # the solution is linear in the data

@@ -54,6 +54,7 @@ def test_the_best_is_the_lowest_and_minima_are_sorted():
     assert "The best: CONVERGED: after" in text
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("length", "height"), [(1e-6, 1e9), (1e6, 1e-9)])
 def test_in_other_units_the_same_minima(length, height):
     starts = np.random.default_rng(0).uniform(-5, 5, (60, 2))

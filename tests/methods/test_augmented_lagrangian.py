@@ -54,6 +54,7 @@ def test_multipliers_of_equalities_are_slopes():
     np.testing.assert_allclose(result.multipliers, [1, 1], atol=1e-6)
 
 
+@pytest.mark.sweep
 def test_a_tolerance_near_rounding_is_reached():
     result = solve(True, tol=1e-12)
     assert result.status == Status.CONVERGED

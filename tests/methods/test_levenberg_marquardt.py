@@ -143,6 +143,7 @@ def test_an_outlier_beyond_tukeys_scale_does_not_draw_at_all():
     np.testing.assert_allclose(in_order(fit.params), in_order(without.params), rtol=1e-7)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_parameters_of_very_different_size_and_a_start_far_too_small():
     """A Lorentzian with parameters of 6e7 and 0.02, and a start at 1e-9: SciPy's issues 19459 and 10767."""
@@ -377,6 +378,7 @@ def test_parameters_that_run_to_infinity_are_named_and_end_soon(case):
     assert np.asarray(fits.code).tolist() == [Status.RUNAWAY] * 2
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 def test_what_creeps_towards_nothing_without_noise_runs_away_too():
     x = np.linspace(0.2, 5, 20)

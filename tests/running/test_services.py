@@ -252,7 +252,7 @@ def test_all_ways_to_call_from_python_are_one_program():
     assert_same((plain.params, plain.progress), (timed.params, timed.progress))
 
 
-@pytest.mark.sample("None")
+@pytest.mark.sweep
 @pytest.mark.parametrize("penalty", [None, gdjax.penalties.L1(0.1)])
 def test_a_result_that_keeps_its_state_has_its_derivatives(penalty):
     def solve(t, keep_state):

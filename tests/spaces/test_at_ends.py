@@ -201,7 +201,7 @@ def test_errors_have_derivatives_at_an_end():
     assert np.abs(slope).max() > 0
 
 
-@pytest.mark.sample("entries1")
+@pytest.mark.sweep
 @pytest.mark.float64
 @pytest.mark.parametrize("entries", [None, [0, 1, 2]])
 def test_errors_from_a_hessian_are_those_at_a_bound(entries):
