@@ -190,6 +190,7 @@ def run(call: Call, request: Request | None = None, carry: Packed | None = None)
     if (callback := services.get("callback")) is not None:
         services = {**services, "callback": lambda result: callback(call.finish(result))}
     header = dict(by=call.by, method=describe(request.method), maximize=problem.maximize, history=request.history)
-    result = reviewed(key, arrays, run_with(WATCHED.bind(key, arrays), problem, services, header, carry))
+    found = run_with(WATCHED.bind(key, arrays), problem, services, header, carry, call.escapes)
+    result = reviewed(key, arrays, found)
     data = named_data(call.function, call.args, call.options.get("kwargs"))
     return call.finish(with_nonfinite_data(result, data))

@@ -26,6 +26,7 @@ from gdjax.spaces.composed import (
     with_spaces,
 )
 from gdjax.spaces.ends import Value
+from gdjax.spaces.inside import Inside
 from gdjax.spaces.models import call_unchanged, is_plain, opened, which_are_numbers
 from gdjax.spaces.penalties import held_within, penalty_of_free
 from gdjax.spaces.rescaled import rescaled
@@ -151,14 +152,15 @@ def by_free(
         out = half_sum(as_residuals(out), options.get("robust")) if options.get("squares") else out
         return -jnp.asarray(out) if maximize else jnp.asarray(out)
 
-    loss = Value(value, data, [*axes, *[None] * (len(data) - len(axes))])
+    inside = Inside(chart, Value(value, data, [*axes, *[None] * (len(data) - len(axes))]))
     if isinstance(call.params, Result):
         start = dataclasses.replace(call.params, params=start, space=None)
     return call._replace(
         function=of_free,
         params=start,
         chart=chart,
+        escapes=(inside,) if any(s.levels_off for s in chart.spaces) else (),
         args=(*call.args, chart.spaces),
         options=options,
-        finish=lambda result, **known: call.finish(to_user(result, chart, loss, shared), **known),
+        finish=lambda result, **known: call.finish(to_user(result, chart, inside, shared), **known),
     )

@@ -11,6 +11,7 @@ from gdjax import other_names
 from gdjax.as_method import as_method
 from gdjax.descent.history import CAPACITY
 from gdjax.descent.limits import Stop
+from gdjax.descent.onward import Escape
 from gdjax.descent.result import Result
 from gdjax.insight.gradient_check import check_gradient
 from gdjax.insight.jacobian_check import check_jacobian
@@ -70,6 +71,7 @@ class Call(NamedTuple):
     services: Services
     finish: Callable[..., Any] = lambda result: result  # what the door makes of a result
     chart: Any = None  # of parameters in spaces, if it is called with free numbers instead
+    escapes: tuple[Escape, ...] = ()  # from where the descent should not stay
 
     def prepare(self) -> "Request":
         """The request, with the user's functions checked and traced."""

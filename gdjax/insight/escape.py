@@ -6,29 +6,28 @@ D. C. Sorensen, On the use of directions of negative curvature in a modified New
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 
 from gdjax.descent.certificate import CriticalPoint, Kind
+from gdjax.descent.onward import Onward
+from gdjax.descent.result import Result
 from gdjax.insight.critical_point import TRIALS, classify, follow
 from gdjax.insight.curvature import measure, unravel
 from gdjax.jaxtools.pytrees import split
 from gdjax.problem.problem import Problem
 
 
-class Escape:
+class Saddles:
     """Looks at the curvature where a descent came to rest, and says where to go on."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.certificate: CriticalPoint | None = None  # of the point last looked at
 
-    def __call__(self, params: Any) -> tuple[Any, int, float] | None:
-        """Params with a lower value along a direction of negative or zero curvature; None if there are none.
-
-        Also the evaluations spent, and a lower bound of the largest gradient norm on the way there.
-        """
+    def __call__(self, result: Result) -> Onward | None:
+        """To a lower value along a direction of negative or zero curvature; None if there is none."""
+        params = result.params
         problem = dataclasses.replace(self.problem, params=params)
         found = measure(problem)
         point = classify(problem, found, math.inf)
@@ -41,7 +40,8 @@ class Escape:
         arrays, static = split(problem)
         direction = unravel(static, arrays, found.smallest.vector)
         moved = jax.tree.map(lambda x, v: x + t * v, params, direction)
-        return jax.tree.map(lambda x, p: x.astype(p.dtype), moved, params), found.products + 2 * TRIALS, steepest
+        there = jax.tree.map(lambda x, p: x.astype(p.dtype), moved, params)
+        return Onward(there, found.products + 2 * TRIALS, steepest)
 
 
 def upside_down(point: CriticalPoint) -> CriticalPoint:

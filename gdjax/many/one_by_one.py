@@ -33,6 +33,6 @@ def solve(program: LaneProgram, shared: list[Any], own: list[Any], ending: Calla
     for i in range(own[0].shape[0]):
         arrays = program.arrays([x[i] for x in own], shared)
         descent = WATCHED.bind(program.key, arrays)
-        result, _ = drive(descent, [Ending(ending)], None, None, True)
+        result, _ = drive(descent, [Ending(ending)], None, (), True)
         results.append(dataclasses.replace(result, timing=None, exception=None))  # what is not the same for all
     return jax.tree.map(lambda *parts: jnp.stack([jnp.asarray(x) for x in parts]), *results)

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.loop import Until
+from gdjax.descent.onward import Escape
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
-from gdjax.insight.escape import Escape
 from gdjax.jaxtools.packing import Packed
 from gdjax.running.clock import Clock
 from gdjax.running.observers import Observer, Visit
@@ -78,13 +78,13 @@ class Walk:
 
 
 def drive(
-    descent: Descent, observers: Sequence[Observer], carry: Packed | None, escape: Escape | None, watched: bool
+    descent: Descent, observers: Sequence[Observer], carry: Packed | None, escapes: Sequence[Escape], watched: bool
 ) -> tuple[Result, Packed | None]:
     """Run until a test fires, an observer asks to stop or the loss raises: the result, and the carry, to go on with.
 
     At least one evaluation is made, or there would be no point to return. A ``carry`` that is given is used up. Where
-    the descent comes to rest, ``escape`` may know params to go on from. If somebody has ``watched`` it, the first piece
-    is the first evaluation; otherwise the pace of the last descent tells how long it may be.
+    the descent comes to rest, one of ``escapes`` may know where to go on. If somebody has ``watched`` it, the first
+    piece is the first evaluation; otherwise the pace of the last descent tells how long it may be.
     """
     clock, walk = Clock(time.perf_counter()), Walk(descent, carry)
     start = descent.open(carry).progress if carry is not None else None
@@ -103,10 +103,12 @@ def drive(
         clock.enter(count, began)
         visit = Visit(descent, walk.carry, walk.answer, walk.status, steps, report.lowest, clock)
         asked = [wish for observer in observers if (wish := observer.visit(visit)) is not None]
-        if not asked and escape is not None and visit.status in RESTING:
-            onward = escape(visit.answer.params)
+        if not asked and visit.status in RESTING:
+            onward = next((to for escape in escapes if (to := escape(visit.answer)) is not None), None)
             if onward is not None:
-                walk.carry = descent.jump(walk.carry, onward[0], np.int32(onward[1]), np.float32(onward[2]))
+                walk.carry = descent.jump(
+                    walk.carry, onward.params, np.int32(onward.evals), np.float32(onward.steepest)
+                )
                 continue
         if asked or visit.status != Status.RUNNING:
             visit = visit._replace(status=asked[0] if visit.status == Status.RUNNING else visit.status)

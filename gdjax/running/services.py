@@ -9,8 +9,9 @@ from typing import Any, TypedDict
 import jax
 import numpy as np
 
+from gdjax.descent.onward import Escape
 from gdjax.descent.result import Result
-from gdjax.insight.escape import Escape
+from gdjax.insight.escape import Saddles
 from gdjax.jaxtools.packing import Packed
 from gdjax.problem.problem import Problem
 from gdjax.running.driver import RESTING, drive
@@ -87,7 +88,12 @@ def are_idle(services: Services) -> bool:
 
 
 def run(
-    descent: Descent, problem: Problem, services: Services, header: dict[str, Any], carry: Packed | None = None
+    descent: Descent,
+    problem: Problem,
+    services: Services,
+    header: dict[str, Any],
+    carry: Packed | None = None,
+    escapes: tuple[Escape, ...] = (),
 ) -> Result:
     """Run a descent with its services; ``header`` is what a checkpoint must say about it."""
     if services.get("escape_saddles") and problem.penalty is not None:
@@ -98,12 +104,13 @@ def run(
     if services.get("escape_saddles") and problem.constraints is not None:
         raise ValueError("escape_saddles looks at the Hessian of the loss, which says nothing where constraints hold")
     interrupt, idle = Interrupt(), are_idle(services)
-    escape = Escape(problem) if services.get("escape_saddles") else None
+    saddles = Saddles(problem) if services.get("escape_saddles") else None
+    escapes = escapes if saddles is None else (*escapes, saddles)
     with interrupt.listening():
-        result, carry = drive(descent, [*observers(services, header), interrupt], carry, escape, not idle)
+        result, carry = drive(descent, [*observers(services, header), interrupt], carry, escapes, not idle)
     interrupt.hand_on(result.status)
-    if escape is not None and result.status in RESTING:
-        result = dataclasses.replace(result, certificate=escape.certificate)
+    if saddles is not None and result.status in RESTING:
+        result = dataclasses.replace(result, certificate=saddles.certificate)
     if services.get("keep_state") and carry is not None:
         result = dataclasses.replace(result, state=jax.device_put(descent.open(carry)))
     return dataclasses.replace(result, timing=None) if idle else result

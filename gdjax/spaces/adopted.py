@@ -6,22 +6,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdjax.jaxtools.pytrees import merge, split
 from gdjax.spaces.base import Edges, Space, far, refuse
 from gdjax.vectors.vector import matmul
 
 MOST_DENSE = 200  # numbers of a parameter up to which the slopes of somebody else's map are formed as a matrix
 
 
+@jax.tree_util.register_pytree_node_class
 class Adopted(Space):
     """Somebody else's map, with ``to_user`` and ``to_free``: of the user's, numpyro's or distrax's.
 
-    Where its ends are is not known, but that the map is the flatter the nearer they are.
+    Where its ends are is not known, but that the map is the flatter the nearer they are. It is a pytree, of the arrays
+    of theirs if that is one.
     """
 
     levels_off = endless = mixes = True
 
-    def __init__(self, space: Any) -> None:
+    def __init__(self, space: Any, rest: Any = None) -> None:
         self.space = space
+        arrays, static = split(space)
+        is_pytree = static.leaves[:1] != (space,)
+        self.arrays, self.rest = arrays, rest or (static if is_pytree else Alike(space))
+
+    def tree_flatten(self) -> tuple[list[Any], Any]:
+        """The arrays, and the rest."""
+        return self.arrays, self.rest
+
+    @classmethod
+    def tree_unflatten(cls, rest: Any, arrays: Any) -> "Adopted":
+        """The same with these arrays."""
+        return cls(rest.one if isinstance(rest, Alike) else merge(list(arrays), rest), rest)
 
     def check(self, name: str, start: Any) -> None:
         """The start must come back from its free numbers."""
@@ -99,6 +114,25 @@ class Adopted(Space):
 
     def __repr__(self) -> str:
         return repr(self.space)
+
+
+class Alike:
+    """An object as a key of compiled programs: another of its class with the same attributes is as good.
+
+    What is made anew for each call (``space=Mine()``) would otherwise be compiled anew. If there is anything among them
+    that may change, it is compiled anew, since it may have changed.
+    """
+
+    def __init__(self, one: Any) -> None:
+        self.one = one
+        known = hasattr(one, "__dict__") and all(isinstance(x, int | float | str | None) for x in vars(one).values())
+        self.key: Any = (type(one), tuple(sorted(vars(one).items()))) if known else object()
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Alike) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 def edges_of(free: jax.Array, speed: jax.Array, change: jax.Array, grad: jax.Array, size: jax.Array) -> Edges:

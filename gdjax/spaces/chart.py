@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdjax.jaxtools.pytrees import is_concrete, is_traceable, named_leaves, pytree_dataclass, static_field
+from gdjax.jaxtools.pytrees import (
+    Static,
+    is_concrete,
+    is_traceable,
+    merge,
+    named_leaves,
+    pytree_dataclass,
+    split,
+    static_field,
+)
+from gdjax.jaxtools.remembered import remembered
 from gdjax.problem.problem import check_number
 from gdjax.spaces.adopted import Adopted
 from gdjax.spaces.base import Edges, Space
@@ -144,10 +154,27 @@ def chart_of(space: Any, params: Any) -> tuple[Chart, Any]:
     spaces, flags, named = spaces_of(space, tree), which_are_numbers(tree), named_leaves("params", tree)
     bound = list(map(bind, spaces, flags, named))
     check_some(bound)
-    treedef = jax.tree.structure(tree)
-    start = [None if s.is_fixed else s.to_free(jnp.asarray(x)) for s, (_, x) in zip(bound, named, strict=True)]
-    chart = Chart(bound, start, treedef)
-    return chart, chart.free_tree(start)
+    chart = Chart(bound, starts(bound, [x for _, x in named]), jax.tree.structure(tree))
+    return chart, chart.free_tree(chart.start)
+
+
+def starts(spaces: list[Space], leaves: list[Any]) -> list[Any]:
+    """The free numbers of each leaf; None where it is held.
+
+    Of our own maps in one program: as operations one by one they would be compiled one by one. Somebody else's may look
+    at the numbers.
+    """
+    ours = [not (s.is_fixed or isinstance(s, Adopted)) for s in spaces]
+    arrays, static = split([(s, x) for s, x, our in zip(spaces, leaves, ours, strict=True) if our])
+    found = iter(_starts(static, arrays))
+    theirs = lambda s, x: None if s.is_fixed else s.to_free(jnp.asarray(x))
+    return [next(found) if our else theirs(s, x) for s, x, our in zip(spaces, leaves, ours, strict=True)]
+
+
+@remembered(static=1)
+def _starts(static: Static, arrays: list[Any]) -> list[Any]:
+    """The same of arrays, of our own maps."""
+    return [s.to_free(jnp.asarray(x)) for s, x in merge(arrays, static)]
 
 
 def chart_of_many(space: Any, tree: Any, shared: list[bool]) -> tuple[Chart, Any]:
@@ -180,8 +207,6 @@ def bind_many(space: Space, is_number: bool, named: tuple[str, Any], all_share: 
     own = lambda x: (bound := space.bind(x), None if bound.is_fixed else bound.to_free(x))
     if is_concrete(leaf) and space.is_fixed:
         space.check(name, leaf[0])
-    if isinstance(space, Adopted):
-        return space, jax.vmap(space.to_free)(jnp.asarray(leaf))
     found, free = jax.vmap(own)(jnp.asarray(leaf))
     if free is not None and is_concrete(free):
         # A start that is not inside is the affair of its own problem, unless no other is.

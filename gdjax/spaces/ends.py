@@ -20,6 +20,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from gdjax.descent.limits import INWARD
+from gdjax.descent.onward import Onward
 from gdjax.descent.progress import size_of
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status, at_rest
@@ -51,7 +52,8 @@ class Review(NamedTuple):
     """What is found of a result."""
 
     code: jax.Array  # its status: AT_EDGE for a success that the loss contradicts on the way inside
-    runs: Runs | None  # which parameters run to an end or to infinity; None if that was not asked
+    runs: Runs | None = None  # which parameters run to an end or to infinity; None if that was not asked
+    onward: Onward | None = None  # to the lowest point on the way inside; None if there was no doubt
 
 
 class Case(NamedTuple):
@@ -93,21 +95,22 @@ def review(result: Result, chart: Chart, value: Value) -> Review:
     arrays, axes = jax.lax.stop_gradient(arrays), result.code.ndim
     wanted = _doubtful(static, axes, arrays)
     if is_concrete(wanted):
-        if not wanted.any():
-            return Review(result.code, None)
+        asked = tuple(np.asarray(wanted).tolist())
+        if not any(asked):
+            return Review(result.code)
         traced, program = split(hoisted(value, result.params, chart, bool(axes)))
-        judged = lambda smooth: _judge((static, program, tuple(value.axes), smooth), axes, arrays, value.data, traced)
-        return with_values_at_least(judged)
+        selected = static, program, tuple(value.axes), asked
+        return with_values_at_least(lambda smooth: _judge((*selected, smooth), axes, arrays, value.data, traced))
 
     def judge(smooth: bool) -> jax.Array:
         def one(arrays: list[Any], data: list[Any]) -> jax.Array:
             of_numbers = lambda x, spaces: value.function(x, spaces, data)
-            return judgement(merge(arrays, static), of_numbers, smooth)
+            return judgement(merge(arrays, static), of_numbers, smooth)[0]
 
         many = jax.vmap(one, in_axes=(0, value.axes)) if axes else one
         return jax.lax.cond(wanted[0], many, lambda *_: result.code, arrays, value.data)
 
-    return Review(with_values_at_least(judge), None)
+    return Review(with_values_at_least(judge))
 
 
 def with_values_at_least(judged: Callable[[bool], Any]) -> Any:
@@ -135,7 +138,7 @@ def hoisted(value: Value, free: Any, chart: Chart, many: bool) -> Hoisted:
 
 @remembered(static=2)
 def _doubtful(static: Static, axes: int, arrays: list[Any]) -> jax.Array:
-    """Whether the status of any problem is to be judged, and whether any parameter may have run away."""
+    """Whether the status of any problem is to be judged, and whether any parameter may have run away: shape (2,)."""
 
     def one(arrays: list[Any]) -> jax.Array:
         found = merge(arrays, static)
@@ -148,26 +151,29 @@ def _doubtful(static: Static, axes: int, arrays: list[Any]) -> jax.Array:
 
 @remembered(static=2)
 def _judge(selected: Any, axes: int, arrays: list[Any], data: list[Any], traced: list[Any]) -> Review:
-    """The review of arrays. ``selected``: the rest of them, and of the loss; axes of data; whether it is smooth."""
-    static, program, places, smooth = selected
+    """The review of arrays. ``selected``: the rest of them, and of the loss; axes of data; what is asked; if smooth."""
+    static, program, places, (doubtful, runs_asked), smooth = selected
     loss = merge(traced, program)
 
     def one(arrays: list[Any], data: list[Any]) -> Review:
         found = merge(arrays, static)
         of_numbers = lambda x, spaces: loss(x, split(spaces)[0], data)
         value = lambda z: of_numbers(found.chart.numbers(z), found.chart.spaces)
-        runs = runs_of(found.chart, found.free, found.grad, found.code, value) if smooth else None
-        return Review(judgement(found, of_numbers, smooth), runs)
+        runs = runs_of(found.chart, found.free, found.grad, found.code, value) if smooth and runs_asked else None
+        code, onward = judgement(found, of_numbers, smooth) if doubtful else (found.code, None)
+        return Review(code, runs, onward)
 
     return (jax.vmap(one, in_axes=(0, list(places))) if axes else one)(arrays, data)
 
 
-def judgement(found: Told, of_numbers: Callable[[list[Any], list[Any]], jax.Array], smooth: bool) -> jax.Array:
-    """The status: AT_EDGE where the loss falls on the way inside."""
+def judgement(
+    found: Told, of_numbers: Callable[[list[Any], list[Any]], jax.Array], smooth: bool
+) -> tuple[jax.Array, Onward]:
+    """The status, AT_EDGE where the loss falls on the way inside, and the way onward."""
     chart = found.chart
     slopes = jax.grad(of_numbers)(chart.numbers(found.free), chart.spaces) if smooth else None
-    falling = falls(case(found, slopes), lambda z: of_numbers(chart.numbers(z), chart.spaces))
-    return jnp.where(falling, Status.AT_EDGE, found.code)
+    falling, onward = falls(case(found, slopes), lambda z: of_numbers(chart.numbers(z), chart.spaces))
+    return jnp.where(falling, Status.AT_EDGE, found.code), onward
 
 
 def case(found: Told, slopes: list[Any] | None) -> Case:
@@ -200,34 +206,46 @@ def hides(space: Space, free: jax.Array) -> float:
     return roundings(free) if space.mixes else float(info.tiny) / float(info.eps) ** 2
 
 
-def falls(case: Case, value: Callable[[Any], jax.Array]) -> jax.Array:
-    """Whether the loss falls, before it rises, on the way to where what is marked is well inside.
+def falls(case: Case, value: Callable[[Any], jax.Array]) -> tuple[jax.Array, Onward]:
+    """Whether the loss falls, before it rises, on the way to where what is marked is well inside; and to where.
 
     One at a time, since another that is at its best place would hide it; and all at once.
     """
-    chart, leaves, least = case.chart, case.chart.free_leaves(case.free), case.least
-    ways = 2.0 ** -np.arange(STEPS)
-    once = np.unique([*ways, *(1 - ways), *np.arange(EVEN) / EVEN])
-    shares = jnp.asarray(np.unique([*once, *(1 + once)]))  # to the start, and farther
+    least, shares = case.least, shares_of_way()
     flags, unravel = ravel_pytree(marks(case))
 
-    def falls_to(chosen: jax.Array) -> jax.Array:
-        four = list(zip(chart.spaces, leaves, chart.start, unravel(chosen), strict=True))
-
-        def moved(space: Space, free: jax.Array, start: jax.Array, where: jax.Array, share: jax.Array) -> jax.Array:
-            share = share.astype(free.dtype)
-            first = space.way(free, start, where, jnp.minimum(share, 1))
-            return space.way(first, space.farther(start), where, jnp.maximum(share - 1, 0))
-
-        def at(share: jax.Array) -> jax.Array:
-            return value(chart.free_tree([z if m is None else moved(s, z, z0, m, share) for s, z, z0, m in four]))
-
-        values = jax.lax.map(at, shares)  # the first is where it is
-        change = values - values[0]
+    def lowest(chosen: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The largest fall, and where it is; 0 if it is not worth counting."""
+        values = jax.lax.map(lambda share: value(on_the_way(case, unravel(chosen), share)), shares)
+        change = values - values[0]  # the first is where it is
         risen = jnp.cumsum(~(change <= least)) > 0  # or is no number
-        return jnp.any((change < -least) & ~risen)
+        change = jnp.where((change < -least) & ~risen, change, 0)
+        return jnp.min(change).astype(least.dtype), shares[jnp.argmin(change)]
 
     one_by_one = jnp.eye(flags.size, dtype=bool) if 1 < flags.size <= MOST else jnp.zeros((0, flags.size), bool)
     sets = jnp.concatenate([flags & one_by_one, flags[None]])
-    no = lambda _: jnp.asarray(False)
-    return jnp.any(jax.lax.map(lambda chosen: jax.lax.cond(jnp.any(chosen), falls_to, no, chosen), sets))
+    none = lambda _: (jnp.zeros_like(least), shares[0])
+    changes, places = jax.lax.map(lambda chosen: jax.lax.cond(jnp.any(chosen), lowest, none, chosen), sets)
+    best = jnp.argmin(changes)
+    free = on_the_way(case, unravel(sets[best]), places[best])
+    return changes[best] < 0, Onward(free, jnp.sum(jnp.any(sets, axis=1)) * shares.size, 0.0)
+
+
+def shares_of_way() -> jax.Array:
+    """Of the way inside, to the start and from there farther (1 to 2), at which the loss is evaluated."""
+    ways = 2.0 ** -np.arange(STEPS)
+    once = np.unique([*ways, *(1 - ways), *np.arange(EVEN) / EVEN])
+    return jnp.asarray(np.unique([*once, *(1 + once)]))
+
+
+def on_the_way(case: Case, chosen: list[Any], share: jax.Array) -> Any:
+    """Free numbers with what is ``chosen`` (like the marks) at this share of its way inside."""
+    chart = case.chart
+
+    def moved(space: Space, free: jax.Array, start: jax.Array, where: jax.Array) -> jax.Array:
+        part = share.astype(free.dtype)
+        first = space.way(free, start, where, jnp.minimum(part, 1))
+        return space.way(first, space.farther(start), where, jnp.maximum(part - 1, 0))
+
+    four = zip(chart.spaces, chart.free_leaves(case.free), chart.start, chosen, strict=True)
+    return chart.free_tree([z if m is None else moved(s, z, z0, m) for s, z, z0, m in four])

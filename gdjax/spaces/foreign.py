@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from gdjax.jaxtools.pytrees import pytree_dataclass, static_field
 from gdjax.spaces.adopted import Adopted
 from gdjax.spaces.base import Space, SpaceLike
 
@@ -43,9 +44,9 @@ def as_space(x: Any) -> Space:
     if is_constraint(x):
         from numpyro.distributions import biject_to
 
-        return Adopted(Transform(biject_to(x), x))
+        return Adopted(Transform(biject_to(x), type(x).__name__))
     if is_transform(x):
-        return Adopted(Transform(x, x))
+        return Adopted(Transform(x, type(x).__name__))
     if is_bijector(x):
         return Adopted(Bijector(x))
     if isinstance(x, SpaceLike) and not isinstance(x, type):
@@ -57,11 +58,12 @@ def as_space(x: Any) -> Space:
     )
 
 
+@pytree_dataclass
 class Transform:
     """A transform of numpyro."""
 
-    def __init__(self, transform: Any, named: Any) -> None:
-        self.transform, self.named = transform, named
+    transform: Any
+    named: str = static_field("")  # its class, or that of the constraint
 
     def to_user(self, free: jax.Array) -> Any:
         """Forward."""
@@ -76,14 +78,14 @@ class Transform:
         return self.transform.log_abs_det_jacobian(free, self.transform(free))
 
     def __repr__(self) -> str:
-        return f"numpyro's {type(self.named).__name__.lstrip('_')}"
+        return f"numpyro's {self.named.lstrip('_')}"
 
 
+@pytree_dataclass
 class Bijector:
     """A bijector of distrax."""
 
-    def __init__(self, bijector: Any) -> None:
-        self.bijector = bijector
+    bijector: Any
 
     def to_user(self, free: jax.Array) -> Any:
         """Forward."""

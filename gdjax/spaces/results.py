@@ -15,7 +15,8 @@ from gdjax.jaxtools.remembered import remembered
 from gdjax.spaces.at_ends import ended, rested
 from gdjax.spaces.chart import Chart, chart_of
 from gdjax.spaces.composed import composed, composed_gradient, composed_pair
-from gdjax.spaces.ends import NEAR, Value, review
+from gdjax.spaces.ends import NEAR
+from gdjax.spaces.inside import Inside
 from gdjax.spaces.models import closed, is_floating, is_plain, opened
 from gdjax.spaces.runs import Runs
 
@@ -58,13 +59,13 @@ class Origin:
         return text + (f" Held as settings: {', '.join(held[:4])}{', ...' * (len(held) > 4)}." if held else "")
 
 
-def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | None = None) -> Result:
+def to_user(result: Result, chart: Chart, inside: Inside, shared: list[bool] | None = None) -> Result:
     """The result with the user's params and gradients, and what they were.
 
     Args:
         result: by free numbers, of one problem or of many.
         chart: with the axes of problems of the result, but for what is ``shared``, leaf by leaf.
-        value: see `gdjax.spaces.ends.review`.
+        inside: what looks at the ends.
         shared: of many problems.
     """
     if shared is not None:
@@ -80,7 +81,7 @@ def to_user(result: Result, chart: Chart, value: Value, shared: list[bool] | Non
             result = rested(result, chart)
         changed["code"] = result.code
         if result.conditions is None:  # constraints may hold it there
-            changed["code"], runs = review(result, chart, value)
+            changed["code"], runs, _ = inside.review(result, chart)
             origin = dataclasses.replace(origin, runs=runs)
             if linear and runs is not None:
                 changed["code"] = without_minimum(changed["code"], runs)

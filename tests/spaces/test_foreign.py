@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import CompileCounter
 
 import gdjax
 from gdjax import Status
@@ -139,3 +140,37 @@ def test_a_stack_is_of_single_entries():
         gdjax.curve_fit(curve, x, y, p0=[1.0, 10.0, 0.1], space=space)
     with pytest.raises(ValueError, match="its Stack is of 3 entries"):
         gdjax.minimize(lambda p: jnp.sum(p**2), jnp.ones(2), space=space)
+
+
+class Scaled:
+    """A space with a setting."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def to_user(self, free):
+        return self.scale * jnp.exp(free)
+
+    def to_free(self, user):
+        return jnp.log(user / self.scale)
+
+
+def test_a_space_made_anew_runs_the_same_program_and_one_that_changed_does_not():
+    loss = lambda p: jnp.sum((p - 2.0) ** 2)
+    solve = lambda space: gdjax.minimize(loss, jnp.ones(2), space=space)
+    solve(Scaled(1.0))
+    with CompileCounter() as compiled:
+        assert solve(Scaled(1.0)).status == Status.CONVERGED
+    assert compiled.count == 0
+    space = Scaled(jnp.ones(2))
+    for scale in (jnp.ones(2), jnp.array([1.0, 3.0])):
+        space.scale = scale
+        result = solve(space)
+        assert result.status == Status.CONVERGED
+        np.testing.assert_allclose(result.space.params, np.log(2 / scale), atol=1e-3)
+
+
+def test_a_result_in_a_space_of_ones_own_comes_out_of_jit():
+    result = jax.jit(lambda s: gdjax.minimize(lambda p: (p - 2.0) ** 2, s, space=PowerOfTen()))(1.0)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, 2.0, rtol=1e-4)
