@@ -15,7 +15,6 @@ from gdjax.descent.onward import Escape
 from gdjax.descent.result import Result
 from gdjax.insight.gradient_check import check_gradient
 from gdjax.insight.jacobian_check import check_jacobian
-from gdjax.jaxtools.pytrees import merge
 from gdjax.jaxtools.varying import axes_after, vary
 from gdjax.methods.base import Method
 from gdjax.methods.choice import default, for_size
@@ -149,7 +148,6 @@ def prepare(
     method = for_size(method, problem)
     state = None if warm is None else warm.state
     request = Request(problem, hoist_method(method, problem), stop, state, history_capacity(history))
-    request = on_device_if_guarded(request)
     if check_jac:
         require_concrete(request.split()[1], "check_jac=True compares numbers")
         check_jacobian(plain)
@@ -180,15 +178,6 @@ def check_conflicts(limits: dict[str, Any], stop: Stop | None, constraints: Any,
         raise ValueError("with constraints errors are known for plain squares alone: leave robust and cov_type out")
     if constraints is not None and stop is not None and (stop.decrease is not None or stop.step is not None):
         raise ValueError("with constraints a small step tells nothing: leave Stop(decrease=) and Stop(step=) out")
-
-
-def on_device_if_guarded(request: Request) -> Request:
-    """Where transfers are guarded, numbers and NumPy arrays go to the device here, as an explicit transfer."""
-    guards = [getattr(jax.config, f"jax_transfer_guard{way}") for way in ("", "_host_to_device")]
-    if "disallow" not in guards:
-        return request
-    key, arrays = request.split()
-    return merge(jax.device_put(arrays), key)
 
 
 def shows_options(function: T) -> T:

@@ -41,8 +41,10 @@ class Remembered:
         functools.update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
-        """The function."""
+        """The function. Where transfers are guarded, what is on the host goes to the device as an explicit one."""
         arrays = arguments[self.static :]
+        if "disallow" in (jax.config.jax_transfer_guard, jax.config.jax_transfer_guard_host_to_device):  # type: ignore[attr-defined]
+            arrays = jax.device_put(arrays)
         return self.program(is_batched(arrays), is_allowed(), *arguments[: self.static])(*arrays)
 
     def lower(self, *arguments: Any) -> Any:

@@ -38,7 +38,7 @@ class Ended(NamedTuple):
 
     where: list[Any]  # of each leaf, the ends at which it is, of the shape of `Space.edges`; None if there are none
     squares: Any  # what the result keeps of residuals and Jacobian
-    left: jax.Array  # whether some parameters run to infinity instead
+    code: jax.Array  # the status: RUNAWAY if some parameters run to infinity instead
 
 
 def ended(result: Result, chart: Chart) -> Ended:
@@ -65,7 +65,8 @@ def _ended(static: Static, axes: int, arrays: list[Any]) -> Ended:
         if squares.sandwich is not None and squares.sandwich.triangle is not None:
             changed = changed._replace(sandwich=sandwich_without(flat, where, squares.sandwich))
         kept = jax.tree.map(lambda new, old: jnp.where(some, new, old), changed, squares)
-        return Ended(flat.by_leaf(where), kept, jax.lax.stop_gradient(is_left(flat, grad, linear, code)))
+        left = jax.lax.stop_gradient(is_left(flat, grad, linear, code))
+        return Ended(flat.by_leaf(where), kept, jnp.where(left, Status.RUNAWAY, code).astype(code.dtype))
 
     for _ in range(axes):
         of_one = jax.vmap(of_one)

@@ -172,6 +172,14 @@ def starts(spaces: list[Space], leaves: list[Any]) -> list[Any]:
 
 
 @remembered(static=1)
+def _bound(static: Static, arrays: list[Any], leaf: Any) -> tuple[Space, Any]:
+    """The space of a leaf of many problems, with what it takes from their starts, and their free numbers."""
+    space = merge(arrays, static)
+    own = lambda x: (bound := space.bind(x), None if bound.is_fixed else bound.to_free(x))
+    return jax.vmap(own)(jnp.asarray(leaf))
+
+
+@remembered(static=1)
 def _starts(static: Static, arrays: list[Any]) -> list[Any]:
     """The same of arrays, of our own maps."""
     return [s.to_free(jnp.asarray(x)) for s, x in merge(arrays, static)]
@@ -204,10 +212,10 @@ def bind_many(space: Space, is_number: bool, named: tuple[str, Any], all_share: 
         bound = bind(space, is_number, named)
         return bound, None if bound.is_fixed else bound.to_free(jnp.asarray(leaf))
     check_kind(space, name, leaf)
-    own = lambda x: (bound := space.bind(x), None if bound.is_fixed else bound.to_free(x))
     if is_concrete(leaf) and space.is_fixed:
         space.check(name, leaf[0])
-    found, free = jax.vmap(own)(jnp.asarray(leaf))
+    arrays, static = split(space)
+    found, free = _bound(static, arrays, leaf)
     if free is not None and is_concrete(free):
         # A start that is not inside is the affair of its own problem, unless no other is.
         inside = np.isfinite(np.asarray(free)).reshape(len(free), -1).all(axis=1)

@@ -90,7 +90,7 @@ def to_user(result: Result, chart: Chart, inside: Inside, shared: list[bool] | N
             origin = dataclasses.replace(origin, ends=found.where)
             changed["squares"] = found.squares
             if result.conditions is None:
-                changed["code"] = jnp.where(found.left, Status.RUNAWAY, changed["code"])
+                changed["code"] = found.code
     changed["space"] = origin
     if result.automatic is not None:
         changed["automatic"] = mapped(chart, free, result.automatic, axes)[1]
