@@ -31,6 +31,7 @@ METHODS = {
     "accelerated": dict(method=gdjax.AcceleratedGradient()),
     "adam": dict(method=optax.adam(0.1)),
     "box": dict(penalty=gdjax.penalties.Box(-0.5, 0.5)),
+    "space": dict(space=gdjax.spaces.Interval(-2.0, 3.0)),
     "PANOC": dict(penalty=L1),
     "FISTA": dict(penalty=L1, method=gdjax.AcceleratedProximalGradient()),
     "searched prox-gradient": dict(penalty=L1, method=gdjax.ProximalGradient(gdjax.Backtracking())),
@@ -45,7 +46,7 @@ def by_hand(p, center):
     return 2 * (p - center) + 0.4 * p**3
 
 
-@pytest.mark.sample("default")
+@pytest.mark.sample("default", "space")
 @pytest.mark.parametrize("options", METHODS.values(), ids=METHODS)
 def test_a_descent_under_all_strict_switches(options):
     start, center = jnp.zeros(3), jnp.asarray(1.0)
