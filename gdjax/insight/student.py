@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.special
+import scipy.special  # jax requires scipy
 
 from gdjax.jaxtools.on_host import compiled
 from gdjax.vectors.vector import namespace
