@@ -57,18 +57,6 @@ class ProjectedNewton(ProjectedLBFGS):
         last = jnp.where(before.is_blank, 0, length_of(x - before.x))
         reach = jnp.maximum(LONGER * last, jnp.maximum(1, length_of(x)))
 
-        def turn(state: Any) -> Any:
-            """A step of the free variables, while the others move so; what it takes beyond a bound is held there."""
-            free, d, first, _, count = state
-            inner = jnp.where(free[:, None] & free[None, :], hessian, jnp.where(unit > 0, metric[None, :], 0))
-            pull = jnp.where(free, point.grad + matmul(hessian, jnp.where(free, 0, d)), 0)
-            step = lambda inverse: -matmul(inverse, pull)
-            inverse = invert_shifted(inner, metric, lambda inverse: length_of(step(inverse)) <= reach)
-            d = jnp.where(free, step(inverse), d)
-            hit = free & ((x + d < lower) | (x + d > upper))
-            met = jnp.where(hit, jnp.clip(x + d, lower, upper) - x, d)
-            return free & ~hit, met, jnp.where(count == 0, d, first), jnp.any(hit), count + 1
-
         def value(d: jax.Array) -> jax.Array:
             """Of the model, where d leads in the box; infinite where d is not finite."""
             s = jnp.clip(x + d, lower, upper) - x
@@ -76,10 +64,28 @@ class ProjectedNewton(ProjectedLBFGS):
             return jnp.where(jnp.all(jnp.isfinite(d)), q, jnp.inf)
 
         def direction(g: jax.Array, free: jax.Array) -> jax.Array:
-            """The first step or the last one, whichever the model says is lower."""
-            begun = free, jnp.zeros_like(g), jnp.zeros_like(g), jnp.asarray(True), jnp.asarray(0, jnp.int32)
-            _, d, first, _, _ = bounded_loop(lambda s: s[3] & (s[4] < MEETINGS), turn, begun, MEETINGS)
-            d = jnp.where(value(d) < value(first), d, first)
+            """The first step or the last one, whichever the model says is lower; if neither is, a shorter one."""
+
+            def turn(state: Any) -> Any:
+                """A step of what is left free, while the others move so; what it takes beyond a bound is held there."""
+                left, d, first, count = state
+                careful = count == MEETINGS  # then all are free again, and t so large that the model falls
+                left, d = jnp.where(careful, free, left), jnp.where(careful, 0, d)
+                inner = jnp.where(left[:, None] & left[None, :], hessian, jnp.where(unit > 0, metric[None, :], 0))
+                pull = jnp.where(left, point.grad + matmul(hessian, jnp.where(left, 0, d)), 0)
+                step = lambda inverse: jnp.where(left, -matmul(inverse, pull), d)
+                fits = lambda d: (length_of(jnp.where(left, d, 0)) <= reach) & (~careful | (value(d) < 0))
+                d = step(invert_shifted(inner, metric, lambda inverse: fits(step(inverse))))
+                hit = left & ((x + d < lower) | (x + d > upper))
+                met, first = jnp.where(hit, jnp.clip(x + d, lower, upper) - x, d), jnp.where(count == 0, d, first)
+                ends = ~jnp.any(hit) | (count + 1 >= MEETINGS)
+                best = jnp.where(careful, d, jnp.where(value(met) < value(first), met, first))
+                falls = (value(best) < 0) & (vector.dot(jnp.where(free, best, 0), g) <= 0)
+                count = jnp.where(ends, jnp.where(careful | falls, MEETINGS + 1, MEETINGS), count + 1)
+                return left & ~hit, jnp.where(ends, best, met), first, count
+
+            begun = free, jnp.zeros_like(g), jnp.zeros_like(g), jnp.asarray(0, jnp.int32)
+            d = bounded_loop(lambda s: s[3] <= MEETINGS, turn, begun, MEETINGS + 1)[1]
             return jnp.where(jnp.all(jnp.isfinite(d)), d, known.step(g, free))
 
         near = NEAR * sizes / jnp.where(point.grad == 0, 1, jnp.abs(point.grad))
