@@ -27,11 +27,11 @@ class Outcome(NamedTuple):
     products: int = 0  # Hessian products, of those
 
 
-def of_gdjax(method: Any) -> Callable[..., Outcome]:
+def of_gdjax(method: Any, **options: Any) -> Callable[..., Outcome]:
     """A method of gdjax with its defaults."""
 
     def solve(loss: Loss, x0: jax.Array, tol: float, max_evals: int) -> Outcome:
-        r = gdjax.minimize(loss, x0, method=method, tol=tol, max_evals=max_evals, max_steps=max_evals)
+        r = gdjax.minimize(loss, x0, method=method, tol=tol, max_evals=max_evals, max_steps=max_evals, **options)
         return Outcome(r.params, r.converged, int(r.num_evals), r.status.name)
 
     return solve
@@ -92,6 +92,7 @@ GDJAX = {
 }
 SOLVERS: dict[str, Callable[..., Outcome]] = {
     **{f"gdjax.{name}": of_gdjax(method) for name, method in GDJAX.items()},
+    **{f"gdjax.{name} scale=auto": of_gdjax(GDJAX[name], scale="auto") for name in ("LBFGS", "BFGS")},
     **{name: of_peer(name) for name in PEERS},
     "scipy.L-BFGS-B": of_scipy("L-BFGS-B"),
     "scipy.L-BFGS-B ftol=0": of_scipy("L-BFGS-B", ftol=0.0),

@@ -100,7 +100,8 @@ def tangent(
         user = jax.jvp(lambda t, u: at(t).to_user(at(t).evaluate(u)), (theta, x), (changes, dx))[1]
         changed = {name: user[name] for name in ("value", "grad", "aux", "loss_value", "penalty_value", "penalty")}
     if result.squares is not None:
-        changed["squares"] = jax.checkpoint(functools.partial(residuals_follow, at))((theta, x), (changes, dx))
+        squares = jax.checkpoint(functools.partial(residuals_follow, at))((theta, x), (changes, dx))
+        changed["squares"] = squares._replace(longest=zeros.squares.longest)  # of the way there
     return dataclasses.replace(zeros, params=frame.layout.unravel(dx), **changed)
 
 
