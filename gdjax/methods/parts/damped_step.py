@@ -57,15 +57,17 @@ def search(r: jax.Array, q: jax.Array, radius: Scalar, guess: Scalar) -> tuple[j
         done = (jnp.abs(excess) <= CLOSE * radius) | (undamped & (excess <= 0))
         new = s.damping + excess / radius / jnp.maximum(slope, float(jnp.finfo(r.dtype).tiny))
         # Newton's steps come from below; so the first of them, from no damping at all, is a lower bound.
-        lower = jnp.where(excess > 0, jnp.maximum(s.lower, jnp.where(undamped, new, s.damping)), s.lower)
+        least = jnp.where(undamped, new, s.damping)
+        lower = jnp.where((excess > 0) & (least > s.lower), least, s.lower)
         upper = jnp.where(excess < 0, jnp.minimum(s.upper, s.damping), s.upper)
         new = jnp.maximum(lower, new)
         new = jnp.where(undamped, between(lower, upper), jnp.where(new > 0, new, 1e-3 * upper))
         return Search(y, jnp.where(done, s.damping, new), lower, upper, jnp.where(done, 0, excess), s.turns + 1)
 
+    # What overflows is NaN: it is too long, and goes on with another damping.
     # Where R is singular the shortest of many solutions may lie inside.
     within = lambda s: (s.lower <= 0) & (s.excess < 0) & (s.turns >= 3)
-    goes_on = lambda s: (jnp.abs(s.excess) > 0) & (s.turns <= MOST) & ~within(s)
+    goes_on = lambda s: (s.excess != 0) & (s.turns <= MOST) & ~within(s)
     upper, turns = steepest / radius, jnp.where(regular, 0, 1).astype(jnp.int32)
     start = jnp.where(regular | still, 0, between(zero, upper))
     begun = Search(jnp.zeros_like(q), start, zero, upper, jnp.where(still, 0, jnp.inf), turns)
@@ -81,7 +83,7 @@ def solve(r: jax.Array, q: jax.Array, damping: Scalar) -> tuple[jax.Array, Scala
     """
     n = q.size
     if n > FEW:
-        damped = lambda: factor(*with_damping(r, q, damping))
+        damped = lambda: factor_damped(r, q, damping)
         s, c = jax.lax.cond(damping == 0, lambda: (r, q), damped)
         y = -solve_upper(s, c)
         length = norm(y)
@@ -100,7 +102,10 @@ def solve(r: jax.Array, q: jax.Array, damping: Scalar) -> tuple[jax.Array, Scala
     return y, length, jnp.sum(w * w)
 
 
-def with_damping(r: jax.Array, q: jax.Array, damping: Scalar) -> tuple[jax.Array, jax.Array]:
-    """The least-squares problem of the damped step: more rows."""
-    rows = jnp.sqrt(damping) * jnp.eye(q.size, dtype=r.dtype)
-    return jnp.concatenate([r, rows]), jnp.concatenate([q, jnp.zeros_like(q)])
+def factor_damped(r: jax.Array, q: jax.Array, damping: Scalar) -> tuple[jax.Array, jax.Array]:
+    """S and Q'c of the damped step's least-squares problem, which has ``sqrt(damping)`` times the unit matrix below R.
+
+    No column of it depends on others, however little is left of one: the damping alone, where R is singular.
+    """
+    rows, nothing = jnp.sqrt(damping) * jnp.eye(q.size, dtype=r.dtype), jnp.zeros_like(q)
+    return factor(jnp.concatenate([r, rows]), jnp.concatenate([q, nothing]), sizes=nothing)

@@ -7,9 +7,9 @@ minimization, arXiv:1201.5885 (2012), section 3.
 import jax
 import jax.numpy as jnp
 
-from gdjax.methods.parts.damped_step import with_damping
+from gdjax.methods.parts.damped_step import factor_damped
 from gdjax.methods.parts.linearised import Linear, pivots, weights
-from gdjax.methods.parts.triangular import factor, norm, solve_lower, solve_upper
+from gdjax.methods.parts.triangular import norm, solve_lower, solve_upper
 from gdjax.problem.objective import Objective, Point
 from gdjax.vectors.vector import Scalar, matmul
 
@@ -38,7 +38,7 @@ def accelerated(
     along = lambda x: jax.jvp(residuals, (x,), (step,))[1]
     bend = weights(point.residuals, objective.robust)[1] * jax.jvp(along, (point.x,), (step,))[1]
     pull = matmul(bend, linear.jacobian) / scale
-    s, _ = factor(*with_damping(system[0], pull, system[1]))
+    s, _ = factor_damped(system[0], pull, system[1])
     whole = jnp.all(pivots(s) != 0)
     s = jnp.where(whole, s, jnp.eye(s.shape[0], dtype=s.dtype))
     a = -solve_upper(s, solve_lower(s, pull))

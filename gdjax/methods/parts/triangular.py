@@ -27,7 +27,7 @@ def factor(a: jax.Array, b: jax.Array, sizes: jax.Array | None = None) -> tuple[
     Args:
         a: the matrix.
         b: the right-hand side, shape (m,).
-        sizes: lengths of the columns of a, if they are known, shape (n,).
+        sizes: lengths of the columns of a, if they are known, shape (n,); 0 where none is to count as dependent.
     """
     n = a.shape[1]
     if n > SMALL:

@@ -41,10 +41,21 @@ def test_of_a_singular_model_the_step_stays_in_the_ball(n):
     y, damping = STEP(r, q, 0.1, 0.0)
     assert damping > 0
     assert abs(np.linalg.norm(y) - 0.1) <= CLOSE * 0.1
-    y, _ = STEP(r, q, 1e3, 0.0)
     shortest = np.linalg.lstsq(r, -q, rcond=None)[0]
-    assert np.linalg.norm(y) <= 1e3 * (1 + CLOSE)
-    np.testing.assert_allclose(r @ y, r @ shortest, rtol=1e-4, atol=1e-4)
+    for radius in (1e3, 1e32):  # with the latter the root of the damping is a rounding of R
+        y, _ = STEP(r, q, radius, 0.0)
+        assert np.linalg.norm(y) <= radius * (1 + CLOSE)
+        np.testing.assert_allclose(r @ y, r @ shortest, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("n", [3, 12])
+def test_a_step_without_damping_that_overflows_is_damped(n):
+    r, q = system(n)
+    r[n - 1, n - 1], q[n - 1] = 1e-300, 1e30
+    y, damping = STEP(r, q, 1.0, 0.0)
+    assert damping > 0
+    assert abs(np.linalg.norm(y) - 1) <= CLOSE
 
 
 @pytest.mark.float64
