@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from gdjax.methods.parts.linearised import at_answer, by_jax
 from gdjax.methods.parts.triangular import SMALL, factor, norm, solve_lower
 from gdjax.problem.objective import Objective, Point
-from gdjax.vectors.vector import matmul, namespace
+from gdjax.vectors.vector import Scalar, matmul, namespace
 
 KINDS = ("HC0", "HC1", "HC2", "HC3")
 BY_LEVERAGE = KINDS[2:]
@@ -68,18 +68,19 @@ def sandwich(objective: Objective, point: Point, r: jax.Array, lengths: jax.Arra
     return Sandwich(triangle, columns, sums, meat, bread)
 
 
-def meat_of(sandwich: Sandwich, kind: str | None, r: jax.Array) -> Sandwich:
+def meat_of(sandwich: Sandwich, kind: str | None, r: jax.Array, rounding: Scalar) -> Sandwich:
     """With the meat of HC2 or HC3, by the leverages of all parameters that are not held, for residuals r.
 
-    It is NaN where one residual alone determines a parameter.
+    It is NaN where one residual alone determines a parameter. To all meat the rounding of the residuals adds.
     """
     q, xp = sandwich.basis, namespace(r)
+    more = rounding**2 * xp.eye(sandwich.columns.size, dtype=r.dtype)
     if q is None:
-        return sandwich
+        return sandwich._replace(meat=sandwich.meat + more)
     rest = 1 - xp.sum(q * q, axis=1)
     rest = xp.where(rest > 8 * q.shape[1] * float(jnp.finfo(q.dtype).eps), rest, xp.nan)
     weights = r**2 / (rest if kind == "HC2" else rest**2)
-    return sandwich._replace(meat=matmul(q.T * weights[None, :], q), basis=None)
+    return sandwich._replace(meat=matmul(q.T * weights[None, :], q) + more, basis=None)
 
 
 def basis(a: jax.Array, triangle: jax.Array) -> jax.Array:

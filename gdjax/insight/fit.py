@@ -19,7 +19,7 @@ from gdjax.descent.sandwich import meat_of
 from gdjax.descent.stopping import Status
 from gdjax.insight import fit_words
 from gdjax.insight.inference import Inference
-from gdjax.insight.spread import Spread, along, over, psi_of, rank_of, rms, spread_of
+from gdjax.insight.spread import Spread, along, over, psi_of, rank_of, rms, rounding_of, spread_of
 from gdjax.insight.table import unknown
 from gdjax.jaxtools.faces import as_table, handed_out, one_line
 from gdjax.jaxtools.on_host import by_host, host_property
@@ -190,14 +190,16 @@ class Fit(Inference, Result):
             triangle, columns = sandwich.triangle, sandwich.columns
         xp = namespace(self.value)
         sense = xp.where(xp.isfinite(self.value) & (self.code != Status.RUNAWAY), 1.0, xp.nan).astype(triangle.dtype)
+        least, lost = rounding_of(self.residuals, linear.effects, self.flat, self.squares.longest, self.freedom)
+        triangle = triangle if self.absolute_sigma else xp.where(lost[..., None, :], 0, triangle)
         if self.cov_type is None:
-            root = sense if self.absolute_sigma else rms(self.residuals, self.freedom)
+            root = sense if self.absolute_sigma else xp.maximum(rms(self.residuals, self.freedom), least)
             if self.robust:
                 square, mean, k = self.psi()
-                root = k * xp.sqrt(square) / mean
+                root = xp.maximum(k * xp.sqrt(square) / mean, least)
             found = self.for_each(spread_of)(triangle, columns, self.held, root * sense)
             return found if (a := self.squares.normals) is None else self.for_each(along)(found, a, self.code)
-        sandwich = self.for_each(lambda s, r: meat_of(s, self.cov_type, r))(sandwich, self.residuals)
+        sandwich = self.for_each(lambda s, *of: meat_of(s, self.cov_type, *of))(sandwich, self.residuals, least)
         factor = self.per_freedom(xp.asarray(self.count).astype(sense.dtype)) if self.cov_type == "HC1" else sense
         return self.for_each(spread_of)(triangle, columns, self.held, xp.sqrt(factor) * sense, sandwich)
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from gdjax.descent.stopping import Status
+from gdjax.insight.spread import COARSE
 from gdjax.spaces.results import at_ends, is_fixed
 
 MANY = (
@@ -18,7 +19,6 @@ MANY = (
     ("empty", "no data"),
     ("nowhere", "residuals that are not finite"),
 )
-COARSE = 10.0  # roundings that residuals are larger than, else they are made of these
 INSTEAD = dict(
     empty="there are no data",
     nowhere="the residuals are not finite",
@@ -26,7 +26,7 @@ INSTEAD = dict(
     fixed="fixed",
     held="held: at its bound",
     ended="held: at an end of its space",
-    idle="held: of no effect on the residuals, to first order",
+    idle="not moved: of no effect on the residuals, to first order",
     full="no degree of freedom is left",
 )
 

@@ -12,6 +12,7 @@ from gdjax.jaxtools.on_host import compiled
 from gdjax.methods.parts.triangular import norm
 from gdjax.vectors.vector import matmul, namespace
 
+COARSE = 10.0  # roundings that residuals are larger than, else they are made of these
 # A number is not determined if a change of which the data tell nothing has this share of it.
 SHARE = 1e-4
 
@@ -97,6 +98,35 @@ def rms(residuals: jax.Array, freedom: jax.Array) -> jax.Array:
     """The root of the sum of squares over degrees of freedom, shape (..., m) to (...); squares may underflow."""
     xp = namespace(residuals)
     return norm(residuals, axis=-1) * xp.sqrt(over(xp.ones(residuals.shape[:-1], residuals.dtype), freedom))
+
+
+@compiled
+def rounding_of(
+    residuals: jax.Array, effects: jax.Array, x: jax.Array, longest: jax.Array | None, freedom: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Of residuals that are no more than roundings: the `rms` of these, shape (...), and whose effect is lost in them.
+
+    They show no errors of the data, least of all if they are 0. What is 0 is then known to be, though it has no effect
+    of its own size; not what has lost its effect on the way: a time in ``a exp(-t / time) + c`` where a has become 0.
+    Of larger residuals 0 and nothing.
+
+    Args:
+        residuals: shape (..., m).
+        effects: the lengths of the Jacobian's columns, shape (..., n).
+        x: the parameters, likewise.
+        longest: that the columns have been, likewise; None if nobody knows.
+        freedom: degrees of it, shape (...).
+    """
+    xp, eps = namespace(x), float(jnp.finfo(x.dtype).eps)
+    effects, sizes = constant(effects), constant(effects * x)
+    rounding = eps * norm(sizes, axis=-1)
+    made = norm(constant(residuals), axis=-1) <= COARSE * rounding
+    least = xp.where(made, rounding * xp.sqrt(over(xp.ones_like(rounding), freedom)), 0)
+    if longest is None:
+        return least, xp.zeros(effects.shape, bool)
+    small = xp.abs(sizes) <= COARSE * rounding[..., None]
+    lost = (effects <= COARSE * eps * longest) | (small & (effects <= eps**0.5 * longest))
+    return least, made[..., None] & lost
 
 
 def constant(x: jax.Array) -> jax.Array:

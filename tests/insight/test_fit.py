@@ -293,6 +293,21 @@ def test_a_table_that_does_not_hold_says_so_first(curve):
     assert np.isnan(huge.flat_errors).all()
 
 
+@pytest.mark.parametrize("cov_type", [None, "HC1", "HC3"])
+def test_where_nothing_but_rounding_is_left_what_lost_its_effect_is_not_determined(cov_type):
+    decay = lambda p, t: p["a"] * jnp.exp(-t / p["tau"]) + p["c"]
+    fit = gdjax.curve_fit(decay, dict(a=1.0, tau=1.0, c=0.0), T, np.full(T.size, 7.0), cov_type=cov_type)
+    assert fit.converged
+    assert str(fit).count("not determined by the data") == 1
+    errors = fit.standard_errors
+    assert np.isnan(errors["tau"])
+    assert abs(fit.params["a"]) < 3 * errors["a"] < 1e-13
+    assert 0 < errors["c"] < 1e-14
+    if cov_type is None:
+        fit = gdjax.curve_fit(decay, dict(a=1.0, tau=1.0, c=0.0), T, 3 * np.exp(-T / 2))
+        assert np.isfinite(fit.flat_errors).all()
+
+
 @pytest.mark.sweep
 def test_what_holds_a_parameter_is_said_and_counted():
     line = lambda p, t, y: p[0] + p[1] * t - y
@@ -301,7 +316,7 @@ def test_what_holds_a_parameter_is_said_and_counted():
     fit = gdjax.least_squares(line, np.ones(3), T, ys[1], **options)
     assert [text.split(maxsplit=2)[2] for text in (str(fit).splitlines()[i] for i in (4, 5))] == [
         "held: at its bound",
-        "held: of no effect on the residuals, to first order",
+        "not moved: of no effect on the residuals, to first order",
     ]
     fits = gdjax.least_squares_many(line, np.ones(3), T, ys, in_axes=(None, None, 0), **options)
     last = str(fits).splitlines()[-1]
