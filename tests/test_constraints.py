@@ -352,7 +352,6 @@ def test_sound_problems_have_no_large_multipliers():
     assert "nothing stands out" in str(solve(GOAL).explain(lambda p: distance(p, GOAL)))
 
 
-@pytest.mark.sweep
 def test_a_constraint_that_is_nan_at_the_start_is_named():
     result = gdjax.minimize(square, -np.ones(2), constraints=[DISC, Constraint(lambda p: jnp.log(p[0]), lower=0.0)])
     assert result.status == Status.NONFINITE_START

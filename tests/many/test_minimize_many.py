@@ -441,7 +441,6 @@ def run_apart(script, seconds):
     return done.stdout
 
 
-@pytest.mark.sweep
 def test_losses_that_call_lapack_do_not_hang():
     assert run_apart(GAUSSIAN_PROCESS, 240) in ("['CONVERGED', 'MAX_STEPS']\n", "['MAX_STEPS']\n")
 

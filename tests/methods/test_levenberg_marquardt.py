@@ -301,23 +301,31 @@ def test_what_does_not_go_together_is_refused(call, words):
         call()
 
 
-@pytest.mark.sweep
-def test_squares_that_underflow_are_named_and_no_success():
-    y = 2 * jnp.exp(-3 * X) + 0.1 * np.cos(37 * X)
+def fit_in_units(scale, **options):
+    """An exponential, all residuals in other units."""
+    y = 2 * np.exp(-3 * X) + 0.1 * np.cos(37 * X)
     tiny = lambda p, scale: scale * (p[0] * jnp.exp(-p[1] * X) - y)
-    fit = lambda scale: gdjax.least_squares(tiny, jnp.ones(2), jnp.asarray(scale, jnp.float32))
-    assert fit(1.0).status == Status.CONVERGED
+    return gdjax.least_squares(tiny, jnp.ones(2), jnp.asarray(scale, jnp.float32), **options)
+
+
+def test_squares_that_underflow_are_named_and_no_success():
+    assert fit_in_units(1.0).status == Status.CONVERGED
     for scale in (1e-17, 1e-19, 1e-21):
-        lost = fit(scale)
+        lost = fit_in_units(scale)
         assert lost.status == Status.LINE_SEARCH_FAILED
         assert not lost.converged
         assert "the squares of such residuals underflow in float32" in lost.message
         assert (np.asarray(lost.standard_errors) > 0).all()
-        robust = gdjax.least_squares(tiny, jnp.ones(2), jnp.asarray(scale, jnp.float32), robust=gdjax.SoftL1(scale))
+
+
+@pytest.mark.sweep
+def test_nor_are_they_one_of_robust_losses_and_other_methods():
+    for scale in (1e-17, 1e-19, 1e-21):
+        robust = fit_in_units(scale, robust=gdjax.SoftL1(scale))
         assert not robust.converged
         assert not (np.asarray(robust.standard_errors) == 0).any()
     for method in (gdjax.LBFGS(), gdjax.BFGS(), gdjax.TrustRegion()):
-        other = gdjax.least_squares(tiny, jnp.ones(2), jnp.asarray(1e-21, jnp.float32), method=method)
+        other = fit_in_units(1e-21, method=method)
         assert other.status == Status.LINE_SEARCH_FAILED
         assert "underflow in float32" in other.message
 
