@@ -12,7 +12,7 @@ from gdjax.descent.result import Result
 from gdjax.insight.scales import units
 from gdjax.jaxtools.pytrees import as_data, is_traceable, merge, split
 from gdjax.many.axes import count_problems, problems_first, spread_axes
-from gdjax.problem.constraints import is_constraint
+from gdjax.problem.constraints import is_constraint, values_and_excess
 from gdjax.problem.problem import make_problem
 from gdjax.problem.residuals import as_residuals, half_sum
 from gdjax.request import Call
@@ -25,8 +25,8 @@ from gdjax.spaces.composed import (
     composed_pair,
     with_spaces,
 )
-from gdjax.spaces.ends import Value
 from gdjax.spaces.inside import Inside
+from gdjax.spaces.merit import Value
 from gdjax.spaces.models import call_unchanged, is_plain, opened, which_are_numbers
 from gdjax.spaces.penalties import held_within, penalty_of_free
 from gdjax.spaces.rescaled import rescaled
@@ -134,8 +134,9 @@ def by_free(
     pair = options.get("value_and_grad")
     chart = held_within(options.get("penalty"), chart, params)
     options["penalty"] = penalty_of_free(options.get("penalty"), chart, params)
+    constraints = options.get("constraints")
     own = lambda part: dataclasses.replace(part, c=composed(chart, part.c)) if is_constraint(part) else part
-    options["constraints"] = jax.tree.map(own, options.get("constraints"), is_leaf=is_constraint)
+    options["constraints"] = jax.tree.map(own, constraints, is_leaf=is_constraint)
     options["inward"] = composed_inward(chart)
     for name, compose in (("grad", composed_gradient), ("jac", composed_jacobian)):
         if options.get(name) is not None:
@@ -152,7 +153,11 @@ def by_free(
         out = half_sum(as_residuals(out), options.get("robust")) if options.get("squares") else out
         return -jnp.asarray(out) if maximize else jnp.asarray(out)
 
-    inside = Inside(chart, Value(value, data, [*axes, *[None] * (len(data) - len(axes))]))
+    def limits(numbers: list[Any], spaces: list[Any], data: list[Any]) -> tuple[list[Any], list[Any]]:
+        args, kwargs = merge(data, static)
+        return values_and_excess(constraints, with_spaces(chart, spaces).of_numbers(numbers), args, kwargs)
+
+    inside = Inside(chart, Value(value, data, [*axes, *[None] * (len(data) - len(axes))], limits))
     if isinstance(call.params, Result):
         start = dataclasses.replace(call.params, params=start, space=None)
     return call._replace(

@@ -31,8 +31,8 @@ class Constraint:
         upper: the same; None means inf.
 
     Raises:
-        TypeError: if c is not a function; ValueError: if both bounds are missing, one is NaN, or a lower bound is above
-            the upper one.
+        TypeError: if c is not a function; ValueError: if both bounds are missing, one is NaN, a lower one is inf, an
+            upper one is -inf, or a lower bound is above the upper one.
 
     >>> import gdjax
     >>> disc = Constraint(lambda p: jnp.sum(p**2), upper=2.0)
@@ -52,6 +52,8 @@ class Constraint:
         for name in ("lower", "upper"):
             for leaf in jax.tree.leaves(getattr(self, name)):
                 require("must not be NaN", leaf, lambda x: ~np.isnan(x), name)
+                wrong = np.inf if name == "lower" else -np.inf  # no value satisfies it
+                require(f"must not be {wrong}", leaf, lambda x, wrong=wrong: x != wrong, name)
         if is_concrete(self.lower) and is_concrete(self.upper) and not np.all(np.less_equal(self.lower, self.upper)):
             raise ValueError(f"lower must not be above upper, got {self.lower} and {self.upper}")
 
@@ -125,6 +127,17 @@ def values_of(problem: Problem, params: Any) -> Any:
     """The values of all constraints, a pytree like what the functions return."""
     call = lambda constraint: call_constraint(constraint.c, params, problem.args, problem.kwargs)
     return jax.tree.map(call, problem.constraints, is_leaf=is_constraint)
+
+
+def values_and_excess(constraints: Any, params: Any, args: Any, kwargs: Any) -> tuple[list[Any], list[Any]]:
+    """The values of constraints, and how far each is outside its bounds, leaf by leaf."""
+    values, excess = [], []
+    for one in jax.tree.leaves(constraints, is_leaf=is_constraint):
+        out = call_constraint(one.c, params, args, kwargs)
+        bounds = (side(one.lower, out, "lower", -jnp.inf), side(one.upper, out, "upper", jnp.inf))
+        values += jax.tree.leaves(out)
+        excess += jax.tree.leaves(jax.tree.map(lambda c, low, high: c - jnp.clip(c, low, high), out, *bounds))
+    return values, excess
 
 
 @dataclasses.dataclass(frozen=True)

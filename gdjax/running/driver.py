@@ -103,7 +103,7 @@ def drive(
         clock.enter(count, began)
         visit = Visit(descent, walk.carry, walk.answer, walk.status, steps, report.lowest, clock)
         asked = [wish for observer in observers if (wish := observer.visit(visit)) is not None]
-        if not asked and visit.status in RESTING:
+        if not asked and visit.status in (*RESTING, Status.INFEASIBLE):
             onward = next((to for escape in escapes if (to := escape(visit.answer)) is not None), None)
             if onward is not None:
                 walk.carry = descent.jump(

@@ -93,6 +93,11 @@ class Elementwise(Space):
         """See `Space`."""
         return jnp.where(where, 0, slopes)
 
+    def way(self, free: jax.Array, start: jax.Array, where: jax.Array, share: jax.Array) -> jax.Array:
+        """See `Space`; begun where the parameter begins to change, not far out where it has long been at its end."""
+        least = float(np.log(jnp.finfo(free.dtype).tiny))
+        return super().way(jnp.clip(free, least, -least), start, where, share)
+
     def kept(self, user: jax.Array) -> jax.Array:
         """What rounding has put on an end or beyond, next to it; with its own slope."""
         lower, upper = (None if end is None else jax.lax.stop_gradient(end) for end in self.ends(user.dtype))

@@ -31,21 +31,15 @@ from gdjax.problem.scalars import NOISE
 from gdjax.spaces.at_ends import roundings
 from gdjax.spaces.base import Edges, Space
 from gdjax.spaces.chart import Chart
+from gdjax.spaces.merit import Merit, Value, as_merit
 from gdjax.spaces.runs import MOST, Runs, may_run, runs_of
 
 NEAR = 1e-2  # share of the size of a space within which its end may be what makes the loss flat
 STEPS = 11  # halvings of the way inside, from either end, at which the loss is evaluated
 EVEN = 64  # even parts of it, between which it is evaluated too: minima may be narrow
 WORTH = 3.0  # tolerances, in units of the size of the value, that a fall must be worth
+UNBALANCED = 1e-2  # share of its parts that is left of a slope of a Lagrangian which is not zero
 LEFT = 3.0  # tolerances, as a share of the largest slope back inside, from which on one is left
-
-
-class Value(NamedTuple):
-    """The loss, in the minimiser's sign, with its data."""
-
-    function: Callable[[list[Any], list[Any], list[Any]], jax.Array]  # of the parameters that move, spaces and data
-    data: list[Any]
-    axes: list[int | None]  # of problems, in each of the data
 
 
 class Review(NamedTuple):
@@ -66,6 +60,7 @@ class Case(NamedTuple):
     chart: Chart
     lost: jax.Array  # whether the start may be too near an end to measure anything by
     least: jax.Array  # change of the value that counts
+    constrained: bool
 
 
 class Told(NamedTuple):
@@ -79,6 +74,7 @@ class Told(NamedTuple):
     value: jax.Array
     start_value: jax.Array
     tol: jax.Array
+    constrained: bool
 
 
 def told(result: Result, chart: Chart) -> Told:
@@ -86,7 +82,8 @@ def told(result: Result, chart: Chart) -> Told:
     down = jax.tree.map(jnp.negative, result.grad) if result.maximized else result.grad
     p, wide = result.progress, np.broadcast_to if is_concrete(result.stop.tol) else jnp.broadcast_to
     tol: Any = wide(result.stop.tol, result.code.shape)
-    return Told(result.params, down, result.code, chart, p.inward, result.value, p.start_value, tol)
+    between = result.conditions is not None
+    return Told(result.params, down, result.code, chart, p.inward, result.value, p.start_value, tol, between)
 
 
 def review(result: Result, chart: Chart, value: Value) -> Review:
@@ -104,7 +101,7 @@ def review(result: Result, chart: Chart, value: Value) -> Review:
 
     def judge(smooth: bool) -> jax.Array:
         def one(arrays: list[Any], data: list[Any]) -> jax.Array:
-            of_numbers = lambda x, spaces: value.function(x, spaces, data)
+            of_numbers = lambda x, spaces: as_merit(value.function(x, spaces, data))
             return judgement(merge(arrays, static), of_numbers, smooth)[0]
 
         many = jax.vmap(one, in_axes=(0, value.axes)) if axes else one
@@ -144,7 +141,8 @@ def _doubtful(static: Static, axes: int, arrays: list[Any]) -> jax.Array:
         found = merge(arrays, static)
         flags = [jnp.any(m) for m in marks(case(found, None)) if m is not None]
         doubtful = jnp.any(jnp.stack(flags)) if flags else jnp.asarray(False)
-        return jnp.stack([doubtful, may_run(found.chart, found.free, found.grad, found.code)])
+        runs = jnp.asarray(False) if found.constrained else may_run(found.chart, found.free, found.grad, found.code)
+        return jnp.stack([doubtful, runs])
 
     return jnp.any(jax.vmap(one)(arrays), axis=0) if axes else one(arrays)
 
@@ -157,8 +155,8 @@ def _judge(selected: Any, axes: int, arrays: list[Any], data: list[Any], traced:
 
     def one(arrays: list[Any], data: list[Any]) -> Review:
         found = merge(arrays, static)
-        of_numbers = lambda x, spaces: loss(x, split(spaces)[0], data)
-        value = lambda z: of_numbers(found.chart.numbers(z), found.chart.spaces)
+        of_numbers = lambda x, spaces: as_merit(loss(x, split(spaces)[0], data))
+        value = lambda z: of_numbers(found.chart.numbers(z), found.chart.spaces).loss
         runs = runs_of(found.chart, found.free, found.grad, found.code, value) if smooth and runs_asked else None
         code, onward = judgement(found, of_numbers, smooth) if doubtful else (found.code, None)
         return Review(code, runs, onward)
@@ -167,13 +165,22 @@ def _judge(selected: Any, axes: int, arrays: list[Any], data: list[Any], traced:
 
 
 def judgement(
-    found: Told, of_numbers: Callable[[list[Any], list[Any]], jax.Array], smooth: bool
+    found: Told, of_numbers: Callable[[list[Any], list[Any]], Merit], smooth: bool
 ) -> tuple[jax.Array, Onward]:
     """The status, AT_EDGE where the loss falls on the way inside, and the way onward."""
     chart = found.chart
-    slopes = jax.grad(of_numbers)(chart.numbers(found.free), chart.spaces) if smooth else None
-    falling, onward = falls(case(found, slopes), lambda z: of_numbers(chart.numbers(z), chart.spaces))
+    slope = lambda part: jax.grad(lambda x: getattr(of_numbers(x, chart.spaces), part))(chart.numbers(found.free))
+    slopes = slope("lagrangian") if smooth else None
+    if slopes is not None and found.constrained:
+        slopes = jax.tree.map(unbalanced, slopes, slope("loss"))
+    falling, onward = falls(case(found, slopes), lambda z: of_numbers(chart.numbers(z), chart.spaces).value)
     return jnp.where(falling, Status.AT_EDGE, found.code), onward
+
+
+def unbalanced(slope: jax.Array, of_loss: jax.Array) -> jax.Array:
+    """The slope of a Lagrangian; 0 where the loss and the constraints balance each other."""
+    parts = jnp.abs(of_loss) + jnp.abs(slope - of_loss)
+    return jnp.where(jnp.abs(slope) > UNBALANCED * parts, slope, 0)
 
 
 def case(found: Told, slopes: list[Any] | None) -> Case:
@@ -181,20 +188,25 @@ def case(found: Told, slopes: list[Any] | None) -> Case:
     eps = float(jnp.finfo(found.value.dtype).eps)
     usual = jnp.maximum(found.tol, eps**0.5)
     lost = found.inward > jnp.minimum(INWARD, LEFT * usual)
+    if found.constrained:  # slopes back inside were not followed
+        pairs = zip(found.chart.spaces, found.chart.start, strict=True)
+        near = [jnp.any(z < 0.5 * np.log(eps)) for s, z in pairs if not s.is_fixed and np.any(s.endless)]
+        lost = jnp.any(jnp.stack(near)) if near else jnp.asarray(False)
     worth = jnp.maximum(WORTH * found.tol, 4 * NOISE * eps).astype(found.value.dtype)
     least = worth * size_of(found.value, found.start_value)
-    return Case(found.free, found.grad, found.code, slopes, found.chart, lost, least)
+    return Case(found.free, found.grad, found.code, slopes, found.chart, lost, least, found.constrained)
 
 
 def marks(case: Case) -> list[Any]:
     """Where in each leaf the map is flat and the loss pulls inward, or may do so, if it ended in success."""
-    chart, rest = case.chart, at_rest(case.code)
+    chart, rest = case.chart, at_rest(case.code) | (case.code == Status.INFEASIBLE)
+    unknown = case.slopes is None and case.constrained  # for the gradient is that of the loss alone
 
     def marked(space: Space, free: jax.Array, flats: Edges) -> jax.Array:
         hidden = flats.share <= hides(space, free)
         lost = space.endless & (case.lost | hidden)  # so the start tells no size
         pulled = flats.inward > jnp.where(lost, 0, case.least)
-        return rest & ((flats.share < NEAR) | lost) & (pulled | (hidden if case.slopes is None else False))
+        return rest & ((flats.share < NEAR) | lost) & (pulled | (hidden if case.slopes is None else False) | unknown)
 
     three = zip(chart.spaces, chart.free_leaves(case.free), chart.flats(case.free, case.grad, case.slopes), strict=True)
     return [None if e is None else marked(s, z, e) for s, z, e in three]

@@ -4,7 +4,8 @@ from gdjax.descent.onward import Onward
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.spaces.chart import Chart
-from gdjax.spaces.ends import Review, Value, review
+from gdjax.spaces.ends import Review, review
+from gdjax.spaces.merit import Value, between
 
 MOST = 20  # times; each lowers the loss by more than a tolerance
 
@@ -17,8 +18,8 @@ class Inside:
         self.last: tuple[Result, Review] | None = None
 
     def __call__(self, result: Result) -> Onward | None:
-        """To the lowest point on the way; None if the loss does not fall there, or constraints may hold it there."""
-        if self.left == 0 or result.conditions is not None:
+        """To the lowest point on the way; None if the loss does not fall there."""
+        if self.left == 0:
             return None
         self.left -= 1
         found = self.review(result, self.chart)
@@ -27,5 +28,6 @@ class Inside:
     def review(self, result: Result, chart: Chart) -> Review:
         """What is found of a result by free numbers, looked at once; ``chart`` has the axes of many."""
         if self.last is None or self.last[0].params is not result.params or self.last[0].code is not result.code:
-            self.last = result, review(result, chart, self.value)
+            value = self.value if result.conditions is None else between(self.value, result)
+            self.last = result, review(result, chart, value)
         return self.last[1]

@@ -80,11 +80,10 @@ def to_user(result: Result, chart: Chart, inside: Inside, shared: list[bool] | N
         if linear and result.conditions is None:
             result = rested(result, chart)
         changed["code"] = result.code
-        if result.conditions is None:  # constraints may hold it there
-            changed["code"], runs, _ = inside.review(result, chart)
-            origin = dataclasses.replace(origin, runs=runs)
-            if linear and runs is not None:
-                changed["code"] = without_minimum(changed["code"], runs)
+        changed["code"], runs, _ = inside.review(result, chart)
+        origin = dataclasses.replace(origin, runs=runs)
+        if linear and runs is not None:
+            changed["code"] = without_minimum(changed["code"], runs)
         if linear:
             found = ended(dataclasses.replace(result, code=changed["code"]), chart)
             origin = dataclasses.replace(origin, ends=found.where)

@@ -78,6 +78,16 @@ def test_nor_where_rounding_hides_the_slope(space, start, centre):
 
 
 @pytest.mark.sweep
+@pytest.mark.float64
+def test_nor_far_out_where_the_gradient_is_exactly_zero():
+    loss = lambda u: jnp.log1p((u - 1.0) ** 2)
+    solve = lambda start: gdjax.minimize(loss, start, space=Positive())
+    assert jax.jit(solve)(1.5e7).status == Status.AT_EDGE
+    result = solve(1.5e7)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_allclose(result.params, 1.0, rtol=1e-5)
+
+
 def test_a_maximum_is_judged_likewise():
     hill = lambda u: -bowl(u, 1.0)
     solve = lambda x: gdjax.maximize(hill, x, space=Positive(), method=gdjax.GradientDescent(10.0))
