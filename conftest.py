@@ -12,7 +12,7 @@ from jax._src import compiler
 # These files compile as users do: one at least of each room, but for training, whose two devices have a process apart.
 OPTIMISED = {
     "README", "best_point", "bfgs", "feasible", "from_jaxopt", "kernels", "more_thuente", "never_outside",
-    "penalized_float32", "properties", "raised", "small_programs", "steps", "student", "unrolled", "vector",
+    "penalized_float32", "properties", "raised", "small_programs", "steps", "stopping", "student", "unrolled", "vector",
 }  # fmt: skip
 
 # The others compile without XLA's optimiser, in two thirds of the time, and with these options in half of it. The
