@@ -80,9 +80,9 @@ def saddle(result: Any) -> str:
             "minimum. Start elsewhere (gdjax.multistart)"
         )
     return (
-        "a parameter that has no effect on the residuals here, to first order (the table shows which), lowers the sum "
-        "of squares if it changes: this is a saddle, and no minimum. Start elsewhere, not at a point of symmetry such "
-        "as 0"
+        "a parameter that has no effect on the residuals here, to first order (the table shows which), has one if it "
+        "changes: this is a saddle or a plateau, and no minimum. Start elsewhere, not at a point of symmetry such as "
+        "0, nor where a peak or a step lies outside of the data"
     )
 
 

@@ -21,6 +21,7 @@ from gdjax.descent.progress import Progress, size_of
 from gdjax.descent.remedies import without_effect
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import UNTOUCHED, Status
+from gdjax.insight.unseen import has_unseen
 from gdjax.jaxtools.pytrees import Static, merge
 from gdjax.jaxtools.remembered import remembered
 from gdjax.methods.parts.linearised import CANCELLED
@@ -193,9 +194,11 @@ def reviewed(key: Static, arrays: list[Any], result: Result) -> Result:
     request = merge(arrays, key)
     if not is_doubtful(request, result):
         return result
-    known = believed(request, result), has_fallen(result), is_sure(request, result)
+    known, without = (believed(request, result), has_fallen(result), is_sure(request, result)), idle(request, result)
     try:
         minimum = np.asarray(is_minimum(key, arrays, result.params, *known))
+        if minimum and without.any():
+            minimum = minimum & ~np.asarray(has_unseen(key, arrays, result.params, without))
         return judged(result, np.asarray(True), minimum | is_gone(result))
     except RAISED:  # there are no Hessian products to be had, or the loss raises
         return result
@@ -213,15 +216,17 @@ def reviewed_many(program: Any, own: list[Any], shared: list[Any], result: Resul
     rows = np.resize(where, 2 ** int(np.ceil(np.log2(where.size))))  # so few shapes are compiled
     of_one = lambda own, *of: is_minimum(program.key, program.arrays(own, shared), *of)
     looks = believed(request, result), has_fallen(result), is_sure(request, result)
-    known = [np.broadcast_to(x, result.code.shape) for x in looks]
+    known, without = [np.broadcast_to(x, result.code.shape) for x in looks], idle(request, result)
+    unseen_of_one = lambda own, *of: has_unseen(program.key, program.arrays(own, shared), *of)
+    there = [x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params)
     try:
-        sound = jax.vmap(of_one)(
-            [x[rows] for x in own], jax.tree.map(lambda x: x[rows], result.params), *(x[rows] for x in known)
-        )
+        sound = np.asarray(jax.vmap(of_one)(*there, *(x[rows] for x in known)))
+        if (sound & without[rows].any(-1)).any():
+            sound = sound & ~np.asarray(jax.vmap(unseen_of_one)(*there, without[rows]))
     except (*RAISED, NotImplementedError):  # likewise, or not of many at once
         return result
     doubtful, minimum = np.zeros((2, *result.code.shape), bool)
-    doubtful[where], minimum[where] = True, np.asarray(sound)[: where.size]
+    doubtful[where], minimum[where] = True, sound[: where.size]
     return judged(result, doubtful, minimum | is_gone(result))
 
 

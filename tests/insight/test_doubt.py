@@ -188,6 +188,17 @@ def test_a_fit_at_a_saddle_or_on_a_plateau_is_no_success(model, amp, b, y, says,
     assert says in fit.message
 
 
+def test_a_peak_that_starts_far_outside_of_the_data_is_no_success():
+    """Height, centre and width have no effect there, to any order; elsewhere they have."""
+    peak = lambda p, t: p["a"] * jnp.exp(-0.5 * ((t - p["c"]) / p["w"]) ** 2) + p["b"]
+    seen = 2 * jnp.exp(-((T - 1) ** 2))
+    starts = dict(a=jnp.ones(2), b=jnp.zeros(2), c=jnp.array([100.0, 1.2]), w=jnp.ones(2))
+    fits = gdjax.curve_fit_many(peak, starts, T, jnp.stack([seen, seen]), in_axes=(0, None))
+    assert fits.code[0] == Status.LINE_SEARCH_FAILED
+    assert fits.converged[1]
+    assert "a plateau" in fits[0].message
+
+
 @pytest.mark.sweep
 def test_a_parameter_that_changes_nothing_is_no_saddle():
     fit = gdjax.curve_fit(lambda p, t: p[0] * t + 0 * p[1], jnp.ones(2), T, 2 * T + jnp.cos(T))
