@@ -13,6 +13,7 @@ MANY = (
     ("held", "a parameter held at a bound"),
     ("ended", "a parameter held at an end of its space"),
     ("idle", "a parameter of no effect on the residuals, to first order"),
+    ("away", "a parameter that runs to infinity"),
     ("lost", "a parameter that the data do not determine"),
     ("full", "no degree of freedom"),
     ("apart", "constraints that no point nearby satisfies"),
@@ -28,6 +29,7 @@ INSTEAD = dict(
     ended="held: at an end of its space",
     idle="not moved: of no effect on the residuals, to first order",
     full="no degree of freedom is left",
+    away="not known: the fit runs to infinity",
 )
 
 
@@ -39,10 +41,12 @@ def missing(fit: Any) -> dict[str, Any]:
     apart = (fit.squares.normals is not None) & (np.asarray(fit.code) == Status.INFEASIBLE) & ~nowhere & ~empty
     told = (nowhere | empty | apart)[..., None]
     lost = np.isnan(np.asarray(fit.flat_errors)) & ~held & ~told & ~full[..., None]
+    runs = (np.asarray(fit.code) == Status.RUNAWAY)[..., None]
     fixed = np.zeros_like(held) if fit.space is None else np.broadcast_to(is_fixed(fit), held.shape)
     ended = np.zeros_like(held) if fit.space is None else np.asarray(at_ends(fit)) & ~fixed
     idle = held & ~bound & ~fixed & ~ended & ~told
-    found = dict(fixed=fixed, held=held & bound & ~ended & ~told, ended=ended & ~told, idle=idle, lost=lost)
+    found = dict(fixed=fixed, held=held & bound & ~ended & ~told, ended=ended & ~told, idle=idle)
+    found |= dict(lost=lost & ~runs, away=lost & runs)
     return found | dict(full=full & ~nowhere, empty=empty, apart=apart, nowhere=nowhere & ~empty)
 
 

@@ -34,6 +34,7 @@ def test_what_runs_to_infinity_is_no_success_by_any_method(name, model, y, named
     assert fit.status == Status.RUNAWAY, fit.message
     assert named in fit.message
     assert np.isnan(fit.standard_errors["b"])
+    assert str(fit).count("not known: the fit runs to infinity") == 2
 
 
 @pytest.mark.sweep
