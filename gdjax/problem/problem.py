@@ -238,4 +238,5 @@ def describe(x: Any) -> str:
     """A few words on what ``x`` is: its shape and dtype, or its type."""
     if is_traceable(x) and hasattr(x, "dtype"):
         return f"an array of shape {jnp.shape(x)} and dtype {x.dtype}"
-    return f"a {type(x).__name__}" if x is not None else "None"
+    kind = type(x).__name__
+    return "None" if x is None else f"a{'n' * (kind[0].lower() in 'aeiou')} {kind}"
