@@ -226,7 +226,7 @@ def test_an_estimate_that_runs_to_infinity_has_an_interval_with_an_open_end():
     assert found.lower == pytest.approx(scipy.optimize.brentq(lambda h: rise(h) - level, 1.0, 1e3), rel=1e-5)
     assert found.upper == np.inf
     assert "half: estimate" in str(found)
-    assert "not determined by the data" in str(found)
+    assert "not known: the fit runs to infinity" in str(found)
     assert "upper end: is open" in str(found)
 
 
