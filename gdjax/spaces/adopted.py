@@ -125,8 +125,10 @@ class Alike:
 
     def __init__(self, one: Any) -> None:
         self.one = one
-        known = hasattr(one, "__dict__") and all(isinstance(x, int | float | str | None) for x in vars(one).values())
-        self.key: Any = (type(one), tuple(sorted(vars(one).items()))) if known else object()
+        settings = vars(one) if hasattr(one, "__dict__") else {"": one}
+        known = all(type(x) in (bool, int, float, str, type(None)) for x in settings.values())
+        # By repr, which tells True from 1 and from 1.0: to Python they are equal, to what is traced they are not.
+        self.key: Any = (type(one), repr(sorted(settings.items()))) if known else object()
 
     def __eq__(self, other: Any) -> bool:
         return isinstance(other, Alike) and self.key == other.key

@@ -174,3 +174,19 @@ def test_a_result_in_a_space_of_ones_own_comes_out_of_jit():
     result = jax.jit(lambda s: gdjax.minimize(lambda p: (p - 2.0) ** 2, s, space=PowerOfTen()))(1.0)
     assert result.status == Status.CONVERGED
     np.testing.assert_allclose(result.params, 2.0, rtol=1e-4)
+
+
+class Turned(Scaled):
+    """A space whose setting selects code, as True does and 1 does not."""
+
+    def to_user(self, free):
+        return free if self.scale is True else -free
+
+    to_free = to_user
+
+
+def test_a_setting_that_is_equal_but_of_another_type_is_another_space():
+    for setting, free in ((True, 2.0), (1, -2.0)):
+        result = gdjax.minimize(lambda p: (p - 2.0) ** 2, 1.0, space=Turned(setting))
+        assert result.status == Status.CONVERGED
+        np.testing.assert_allclose([result.space.params, result.params], [free, 2.0], rtol=1e-4)
