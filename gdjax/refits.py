@@ -8,6 +8,7 @@ import numpy as np
 
 from gdjax.descent.stopping import Status
 from gdjax.insight.fit import Fit
+from gdjax.insight.fit_words import require_same
 from gdjax.insight.profiles import Trail
 from gdjax.insight.profiles_in_spaces import Behind
 from gdjax.least_squares import least_squares_many
@@ -54,12 +55,7 @@ class Refits:
         out = self.held(z, jnp.asarray(self.centre[self.index]), index, self.data)
         r = as_residuals(out[0] if self.options.get("has_aux") else out)
         value = float(half_sum(r, self.options["robust"]))
-        wanted = float(self.fit.value)
-        if not abs(value - wanted) <= 1e-3 * wanted + 1e-30:
-            raise ValueError(
-                f"these residuals have the value {value:.6g} at the fit, which has {wanted:.6g}: give the function, "
-                "data and robust= that it was made with"
-            )
+        require_same(self.fit, value)
 
     def jacobian(self) -> Any:
         """Of the residuals at the fit, by all parameters."""

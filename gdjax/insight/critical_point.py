@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gdjax.descent.certificate import CriticalPoint, Kind
@@ -13,6 +12,8 @@ from gdjax.descent.progress import gradient_threshold
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import at_rest
 from gdjax.insight.curvature import PRODUCTS, Curvature, Eigenpair, along, measure, unravel
+from gdjax.insight.fit import Fit
+from gdjax.insight.fit_words import require_same
 from gdjax.jaxtools.pytrees import split
 from gdjax.problem.hoist import hoist
 from gdjax.problem.problem import Problem, make_problem
@@ -36,6 +37,7 @@ def classify_critical_point(
     products: int = PRODUCTS,
     seed: int = 0,
     space: Any = None,
+    robust: Any = None,
 ) -> CriticalPoint:
     """Say whether ``params`` is a minimum, a maximum, a saddle, degenerate, or not critical at all.
 
@@ -46,17 +48,20 @@ def classify_critical_point(
     or if it halves on the way to where the gradient would vanish (as at x^4); the loss is then followed along it.
 
     Args:
-        loss, params, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`; params may be a result.
-            (If JAX cannot differentiate the gradient of the loss, each product is a difference of two gradients.)
+        loss, params, args, grad, has_aux, value_and_grad, kwargs: as for `gdjax.minimize`; params may be a result. Of
+            a `gdjax.Fit` loss is the residuals, as for `gdjax.profile`. (If JAX cannot differentiate the gradient of
+            the loss, each product is a difference of two gradients.)
         tol: the gradient counts as zero up to ``10 tol min(1 + |f|, L max(1, |x|))``, with L the largest modulus of an
             eigenvalue, and infinity norms. Default: that of `gdjax.Stop`, and for a result what counted as zero there.
         products: the most Hessian-vector products, and the most vectors held.
         seed: of the random start.
         space: as for `gdjax.minimize`; a result has its own. Curvatures are then those by the free numbers, which are
             what a descent sees; ``direction`` is one of the parameters.
+        robust: of a fit, the robust loss that it was made with.
 
     Raises:
-        ValueError: if the Hessian is not finite there, or params is a result that was made with a penalty.
+        ValueError: if the Hessian is not finite there, params is a result that was made with a penalty, or a fit of
+            other residuals.
 
     >>> import jax.numpy as jnp
     >>> print(classify_critical_point(lambda p: (p[0] ** 2 - 1) ** 2 + p[1] ** 2, jnp.zeros(2)).kind)
@@ -65,17 +70,23 @@ def classify_critical_point(
     result = params if isinstance(params, Result) else None
     if result is not None:
         result.require_smooth("classify_critical_point")
-    given: dict[str, Any] = dict(grad=grad, value_and_grad=value_and_grad)
+    given: dict[str, Any] = dict(
+        grad=grad, value_and_grad=value_and_grad, squares=isinstance(result, Fit), robust=robust
+    )
     loss, params, args, chart = opened_problem(loss, params, args, space, given)
     given |= dict(params=params, args=args, kwargs=kwargs or {}, maximize=False)
     problem = hoist(make_problem(loss, has_aux=has_aux, **given))
     found = measure(problem, products, seed)
+    if isinstance(result, Fit):
+        require_same(result, found.value)
     largest = max(abs(found.smallest.value), abs(found.largest.value))
-    size = max(float(jnp.max(jnp.abs(leaf), initial=1.0)) for leaf in jax.tree.leaves(params))
+    size = max(float(np.max(np.abs(leaf), initial=1.0)) for leaf in jax.tree.leaves(jax.device_get(params)))
     threshold = (max(1e-6, found.eps**0.5) if tol is None else tol) * min(1 + abs(found.value), largest * size)
     if result is not None and tol is None:
-        zero = gradient_threshold(result.stop.tol, result.progress, result.value)
-        threshold = max(threshold, float(jnp.where(at_rest(result.code), result.grad_norm, zero)))
+        known = result.stop.tol, result.progress, result.value, result.code, result.grad_norm
+        limit, progress, value, code, norm = jax.device_get(known)
+        zero = gradient_threshold(limit, progress, value)
+        threshold = max(threshold, float(norm if at_rest(code) else zero))
     point = classify(problem, found, SLACK * threshold)
     if chart is None or point.direction is None:
         return point

@@ -16,7 +16,7 @@ from gdjax.jaxtools.remembered import remembered
 from gdjax.problem.objective import Objective, trace
 from gdjax.problem.problem import Problem
 from gdjax.vectors.layout import Flat
-from gdjax.vectors.vector import largest, matmul
+from gdjax.vectors.vector import matmul
 
 PRODUCTS = 100  # Hessian products, at most: the extreme eigenvalues are usually found to six digits by then
 ROUNDING = 8.0  # a Hessian product errs by about this many roundings of the largest eigenvalue
@@ -27,14 +27,14 @@ class Eigenpair(NamedTuple):
 
     value: float
     error: float  # there is an eigenvalue within this distance of `value`
-    vector: jax.Array  # of unit length, in the flat layout
+    vector: np.ndarray  # of unit length, in the flat layout
 
 
 class Curvature(NamedTuple):
     """What a Lanczos run says about a point, in the minimiser's sign."""
 
     value: float
-    grad: jax.Array  # flat
+    grad: np.ndarray  # flat
     grad_norm: float  # infinity norm
     eps: float
     smallest: Eigenpair
@@ -58,8 +58,8 @@ def measure(problem: Problem, products: int = PRODUCTS, seed: int = 0) -> Curvat
     to rounding, which has probability zero). The error is the residual |H v - theta v|, plus rounding.
     """
     arrays, static = split(problem)
-    found = _lanczos(static, products, arrays, jnp.asarray(seed, jnp.uint32))
-    alpha, beta = (np.asarray(a, np.float64) for a in (found["alpha"], found["beta"]))
+    found = jax.device_get(_lanczos(static, products, arrays, np.uint32(seed)))
+    alpha, beta = (a.astype(np.float64) for a in (found["alpha"], found["beta"]))
     if not np.isfinite(alpha).all():
         raise ValueError("the Hessian is not finite at params: the loss may have a kink, a log or a root of zero there")
     values, vectors = np.linalg.eigh(np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1))
@@ -69,17 +69,17 @@ def measure(problem: Problem, products: int = PRODUCTS, seed: int = 0) -> Curvat
 
     def pair(i: int) -> Eigenpair:
         residual = 0.0 if exact else abs(beta[-1] * vectors[-1, i])
-        vector = jnp.asarray(vectors[:, i], found["basis"].dtype) @ found["basis"]
+        vector = vectors[:, i].astype(found["basis"].dtype) @ found["basis"]
         return Eigenpair(float(values[i]), float(residual + rounding), vector)
 
-    norm = float(largest(jnp.abs(found["grad"])))
+    norm = float(np.max(np.abs(found["grad"]), initial=0))
     return Curvature(float(found["value"]), found["grad"], norm, eps, pair(0), pair(-1), len(alpha), exact)
 
 
-def along(problem: Problem, vector: jax.Array, ts: Any) -> Line:
+def along(problem: Problem, vector: Any, ts: Any) -> Line:
     """Value, slope and curvature at x + t v for each t."""
     arrays, static = split(problem)
-    return Line(*(np.asarray(a, np.float64) for a in _along(static, arrays, vector, jnp.asarray(ts, vector.dtype))))
+    return Line(*(np.asarray(a, np.float64) for a in _along(static, arrays, vector, np.asarray(ts, vector.dtype))))
 
 
 def objective_of(static: Static, arrays: list[Any]) -> Objective:

@@ -14,6 +14,8 @@ from gdjax.descent.result import Result
 from gdjax.descent.stopping import Status
 from gdjax.insight.critical_point import classify_critical_point
 from gdjax.insight.curvature import along
+from gdjax.insight.fit import Fit
+from gdjax.insight.fit_words import advice_on
 from gdjax.insight.gradient_report import table
 from gdjax.insight.names import entry_names
 from gdjax.jaxtools.faces import as_table, one_line
@@ -64,20 +66,24 @@ def explain(
     has_aux: bool = False,
     value_and_grad: bool = False,
     kwargs: dict[str, Any] | None = None,
+    robust: Any = None,
 ) -> Explanation:
     """Look at the curvature of the loss around ``result.params`` and say what it means; ``print`` the answer.
 
     It reports conditioning, saddles and flat directions (`gdjax.classify_critical_point`), entries or leaves (arrays of
     the pytree) whose scale differs from the others, the largest stable learning rate, the floor of float32, and what to
     try. It costs up to a hundred Hessian-vector products, and four more per leaf. With constraints it looks
-    at multipliers and violations instead.
+    at multipliers and violations instead; of a `gdjax.Fit` also at what the data determine.
 
     Args:
-        loss, *args, grad, has_aux, value_and_grad, kwargs: those that the result was made with.
-        result: what `gdjax.minimize` returned.
+        loss, *args, grad, has_aux, value_and_grad, kwargs: those that the result was made with. Of a fit loss is the
+            residuals, for `gdjax.curve_fit` ``model(params, x) - y``, over sigma if there was one.
+        result: what `gdjax.minimize` or `gdjax.least_squares` returned.
+        robust: of a fit, the robust loss that it was made with.
 
     Raises:
-        ValueError: if the result was made with a penalty, because no Hessian shows kinks and bounds.
+        ValueError: if the result was made with a penalty, because no Hessian shows kinks and bounds; or if it is a fit
+            of other residuals.
 
     >>> import gdjax, jax.numpy as jnp
     >>> bowl = lambda p: jnp.sum(jnp.array([1.0, 4.0]) * p**2)
@@ -85,12 +91,15 @@ def explain(
     >>> found.point.kind.name, round(float(found.point.condition), 3)
     ('MINIMUM', 4.0)
     """
-    options: dict[str, Any] = dict(grad=grad, has_aux=has_aux, value_and_grad=value_and_grad, kwargs=kwargs)
+    options: dict[str, Any] = dict(
+        grad=grad, has_aux=has_aux, value_and_grad=value_and_grad, kwargs=kwargs, robust=robust
+    )
     if result.conditions is not None:
         return Explanation(result.message, None, {}, about_constraints(result) or ["nothing stands out"])
     result.require_smooth("explain")
     point = classify_critical_point(loss, result, *args, **options)
-    given: dict[str, Any] = dict(grad=grad, value_and_grad=value_and_grad)
+    fit = result if isinstance(result, Fit) else None
+    given: dict[str, Any] = dict(grad=grad, value_and_grad=value_and_grad, squares=fit is not None, robust=robust)
     loss, seen, args = by_free(loss, result, args, given)
     given |= dict(params=seen.params, args=args, kwargs=kwargs or {}, maximize=False)
     problem = make_problem(loss, has_aux=has_aux, **given)
@@ -98,7 +107,9 @@ def explain(
     leaves = (entry_curvatures if few else leaf_curvatures)(hoist(problem), seen)
     if result.space is not None:
         leaves = in_their_spaces(leaves, result.space.chart)
-    advice = [*about_status(result, point), *about_point(result, point), *about_leaves(leaves)]
+    # Steps of a fit do not depend on the units of its parameters.
+    told = about_leaves(leaves) if fit is None else advice_on(fit)
+    advice = [*about_status(result, point), *about_point(result, point), *told]
     return Explanation(result.message, point, leaves, advice or ["nothing stands out"])
 
 
@@ -109,13 +120,13 @@ def leaf_curvatures(problem: Problem, result: Result) -> dict[str, tuple[float, 
     """
     layout, found, rng, start = Flat.of(problem.params), {}, np.random.default_rng(0), 0
     named = named_leaves("params", problem.params)
-    for (name, leaf), grad in zip(named, jax.tree.leaves(result.grad), strict=True):
+    for (name, leaf), grad in zip(named, jax.tree.leaves(jax.device_get(result.grad)), strict=True):
         reals, traces = leaf.size * (2 if jnp.iscomplexobj(leaf) else 1), []
         for _ in range(PROBES if reals > 1 else 1):
             v = np.zeros(layout.size)
             v[start : start + reals] = rng.choice([-1.0, 1.0], reals)
-            traces.append(float(along(problem, jnp.asarray(v, layout.dtype), [0.0]).curvature[0]))
-        found[name] = float(jnp.max(jnp.abs(grad), initial=0)), float(np.mean(traces)) / max(reals, 1)
+            traces.append(float(along(problem, v.astype(layout.dtype), [0.0]).curvature[0]))
+        found[name] = float(np.max(np.abs(grad), initial=0)), float(np.mean(traces)) / max(reals, 1)
         start += reals
     return found
 
@@ -123,9 +134,9 @@ def leaf_curvatures(problem: Problem, result: Result) -> dict[str, tuple[float, 
 def entry_curvatures(problem: Problem, result: Result) -> dict[str, tuple[float, float]]:
     """The gradient and the curvature of each entry: the diagonal of the Hessian."""
     layout = Flat.of(problem.params)
-    units = jnp.eye(layout.size, dtype=layout.dtype)
+    units = np.eye(layout.size, dtype=layout.dtype)
     diagonal = [float(along(problem, v, [0.0]).curvature[0]) for v in units]
-    norms = np.abs(np.asarray(layout.ravel(result.grad)))
+    norms = np.abs(layout.ravel(jax.device_get(result.grad)))
     names = entry_names(named_leaves("params", problem.params))
     return {name: (float(g), h) for name, g, h in zip(names, norms, diagonal, strict=True)}
 
@@ -179,7 +190,7 @@ def about_point(result: Result, point: CriticalPoint) -> list[str]:
         return [
             "the gradient is zero but this is not a " + wanted.value + ": start elsewhere, or pass escape_saddles=True"
         ]
-    if point.kind is Kind.MINIMUM and point.condition > ILL:
+    if point.kind is Kind.MINIMUM and point.condition > ILL and not isinstance(result, Fit):
         return [
             f"ill-conditioned: gradient descent needs about {point.condition:.1g} steps a digit; scale parameters or "
             "data to equal curvature, or use BFGS() or TrustRegion()"

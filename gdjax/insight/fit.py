@@ -256,7 +256,7 @@ class Fit(Inference, Result):
         freedom, ratio = int(self.freedom), float(self.reduced_chi2)
         kind = "" if self.cov_type is None else f"; standard errors {self.cov_type}"
         sums = f"{sum_of} {float(self.chi2):.6g}, {freedom} degrees of freedom, ratio {ratio:.6g}{kind}"
-        return "\n".join([*fit_words.above_table(self), sums, table])
+        return "\n".join([*fit_words.above_table(self), sums, table, *fit_words.below_table(self)])
 
     def why_missing(self) -> list[str]:
         """See `Inference`."""

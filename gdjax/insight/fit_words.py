@@ -9,6 +9,8 @@ from gdjax.descent.stopping import Status
 from gdjax.insight.spread import COARSE
 from gdjax.spaces.results import at_ends, is_fixed
 
+# Correlation from which two parameters count as hardly told apart: their errors are 7 times what they would be alone.
+ALIKE = 0.99
 MANY = (
     ("held", "a parameter held at a bound"),
     ("ended", "a parameter held at an end of its space"),
@@ -57,11 +59,16 @@ def at_bound(fit: Any) -> np.ndarray:
     if fit.space is not None:  # what is held there is fixed, or at a bound of the free numbers
         some = np.any(at_bound(fit.by_free), axis=-1, keepdims=True)
         return np.asarray(fit.held) & ~is_fixed(fit) & some
-    layout = fit.layout
-    flat = lambda penalty, params: tuple(map(layout.ravel, penalty.bounds(params)))
-    lower, upper = jax.device_get(fit.for_each(flat)(fit.penalty, fit.params))
+    lower, upper = bounds_of(fit)
     x = np.asarray(fit.flat)
     return (x <= lower) | (x >= upper)
+
+
+def bounds_of(fit: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds of the flat parameters of a fit with a box, shape (..., n) each."""
+    layout = fit.layout
+    flat = lambda penalty, params: tuple(map(layout.ravel, penalty.bounds(params)))
+    return jax.device_get(fit.for_each(flat)(fit.penalty, fit.params))
 
 
 def why_missing(fit: Any) -> list[str]:
@@ -91,6 +98,59 @@ def above_table(fit: Any) -> list[str]:
             "subtract what is constant."
         ]
     return []
+
+
+def below_table(fit: Any) -> list[str]:
+    """A line below the table, if other standard errors take as known what is at a bound, or at an end of its space."""
+    if not fit.is_known or fit.status is Status.NO_DATA or not np.isfinite(np.asarray(fit.flat_errors)).any():
+        return []
+    found = missing(fit)
+    there = found["held"] | found["ended"]
+    if fit.penalty_value is not None and fit.space is None and there.any():  # between equal bounds it is known
+        there &= np.not_equal(*bounds_of(fit))
+    known = [name for name, is_there in zip(fit.names, there, strict=True) if is_there]
+    if not known:
+        return []
+    them = ", ".join(known) if len(known) <= 4 else f"the {len(known)} parameters at bounds"
+    return [
+        f"The standard errors take {them} as known. If the truth may lie inside the bounds, they are too small: use "
+        "the intervals of gdjax.profile."
+    ]
+
+
+def advice_on(fit: Any) -> list[str]:
+    """What `gdjax.explain` says of a fit: parameters that the data hardly tell apart, and errors that do not match."""
+    if not fit.is_known or not fit.converged:
+        return []
+    found, names, advice = missing(fit), fit.names, []
+    lost = [name for name, there in zip(names, found["lost"] | found["idle"], strict=True) if there]
+    if lost:
+        advice.append(
+            f"the data do not determine {', '.join(lost)}: hold some of them (space= with gdjax.spaces.Fixed()), or "
+            "leave them out of the model"
+        )
+    matrix = np.tril(np.nan_to_num(np.asarray(fit.correlation)), -1)
+    i, k = np.unravel_index(np.argmax(np.abs(matrix)), matrix.shape)
+    if abs(matrix[i, k]) > ALIKE:
+        advice.append(
+            f"the correlation of {names[k]} and {names[i]} is {matrix[i, k]:.6g}: the data hardly tell them apart, so "
+            "their standard errors are large; see gdjax.profile, or write the model otherwise (centre the data)"
+        )
+    ratio, nu = float(fit.reduced_chi2), int(fit.freedom)
+    if fit.absolute_sigma and nu > 0 and abs(ratio - 1) > 4 * (2 / nu) ** 0.5:
+        why = "the model does not describe the data, or sigma is too small" if ratio > 1 else "sigma is too large"
+        advice.append(f"chi^2 per degree of freedom is {ratio:.3g}: {why}")
+    return advice
+
+
+def require_same(fit: Any, value: float) -> None:
+    """Raise ValueError unless ``value`` is that of the fit, whose residuals it was computed with."""
+    wanted = float(fit.value)
+    if not abs(value - wanted) <= 1e-3 * abs(wanted) + 1e-30:
+        raise ValueError(
+            f"these residuals have the value {value:.6g} at the fit, which has {wanted:.6g}: give the function, data "
+            "and robust= that it was made with"
+        )
 
 
 def of_many(fit: Any) -> str:

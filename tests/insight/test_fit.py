@@ -12,6 +12,7 @@ from problems import CompileCounter
 
 import gdjax
 from gdjax import Status
+from gdjax.insight.fit_words import advice_on
 
 MODES = [True]  # against references with many digits
 
@@ -179,11 +180,32 @@ def test_what_a_bound_holds_is_named_and_taken_as_known():
     truth = sm.OLS(SEEN, design).fit()
     np.testing.assert_allclose([fit.standard_errors["base"], fit.standard_errors["height"]], truth.bse, rtol=1e-7)
     assert "1.1 held: at its bound" in str(fit).splitlines()[5]
+    assert str(fit).splitlines()[-1].startswith("The standard errors take rate as known. If the truth may lie inside")
+    fixed = dataclasses.replace(fit, penalty=jax.tree.map(lambda _: jnp.asarray(1.1), fit.penalty))  # equal bounds
+    assert "take rate as known" not in str(fixed)
     found = fit.derived(lambda p: dict(at_one=decay(p, 1.0), rate=2 * p["rate"]))
     at_one = np.array([1, np.exp(-1.1)])
     np.testing.assert_allclose(found.standard_errors["at_one"] ** 2, at_one @ truth.cov_params() @ at_one, rtol=1e-7)
     assert np.isnan(found.standard_errors["rate"])
     assert np.isnan(fit.p_values["rate"])
+
+
+def test_a_fit_is_explained_by_its_residuals(curve):
+    found = gdjax.explain(misfit, curve, T, SEEN)
+    assert found.point.kind is gdjax.Kind.MINIMUM
+    assert found.advice == ["nothing stands out"]
+    with pytest.raises(ValueError, match="give the function, data and robust= that it was made with"):
+        curve.explain(lambda p, t, y: 0.5 * jnp.sum(misfit(p, t, y) ** 2), T, SEEN)
+
+
+def test_advice_on_a_fit_names_what_the_data_hardly_tell_apart_and_a_sigma_that_does_not_match(plain):
+    assert advice_on(plain) == []
+    small = advice_on(dataclasses.replace(plain, absolute_sigma=True, value=100 * plain.value))
+    assert small[0].endswith("the model does not describe the data, or sigma is too small")
+    shifted = np.column_stack([np.ones(N), 50.0 + A[:, 1]])
+    fit = gdjax.least_squares(straight, np.zeros(2), shifted, B)
+    assert fit.status == Status.CONVERGED
+    assert advice_on(fit)[0].startswith("the correlation of params[0] and params[1] is -0.999")
 
 
 def test_a_covariance_has_derivatives_where_singular_values_are_equal(curve):
