@@ -10,6 +10,7 @@ from gdjax.descent.remedies import end_of_domain, fixed, lost_squares, out_of_ra
 
 # Parameters that run away are named if they are FEW, each that changes by this share of the one that changes most.
 RUNNING, FEW = 0.1, 4
+ONWARD = 0.4  # share of its size by which a step leads a parameter, as in `gdjax.methods.parts.runaway`
 
 
 class Facts:
@@ -68,16 +69,23 @@ class Facts:
 
     @property
     def running(self) -> str:
-        """The names of the parameters that change most, of their own size, where the residuals hardly change."""
+        """The names of the parameters that change most, of their own size, where the residuals hardly change.
+
+        Not those that the step of Gauss and Newton leads inward: they are on the way to 0, a point of symmetry.
+        """
         squares, names = self.result.squares, getattr(self.result, "names", None)
         if names is None or squares is None or squares.linear is None:
             return ""
         if self.result.space is not None:
             return self.result.space.runaways
-        columns, x = (np.abs(np.asarray(a, np.float64)) for a in (squares.linear.columns, self.result.flat))
-        flattest = np.abs(np.linalg.svd(np.asarray(squares.linear.triangle, np.float64))[2][-1])
-        there = (columns > 0) & (x > 0)
-        share = np.where(there, flattest / np.where(there, columns * x, 1), 0)
+        known = squares.linear.columns, squares.linear.triangle, squares.linear.q, self.result.flat
+        columns, triangle, q, x = (np.asarray(a, np.float64) for a in jax.device_get(known))
+        there = (columns > 0) & (x != 0)
+        flattest = np.linalg.svd(triangle)[2][-1]
+        rounding = 8 * x.size * float(np.finfo(self.result.value.dtype).eps)
+        step = -np.linalg.lstsq(triangle[: q.size], q, rcond=rounding)[0]
+        flattest, step = (np.where(there, part / np.where(there, columns * x, 1), 0) for part in (flattest, step))
+        share = np.where(step <= -ONWARD, 0, np.abs(flattest))
         chosen = [name for name, part in zip(names, share, strict=True) if part > RUNNING * share.max()]
         return " and ".join(filter(None, [", ".join(chosen[:-1]), *chosen[-1:]])) if len(chosen) <= FEW else ""
 

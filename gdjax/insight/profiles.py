@@ -64,7 +64,8 @@ class Profile:
         straight = f"{self.estimate - reach:.6g} to {self.estimate + reach:.6g}"
         error = f"standard error {self.standard_error:.6g}" if known else self.no_error
         lines = [f"{self.name}: estimate {self.estimate:.6g}, {error}"]
-        lines.append(f"{100 * self.level:g}% interval {self.lower:.6g} to {self.upper:.6g} (of the profile)")
+        ends = ("not known" if np.isnan(end) else f"{end:.6g}" for end in self.interval)
+        lines.append(f"{100 * self.level:g}% interval {' to '.join(ends)} (of the profile)")
         if known:
             lines.append(f"{'':{len(f'{100 * self.level:g}')}}  interval {straight} (of the standard error)")
         return "\n".join([*lines, *self.notes])

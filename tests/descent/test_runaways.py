@@ -37,6 +37,14 @@ def test_what_runs_to_infinity_is_no_success_by_any_method(name, model, y, named
     assert str(fit).count("not known: the fit runs to infinity") == 2
 
 
+def test_what_shrinks_to_a_point_of_symmetry_is_not_said_to_run_away():
+    """The best r^2 would be negative; of a curve that bends upward a and b grow without end."""
+    model = lambda p, x: saturation(p, x) + p["r"] ** 2
+    fit = gdjax.curve_fit(model, {"a": 1.0, "b": 1.0, "r": 1.0}, X, 0.3 * X + 0.02 * X**2 - 1)
+    assert fit.status == Status.RUNAWAY, fit.message
+    assert " a and b run away" in fit.message
+
+
 @pytest.mark.sweep
 def test_so_it_is_told_inside_jit_and_of_many():
     fits = gdjax.curve_fit_many(
