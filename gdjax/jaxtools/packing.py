@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,17 +33,46 @@ def pack(tree: Any, most: float = math.inf) -> Packed:
 
 def unpack(packed: Packed, like: Any) -> Any:
     """A pytree like ``like`` (of shapes and dtypes); what axes the vectors have in front, its leaves have, too."""
-    used, large = dict.fromkeys(packed.vectors, 0), iter(packed.large)
+    leaves, treedef = jax.tree.flatten(like)
+    large = iter(packed.large)
 
-    def take(leaf: Any) -> Any:
-        size, name = math.prod(leaf.shape), leaf.dtype.name
-        if size > packed.most:
-            return next(large)
-        rows, begin = packed.vectors[name], used[name]
-        used[name] += size
-        return rows[..., begin : begin + size].reshape((*rows.shape[:-1], *leaf.shape))
+    def take(slot: Slot) -> Any:
+        if slot.name is None:
+            return wrapped(next(large), slot.key)
+        rows = packed.vectors[slot.name][..., slot.begin : slot.end]
+        return wrapped(rows.reshape((*rows.shape[:-1], *slot.shape)), slot.key)
 
-    return with_keys(jax.tree.map(take, as_data(like)), like)
+    return jax.tree.unflatten(treedef, map(take, slots(tuple([(x.shape, x.dtype) for x in leaves]), packed.most)))
+
+
+class Slot(NamedTuple):
+    """Where a leaf is."""
+
+    name: str | None  # of the dtype, whose vector holds it; None: it is a large one
+    begin: int
+    end: int
+    shape: tuple[int, ...]
+    key: Any  # the generator of random keys; None for numbers
+
+
+@functools.lru_cache(maxsize=256)
+def slots(kinds: tuple[tuple[tuple[int, ...], Any], ...], most: float) -> list[Slot]:
+    """Of leaves of these shapes and dtypes, in their order."""
+    used, found = dict[str, int](), []
+    for shape, dtype in kinds:
+        leaf = jax.ShapeDtypeStruct(shape, dtype)
+        data = as_data(leaf)
+        name = data.dtype.name if data.size <= most else None
+        begin = used.get(name or "", 0)
+        if name is not None:
+            used[name] = begin + data.size
+        found.append(Slot(name, begin, begin + data.size, data.shape, kind_of_key(leaf) if is_key(leaf) else None))
+    return found
+
+
+def wrapped(x: Any, key: Any) -> Any:
+    """Numbers, or random keys of which they are the data."""
+    return x if key is None else jax.random.wrap_key_data(x, impl=key)
 
 
 def is_key(leaf: Any) -> bool:
@@ -65,8 +94,7 @@ def with_keys(tree: Any, like: Any) -> Any:
     """The inverse of `without_keys`, for a pytree of the dtypes of ``like``."""
     if not any(map(is_key, jax.tree.leaves(like))):
         return tree
-    wrap = lambda x, kind: jax.random.wrap_key_data(x, impl=kind_of_key(kind)) if is_key(kind) else x
-    return jax.tree.map(wrap, tree, like)
+    return jax.tree.map(lambda x, kind: wrapped(x, kind_of_key(kind) if is_key(kind) else None), tree, like)
 
 
 def kind_of_key(leaf: Any) -> Any:

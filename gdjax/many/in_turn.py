@@ -48,17 +48,10 @@ def serve(
     return jax.tree.map(lambda x: x[None], lane), log, report
 
 
-def idle(program: LaneProgram, shared: list[Any], own: list[Any]) -> Lanes:
-    """The lane without a problem; ``own`` are the arrays of several problems."""
-    one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in own]
-    carry = zeros(begin.eval_shape(program, shared, one), 1)
-    return Lanes(carry, zeros(one, 1), np.full(1, NONE, np.int32))
-
-
-@remembered(static=1)
-def begin(program: LaneProgram, shared: list[Any], own: list[Any]) -> Packed:
-    """The carry of one problem before its first evaluation, packed."""
-    return pack(program.start(own, shared))
+def idle(carry: Packed, own: list[Any]) -> Lanes:
+    """The lane without a problem, for a carry of these shapes; ``own`` are the arrays of several problems."""
+    one = [np.zeros((1, *x.shape[1:]), x.dtype) for x in own]
+    return Lanes(zeros(carry, 1), one, np.full(1, NONE, np.int32))
 
 
 def descend(

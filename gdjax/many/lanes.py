@@ -9,7 +9,7 @@ import numpy as np
 
 from gdjax.descent.loop import Loop
 from gdjax.descent.stopping import Status
-from gdjax.jaxtools.packing import with_keys, without_keys, zeros
+from gdjax.jaxtools.packing import pack, with_keys, without_keys, zeros
 from gdjax.jaxtools.pytrees import Static, merge, pytree_dataclass, static_field
 from gdjax.jaxtools.remembered import remembered
 from gdjax.jaxtools.scalar_kernels import batched
@@ -107,6 +107,7 @@ class Shapes:
     """What one problem is before its first evaluation; of interest are shapes and dtypes."""
 
     carry: Any
+    packed: Any  # the carry, packed
     result: Any
     is_small: bool = static_field(False)  # whether its loss is so cheap that launching kernels is what takes time
 
@@ -116,7 +117,7 @@ def before(program: LaneProgram, shared: list[Any], own: list[Any]) -> Shapes:
     """The carry and the result of one problem before its first evaluation."""
     carry = program.start(own, shared)
     small = program.loop(own, shared).objective.is_small
-    return Shapes(carry, program.answer(own, shared, carry), small)
+    return Shapes(carry, pack(carry), program.answer(own, shared, carry), small)
 
 
 _shapes: weakref.WeakKeyDictionary[Static, dict[Any, Shapes]] = weakref.WeakKeyDictionary()
@@ -125,7 +126,7 @@ _shapes: weakref.WeakKeyDictionary[Static, dict[Any, Shapes]] = weakref.WeakKeyD
 def shapes_of(program: LaneProgram, shared: list[Any], own: list[Any]) -> Shapes:
     """What `before` returns, in shapes and dtypes, given the arrays of several problems."""
     one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in own]
-    kinds = tuple([(np.shape(x), jax.dtypes.result_type(x)) for x in (*shared, *one)])
+    kinds = tuple([(np.shape(x), getattr(x, "dtype", type(x))) for x in (*shared, *one)])
     variant = program.batched, program.keys, kinds, is_allowed(), jax.dtypes.canonicalize_dtype(np.float64)
     known = _shapes.setdefault(program.key, {})
     if variant not in known:

@@ -60,7 +60,7 @@ class Crew:
         self.program, self.shared, self.own, self.ending = program, shared, own, ending
         self.problems = own[0].shape[0]
         shapes = shapes_of(program, shared, own)
-        self.carry, self.like, self.is_small = shapes.carry, shapes.result, shapes.is_small
+        self.carry, self.packed, self.like, self.is_small = shapes.carry, shapes.packed, shapes.result, shapes.is_small
         self.store, self.next, self.lock = Store(self.problems), 0, threading.Lock()
         self.abandoned = False
         self.heard, self.longest = time.perf_counter(), 0.0  # the last word from a worker, the longest silence
@@ -75,7 +75,7 @@ class Crew:
         """All results, as NumPy arrays."""
         if self.is_small and can_take_turns() and _are_small.get(self.program.key, True):
             try:
-                lane = in_turn.idle(self.program, self.shared, self.own)
+                lane = in_turn.idle(self.packed, self.own)
                 return self.run(in_turn.serve, turns(self.problems, batch_size), lane)
             except NotSmallError:
                 _are_small[self.program.key], self.next = False, 0
