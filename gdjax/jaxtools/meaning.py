@@ -21,14 +21,14 @@ from gdjax.jaxtools.description import Same
 BYTES = 2**16
 
 LIBRARIES = ("jax", "jaxlib", "math", "optax")  # without a state that losses depend on
-STATEFUL = frozenset(("random", "load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "seterr", "testing"))
-words = """abs all any bool complex dict divmod enumerate filter float frozenset int isinstance len list map max min pow
-    range reversed round set slice sorted str sum tuple zip ArithmeticError AssertionError TypeError ValueError"""
-PURE = frozenset(words.split())
-WRITING = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR")
-WRITING += ("IMPORT_NAME", "LOAD_BUILD_CLASS", "STORE_SLICE")
+names = lambda text: frozenset(text.split())
+STATEFUL = names("random load loadtxt genfromtxt fromfile fromregex memmap seterr testing")  # in NumPy
+PURE = names("""abs all any bool complex dict divmod enumerate filter float frozenset int isinstance len list map max
+    min pow range reversed round set slice sorted str sum tuple type zip AssertionError TypeError ValueError""")
+WRITING = names("""STORE_GLOBAL DELETE_GLOBAL STORE_ATTR DELETE_ATTR STORE_SUBSCR DELETE_SUBSCR STORE_SLICE IMPORT_NAME
+    LOAD_BUILD_CLASS""")
+FREE = names("STORE_DEREF DELETE_DEREF")  # of a variable of an outer function
 JIT_TYPE = type(jax.jit(len))
-FREE = ("STORE_DEREF", "DELETE_DEREF")  # of a variable of an outer function
 
 
 class UnknownError(Exception):
@@ -146,10 +146,9 @@ class Reader:
 
     def of_module(self, module: types.ModuleType, names: Names) -> Hashable:
         """A library whose functions do tomorrow what they do today."""
-        root, _, rest = module.__name__.partition(".")
-        if root == "numpy" and not names.attributes & STATEFUL and not rest:
+        if module is np and not names.attributes & STATEFUL:
             return Same(module)
-        if root in LIBRARIES and "config" not in names.attributes:
+        if root(module.__name__) in LIBRARIES and "config" not in names.attributes:
             return Same(module)
         raise UnknownError
 
@@ -159,4 +158,11 @@ def is_library(x: Any) -> bool:
     module, name = getattr(x, "__module__", None), getattr(x, "__qualname__", None)
     if not (isinstance(module, str) and isinstance(name, str)) or "<" in name:
         return False
-    return module.partition(".")[0] in LIBRARIES or (isinstance(x, type) and module in ("builtins", "numpy"))
+    if type(x) is types.FunctionType:  # one of the user's may have been given a name of theirs
+        module = x.__globals__.get("__name__", "") if root(module) in LIBRARIES else ""
+    return root(module) in LIBRARIES or (isinstance(x, type) and module in ("builtins", "numpy"))
+
+
+def root(module: str) -> str:
+    """The package that a module is in."""
+    return module.partition(".")[0]

@@ -16,7 +16,7 @@ from gdjax.descent.stopping import Status
 from gdjax.jaxtools.packing import Packed, pack, unpack, zeros
 from gdjax.jaxtools.remembered import remembered
 from gdjax.jaxtools.scalar_kernels import one_kernel, update_if
-from gdjax.jaxtools.small_programs import small_function
+from gdjax.jaxtools.small_programs import is_inside, one_function, small_function
 from gdjax.many.lanes import NONE, LaneProgram, Lanes, Log, Orders, Page, Report
 
 
@@ -24,10 +24,19 @@ from gdjax.many.lanes import NONE, LaneProgram, Lanes, Log, Orders, Page, Report
 def serve(
     program: LaneProgram, shared: list[Any], lanes: Lanes, page: Page, orders: Orders
 ) -> tuple[Lanes, Log, Report]:
-    """Work on the lane and the page until the orders say to come back."""
-    ending = jnp.asarray(orders.ending, jnp.int32)
-    under_way = lambda lane: (lane.ids != NONE).astype(jnp.int32)
+    """Work on the lane and the page until the orders say to come back: all of it as one function, if that is small."""
+    orders = Orders(*(jnp.asarray(x, jnp.int32) for x in orders))
     lane = jax.tree.map(lambda x: x[0], lanes)
+    begun = Report(orders.first, under_way(lane), jnp.asarray(0, jnp.int32))
+    state = lane, blank(program, shared, lane, page), begun
+    lane, log, report = one_function(lambda given: work(program, *given), (shared, page, orders, state))
+    return jax.tree.map(lambda x: x[None], lane), log, report
+
+
+def work(
+    program: LaneProgram, shared: list[Any], page: Page, orders: Orders, state: tuple[Lanes, Log, Report]
+) -> tuple[Lanes, Log, Report]:
+    """Problem after problem."""
 
     def goes_on(turn: tuple[Lanes, Log, Report]) -> jax.Array:
         lane, _, report = turn
@@ -38,14 +47,17 @@ def serve(
         free = lane.ids == NONE
         waiting = jax.tree.map(lambda rows: rows[report.first], page)
         own, ids = jax.tree.map(lambda new, old: jnp.where(free, new, old), tuple(waiting), (lane.own, lane.ids))
-        left = jnp.where(ending == Status.RUNNING, orders.trips - report.trips, 1)
-        carry, status, trips = descend(program, shared, own, lane.carry, free, left, ending)
+        left = jnp.where(orders.ending == Status.RUNNING, orders.trips - report.trips, 1)
+        carry, status, trips = descend(program, shared, own, lane.carry, free, left, orders.ending)
         lane, log = write(program, shared, Lanes(carry, own, ids), status, log)
         return lane, log, Report(report.first + free.astype(jnp.int32), under_way(lane), report.trips + trips)
 
-    begun = Report(jnp.asarray(orders.first, jnp.int32), under_way(lane), jnp.asarray(0, jnp.int32))
-    lane, log, report = jax.lax.while_loop(goes_on, turn, (lane, blank(program, shared, lane, page), begun))
-    return jax.tree.map(lambda x: x[None], lane), log, report
+    return jax.lax.while_loop(goes_on, turn, state)
+
+
+def under_way(lane: Lanes) -> jax.Array:
+    """Whether there is a problem in the lane, 0 or 1."""
+    return (lane.ids != NONE).astype(jnp.int32)
 
 
 def idle(carry: Packed, own: list[Any]) -> Lanes:
@@ -81,7 +93,8 @@ def descend(
         carry = carry._replace(status=jnp.where(carry.status == Status.RUNNING, ending, carry.status))
         return pack(carry), carry.status, made
 
-    return small_function(trips, (carry, fresh, most, ending))
+    state = carry, fresh, most, ending
+    return trips(state) if is_inside() else small_function(trips, state)
 
 
 def write(program: LaneProgram, shared: list[Any], lane: Lanes, status: jax.Array, log: Log) -> tuple[Lanes, Log]:
