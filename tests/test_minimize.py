@@ -116,6 +116,20 @@ def test_second_call_with_new_data_settings_or_start_compiles_nothing():
     assert all(abs(float(r.params["a"]) - 3) < 0.3 for r in second)
 
 
+@pytest.mark.parametrize("constrained", [False, True])
+def test_going_on_from_a_result_compiles_nothing(constrained):
+    """Its params are arrays, though the start was of Python's numbers; and there are multipliers."""
+    start, loss = {"a": 0.0, "b": jnp.asarray(0.5)}, lambda p: jnp.exp(p["a"]) - 3 * p["a"] + (p["b"] - 1) ** 2
+    limits = gdjax.Constraint(lambda p: p["a"] + p["b"], upper=1.0) if constrained else None
+    first = gdjax.minimize(loss, start, constraints=limits)
+    more = dict(multipliers=first.multipliers) if constrained else {}
+    near = jax.tree.map(lambda x: x + 0.1, first.params)
+    with jax.log_compiles(False), CompileCounter() as compiled:
+        second = gdjax.minimize(loss, near, constraints=limits, **more)
+    assert compiled.count == 0
+    assert first.status == second.status == Status.CONVERGED
+
+
 @pytest.mark.float64
 def test_the_compile_counter_counts():
     with CompileCounter() as compiled:

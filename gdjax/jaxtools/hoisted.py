@@ -24,6 +24,10 @@ class Hoisted:
         """As the user's function, of pytrees of arrays."""
         return self.program(self.data, [*self.own, *jax.tree.leaves(arrays)])
 
+    def zeros(self) -> Any:
+        """A pytree like what it returns."""
+        return jax.tree.unflatten(self.program.out_tree, [np.zeros(a.shape, a.dtype) for a in self.program.out_avals])
+
 
 def hoist_call(call: Callable[..., Any], thing: Any, *arrays: Any, keep: bool = False) -> Hoisted:
     """``call(thing, *arrays)`` as a `Hoisted` of pytrees like ``arrays``.

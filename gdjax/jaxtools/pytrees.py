@@ -193,6 +193,13 @@ def strong(x: Any) -> jax.Array:
     return jax.lax.convert_element_type(x, x.dtype)
 
 
+def typed(x: Any) -> Any:
+    """``x``; a Python number, or an array made of one, as the array that comes back: both select the same program."""
+    if type(x) in (float, complex):
+        return np.asarray(x, jnp.result_type(type(x)))
+    return strong(x) if getattr(x, "weak_type", False) else x
+
+
 def widened(x: jax.Array) -> jax.Array:
     """``x``, or in single precision if it is in half."""
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x

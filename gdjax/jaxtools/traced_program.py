@@ -18,7 +18,7 @@ class TracedProgram:
 
     def __init__(self, jaxpr: Jaxpr, out_tree: Any) -> None:
         self.jaxpr, self.out_tree = jaxpr, out_tree
-        self.out_avals = [v.aval for v in jaxpr.outvars]
+        self.out_avals: list[Any] = [v.aval for v in jaxpr.outvars]
         self._rules: Hashable | None = None
 
     def __call__(self, data: Sequence[Any], arrays: Sequence[Any]) -> Any:

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.jaxtools.hoisted import Hoisted, hoist_call
-from gdjax.jaxtools.pytrees import Static, as_data, merge, named_leaves, pytree_dataclass, split, static_field, widened
+from gdjax.jaxtools.pytrees import (
+    Static,
+    as_data,
+    merge,
+    named_leaves,
+    pytree_dataclass,
+    split,
+    static_field,
+    typed,
+    widened,
+)
 from gdjax.jaxtools.traced_program import TracedProgram
 from gdjax.penalties.base import has_value
 from gdjax.penalties.by_leaf import ByLeaf
@@ -29,6 +39,7 @@ def hoist(problem: Problem) -> Problem:
     if isinstance(problem.loss, Hoisted):
         return problem
     require_params(problem.params)
+    problem = dataclasses.replace(problem, params=jax.tree.map(typed, problem.params))
     data, static = split((as_data("args", problem.args), as_data("kwargs", problem.kwargs)))
 
     def as_given(function: Any, data: list[Any]) -> dict[str, Any]:
@@ -71,6 +82,8 @@ def hoist(problem: Problem) -> Problem:
         raise
     penalty = None if problem.penalty is None else hoist_penalty(problem.penalty, check_params(problem.params))
     hoisted: Any = dict(loss=loss, grad=grad, jac=jac, penalty=penalty, constraints=constraints, inward=spaces)
+    if constraints is not None and problem.multipliers is None:  # the same program as with those of a result
+        hoisted["multipliers"] = jax.tree.map(lambda x: x.c.zeros(), constraints, is_leaf=is_constraint)
     return dataclasses.replace(problem, args=tuple(data), kwargs={}, **hoisted)
 
 
