@@ -145,7 +145,7 @@ def test_a_fast_rate_known_by_a_sum_in_single_precision(rates):
     np.testing.assert_allclose(fit.standard_errors["slow"], by_hand.standard_errors, rtol=0.01)
 
 
-@pytest.mark.sample("2.0")
+@pytest.mark.sweep
 @pytest.mark.parametrize("second", [1.0, 2.0])
 def test_a_constraint_that_another_implies_takes_no_degree_of_freedom(second):
     line = lambda p, x: p[0] + p[1] * x + p[2] * x**2

@@ -13,6 +13,7 @@ T = np.linspace(0, 4, 20)
 Y = 2 * np.exp(0.7 * T) + 0.01 * np.sin(37 * T)
 
 
+@pytest.mark.sweep
 def test_a_bound_that_is_not_reached_changes_nothing():
     quartic = lambda x: x**4 - 4 * x
     result = gdjax.minimize(quartic, 1e4, constraints=Constraint(lambda x: x, lower=0.0))

@@ -120,6 +120,7 @@ def test_trees():
     assert same[0] is X
 
 
+@pytest.mark.sweep
 def test_arguments_by_name_find_their_places_by_a_signature():
     step = lambda x, theta: x - jax.grad(lambda x, theta: jnp.sum((x - theta**2) ** 2))(x, theta) / 4
     solver = lambda init, **named: named["theta"] ** 2

@@ -39,7 +39,7 @@ SMOOTH = {
 }
 
 
-@pytest.mark.sample("LBFGS", "schedule", "ArmijoSGD")
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", SMOOTH)
 def test_run_takes_data_by_place_and_by_name_and_is_taken_apart(name):
     solver = SMOOTH[name](ridge, tol=1e-4, maxiter=500)
@@ -134,7 +134,7 @@ def test_it_works_under_jit_and_vmap_and_with_a_traced_rate():
     np.testing.assert_allclose(params, [1.0, 2.0], atol=1e-2)
 
 
-@pytest.mark.sample("False-False")
+@pytest.mark.sweep
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("acceleration", [True, False])
 def test_the_lasso(known, acceleration):
@@ -229,7 +229,7 @@ def test_scipys_methods_by_name(method):
     assert (limited.success, limited.status) == (False, 1)
 
 
-@pytest.mark.sample("GaussNewton")
+@pytest.mark.sweep
 @pytest.mark.parametrize("solver", [jaxopt.LevenbergMarquardt, jaxopt.GaussNewton])
 def test_least_squares_of_pytrees(solver):
     x = jnp.arange(5.0)
@@ -251,6 +251,7 @@ def test_least_squares_of_pytrees(solver):
     np.testing.assert_allclose(params["a"], 2.0, rtol=1e-3)
 
 
+@pytest.mark.sweep
 @pytest.mark.float64
 @pytest.mark.parametrize("options", [{}, {"stop_criterion": "madsen-nielsen", "gtol": 1e-8, "xtol": 1e-14}])
 def test_a_loose_tolerance_does_not_end_a_fit_of_exponentials_on_the_way(options):
@@ -276,6 +277,7 @@ def test_a_tight_tolerance_is_that_of_the_fit_too():
     np.testing.assert_allclose(params, [0.36183689, 0.55626653], rtol=5e-6)
 
 
+@pytest.mark.sweep
 def test_a_jacobian_of_ones_own():
     residual = lambda p, a: a * p - jnp.array([1.0, 2.0])
     jac = lambda p, a: a * jnp.eye(2)

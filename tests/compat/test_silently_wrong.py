@@ -56,7 +56,7 @@ def test_the_derivative_is_right_at_a_start_that_is_the_answer(solver):
     assert jax.grad(fitted)(1.0) == pytest.approx(2.0, rel=1e-3)
 
 
-@pytest.mark.sample("ProximalGradient", "LBFGSB")
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["ProximalGradient", "ProjectedGradient", "LBFGS", "LBFGSB"])
 def test_the_users_linear_solver_is_called(name):
     calls = []
@@ -115,7 +115,7 @@ def test_rosenbrock_in_float32(solver, search):
     assert state.iter_num < 400
 
 
-@pytest.mark.sample("LBFGS", "NonlinearCG")
+@pytest.mark.sweep
 @pytest.mark.float64
 @pytest.mark.parametrize("solver", SMOOTH[:3], ids=names)
 def test_rosenbrock_in_float64(solver):
@@ -178,6 +178,7 @@ def test_prox_and_projections_at_zero_are_finite_and_so_are_their_derivatives():
     np.testing.assert_allclose(jnp.linalg.norm(jaxopt.projection.projection_l2_sphere(zero, 2.0)), 2.0, rtol=1e-6)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("acceleration", [True, False])
 def test_verbose_prints_a_line_for_a_step_and_otherwise_nothing_is_printed(acceleration, capsys):
     quiet = jaxopt.GradientDescent(distance, acceleration=acceleration).run(0.0)

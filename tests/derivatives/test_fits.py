@@ -109,6 +109,7 @@ def test_of_complex_parameters_and_data():
         np.testing.assert_allclose(jax.jvp(numbers, (seen,), (bump.astype(complex),))[1], want, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.sweep
 def test_of_second_order_and_of_many_at_once():
     rate = lambda s: fit(Y + s * BUMP).params["rate"]
     second = (rate(1e-3) - 2 * rate(0.0) + rate(-1e-3)) / 1e-6

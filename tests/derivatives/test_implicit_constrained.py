@@ -57,6 +57,7 @@ def test_parameters_at_a_bound_follow_it():
     np.testing.assert_allclose(moves, [-2.0, 1.0, 1.0], atol=1e-6)
 
 
+@pytest.mark.sweep
 def test_equalities_given_twice_have_the_least_multipliers():
     def solve(bound):
         twice = Constraint(lambda p: jnp.stack([p.sum(), p.sum()]), lower=bound, upper=bound)

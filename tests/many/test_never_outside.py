@@ -48,7 +48,7 @@ def test_many_are_never_evaluated_outside(door, batch_size):
     seen.assert_inside()
 
 
-@pytest.mark.sample("minimize_many-False")
+@pytest.mark.sweep
 @pytest.mark.parametrize("as_on_gpu", [False, True])
 @pytest.mark.parametrize("door", DOORS)
 def test_a_problem_that_cannot_begin_waits_inside(door, as_on_gpu, monkeypatch):
