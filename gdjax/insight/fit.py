@@ -18,6 +18,7 @@ from gdjax.descent.result import Result
 from gdjax.descent.sandwich import meat_of
 from gdjax.descent.stopping import Status
 from gdjax.insight import fit_words
+from gdjax.insight.criteria import Criteria
 from gdjax.insight.inference import Inference
 from gdjax.insight.spread import Spread, along, over, psi_of, rank_of, rms, rounding_of, spread_of
 from gdjax.insight.table import unknown
@@ -36,11 +37,11 @@ NO_COVARIANCE = (
 
 @handed_out
 @pytree_dataclass
-class Fit(Inference, Result):
+class Fit(Criteria, Inference, Result):
     """A `Result` of least squares, with the covariance of its parameters; ``print`` it for a table.
 
     To read: ``params``, ``standard_errors``, ``covariance``, ``intervals()``, ``p_values``; ``residuals``, ``chi2``,
-    ``freedom``, ``reduced_chi2``; ``band(model, x)``, ``derived(function)``, ``to_pandas()``.
+    ``freedom``, ``reduced_chi2``, ``aic``, ``bic``; ``band(model, x)``, ``derived(function)``, ``to_pandas()``.
 
     With J the Jacobian of the residuals at the answer, of rank n, and m residuals, the covariance is
 
@@ -204,12 +205,7 @@ class Fit(Inference, Result):
         return self.for_each(spread_of)(triangle, columns, self.held, xp.sqrt(factor) * sense, sandwich)
 
     def band(
-        self,
-        model: Callable[..., Any],
-        *args: Any,
-        level: float = 0.95,
-        prediction: bool = False,
-        sigma: Any = None,
+        self, model: Callable[..., Any], *args: Any, level: float = 0.95, prediction: bool = False, sigma: Any = None
     ) -> tuple[Any, Any]:
         """The model at the answer, and the half-width of its pointwise band, by the delta method (`derived`).
 

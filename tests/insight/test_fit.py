@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 import statsmodels.api as sm
 from problems import CompileCounter
 
@@ -170,6 +171,22 @@ def test_bands_of_the_line_and_of_new_data(plain):
     truth = sm.WLS(B, A, weights=1 / sigma**2).fit().get_prediction(new, weights=1 / 3.0**2).summary_frame()
     value, half = weighted.band(model, new, prediction=True, sigma=3.0)
     np.testing.assert_allclose(value + half, truth["obs_ci_upper"], rtol=1e-9)
+
+
+def test_information_criteria_are_those_of_the_normal_likelihood(plain):
+    """Statsmodels does not count the variance as a parameter; R's nls does."""
+    truth = sm.OLS(B, A).fit()
+    np.testing.assert_allclose(plain.aic, truth.aic + 2, rtol=1e-12)
+    np.testing.assert_allclose(plain.bic, truth.bic + np.log(N), rtol=1e-12)
+    np.testing.assert_allclose(plain.aicc, plain.aic + 2 * 4 * 5 / (N - 5), rtol=1e-12)
+    known = dataclasses.replace(plain, absolute_sigma=True)
+    likelihood = scipy.stats.norm.logpdf(truth.resid).sum()
+    np.testing.assert_allclose(known.aic, 2 * 3 - 2 * likelihood, rtol=1e-12)
+    np.testing.assert_allclose(known.bic, 3 * np.log(N) - 2 * likelihood, rtol=1e-12)
+    with pytest.raises(ValueError, match="a robust loss is not the likelihood of the data"):
+        _ = dataclasses.replace(plain, robust=True).aic
+    many = jax.tree.map(lambda x: jnp.stack([x, x]), plain)
+    np.testing.assert_allclose(many.bic, [plain.bic] * 2, rtol=1e-12)
 
 
 def test_what_a_bound_holds_is_named_and_taken_as_known():
