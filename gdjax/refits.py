@@ -11,6 +11,7 @@ from gdjax.insight.fit import Fit
 from gdjax.insight.fit_words import require_same
 from gdjax.insight.profiles import Trail
 from gdjax.insight.profiles_in_spaces import Behind
+from gdjax.jaxtools.hoisted import evaluate
 from gdjax.least_squares import least_squares_many
 from gdjax.penalties.sets import Box
 from gdjax.problem.residuals import as_residuals, half_sum
@@ -51,10 +52,13 @@ class Refits:
 
     def check(self) -> None:
         """Raise ValueError unless the residuals are those of the fit."""
-        z, index = jnp.asarray(self.centre[self.others]), jnp.asarray(self.index, jnp.int32)
-        out = self.held(z, jnp.asarray(self.centre[self.index]), index, self.data)
-        r = as_residuals(out[0] if self.options.get("has_aux") else out)
-        value = float(half_sum(r, self.options["robust"]))
+
+        def value_of(z: jax.Array, value: jax.Array, index: jax.Array, data: Any) -> jax.Array:
+            out = self.held(z, value, index, data)
+            return half_sum(as_residuals(out[0] if self.options.get("has_aux") else out), self.options["robust"])
+
+        index, z = np.asarray(self.index, np.int32), self.centre[self.others]
+        value = float(evaluate(value_of, z, self.centre[self.index], index, self.data))
         require_same(self.fit, value)
 
     def jacobian(self) -> Any:

@@ -18,6 +18,7 @@ from gdjax.descent.result import Result
 from gdjax.doors import call_by
 from gdjax.insight.fit import Fit
 from gdjax.insight.names import own_names
+from gdjax.jaxtools.hoisted import evaluate
 from gdjax.jaxtools.pytrees import as_data, is_concrete
 from gdjax.methods.parts.triangular import DEPENDENT, columns_of, lengths, orthogonalise, solve_upper
 from gdjax.minimize import run
@@ -27,6 +28,7 @@ from gdjax.problem.problem import check_params
 from gdjax.problem.residuals import as_residuals
 from gdjax.request import Call
 from gdjax.vectors.layout import Flat
+from gdjax.vectors.vector import namespace
 
 ROUNDING = 10.0  # roots of eps, of all terms, by which a linear model may miss its residuals
 
@@ -72,10 +74,13 @@ def varpro(
     if call.options.get("robust") is not None:
         raise TypeError("varpro has no option 'robust': linear parameters have no closed form with a robust loss")
     problem = Separable(call, [linear] if isinstance(linear, str) else list(linear))
-    problem.check()
+    theta, c = problem.begin
+    problem.check(theta, c)
     found = run(problem.projected())
-    c = left(*problem.parts(found.params, *problem.args, **problem.kwargs))[1]
-    fit = cast(Fit, run(call._replace(params=problem.whole(found.params, c))))
+    theta = jax.device_get(found.params) if is_concrete(found.params) else found.params
+    best = least(*problem.look(theta, c)[:2])
+    best = jax.device_get(best) if is_concrete(best) else best
+    fit = cast(Fit, run(call._replace(params=problem.whole(theta, best))))
     counts: Any = dict(num_evals=fit.num_evals + found.num_evals, num_steps=fit.num_steps + found.num_steps)
     return dataclasses.replace(fit, **counts)
 
@@ -89,12 +94,19 @@ class Separable:
         is_linear = chosen(labels or own_names(start, "params"), linear)
         self.call, self.start, self.layout = call, start, Flat.of(start)
         self.where, self.others = np.flatnonzero(is_linear), np.flatnonzero(~is_linear)
+        self.places = np.argsort(np.concatenate([self.others, self.where]))
         self.args, self.kwargs = as_data("args", call.args), call.options.get("kwargs") or {}
 
-    def whole(self, theta: jax.Array, c: jax.Array) -> Any:
-        """All parameters."""
-        flat = jnp.zeros(self.layout.size, theta.dtype)
-        return self.layout.unravel(flat.at[self.others].set(theta).at[self.where].set(c))
+    @property
+    def begin(self) -> tuple[Any, Any]:
+        """The start of the others and of the linear ones; on the host where it is known, which compiles nothing."""
+        known = all(map(is_concrete, jax.tree.leaves(self.start)))
+        x = self.layout.ravel(jax.device_get(self.start) if known else self.start)
+        return x[self.others], x[self.where]
+
+    def whole(self, theta: Any, c: Any) -> Any:
+        """All parameters, flat in two parts."""
+        return self.layout.unravel(namespace(theta, c).concatenate([theta, c])[self.places])
 
     def residuals(self, theta: jax.Array, c: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         """As one vector."""
@@ -107,14 +119,22 @@ class Separable:
         zero = jnp.zeros(self.where.size, theta.dtype)
         return jax.jacfwd(of_c)(zero), of_c(zero)
 
+    def look(self, theta: Any, c: Any) -> tuple[Any, Any, Any]:
+        """The `parts`, and the residuals at c, by one compiled program; on the host where they are known."""
+        both = lambda theta, c, args, kwargs: (
+            *self.parts(theta, *args, **kwargs),
+            self.residuals(theta, c, *args, **kwargs),
+        )
+        found = evaluate(both, theta, c, self.args, self.kwargs)
+        return jax.device_get(found) if all(map(is_concrete, found)) else found
+
     def projected(self) -> Call:
         """The call of what is left of the residuals."""
         drop = "jac", "check_jac", "has_aux", "cov_type"
         options = {name: value for name, value in self.call.options.items() if name not in drop}
         options |= dict(penalty=self.bounds(options.get("penalty")))
         what_is_left = lambda theta, *args, **kwargs: left(*self.parts(theta, *args, **kwargs))[0]
-        theta = self.layout.ravel(self.start)[self.others]
-        return Call("varpro", what_is_left, theta, self.call.args, options, {}, lambda result: result)
+        return Call("varpro", what_is_left, self.begin[0], self.call.args, options, {}, lambda result: result)
 
     def bounds(self, penalty: Any) -> Any:
         """Those of the parameters that are not linear; ValueError if a linear one has any."""
@@ -128,18 +148,17 @@ class Separable:
             raise ValueError("varpro keeps no bounds of linear parameters: gdjax.curve_fit does")
         return Box(lower[self.others], upper[self.others])
 
-    def check(self) -> None:
+    def check(self, theta: Any, c: Any) -> None:
         """Raise ValueError unless the residuals are linear where they are said to be, as far as the start tells."""
-        x = self.layout.ravel(self.start)
-        if not all(map(is_concrete, jax.tree.leaves((x, self.args, self.kwargs)))):
-            return
-        theta, c = x[self.others], jnp.where(x[self.where] == 0, 1, x[self.where])
-        a, b = self.parts(theta, *self.args, **self.kwargs)
+        c = np.where(c == 0, 1, c) if isinstance(c, np.ndarray) else c
+        a, b, r = self.look(theta, c)
         if a.shape[0] <= a.shape[1]:
             raise ValueError(f"{a.shape[1]} linear parameters need more residuals than {a.shape[0]}")
-        missed = jnp.linalg.norm(self.residuals(theta, c, *self.args, **self.kwargs) - a @ c - b)
-        size = jnp.linalg.norm(b) + jnp.linalg.norm(jnp.abs(a) @ jnp.abs(c))
-        if bool(missed > ROUNDING * float(jnp.finfo(a.dtype).eps) ** 0.5 * size):
+        if not isinstance(r, np.ndarray):
+            return
+        missed = np.linalg.norm(r - a @ c - b)
+        size = np.linalg.norm(b) + np.linalg.norm(np.abs(a) @ np.abs(c))
+        if missed > ROUNDING * float(np.finfo(a.dtype).eps) ** 0.5 * size:
             raise ValueError("the model is not linear in the parameters that are said to be: their slopes change")
 
 
@@ -152,6 +171,12 @@ def left(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     r = jnp.stack([jnp.pad(jnp.stack(row[:-1]), (j, 0)) for j, row in enumerate(rows)])
     r = jnp.where(there[:, None], r, jnp.eye(k, dtype=a.dtype))
     return rest, -solve_upper(r, jnp.where(there, jnp.stack([row[-1] for row in rows]), 0))
+
+
+@jax.jit
+def least(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The c of `left` alone."""
+    return left(a, b)[1]
 
 
 def chosen(names: tuple[str, ...], linear: list[str]) -> np.ndarray:

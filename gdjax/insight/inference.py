@@ -17,10 +17,9 @@ from gdjax.insight.spread import Spread, lengths_of, root_of, roots_of, squared
 from gdjax.insight.student import of_tail
 from gdjax.insight.table import Tabled
 from gdjax.jaxtools.faces import as_table, one_line
-from gdjax.jaxtools.hoisted import hoist_call
+from gdjax.jaxtools.hoisted import evaluate
 from gdjax.jaxtools.on_host import by_host, host_property, looked_at
-from gdjax.jaxtools.pytrees import is_concrete, merge, named_leaves, pytree_dataclass, split, static_field
-from gdjax.jaxtools.remembered import remembered
+from gdjax.jaxtools.pytrees import is_concrete, named_leaves, pytree_dataclass, static_field
 from gdjax.spaces.models import closed
 from gdjax.vectors.layout import Flat
 from gdjax.vectors.vector import namespace
@@ -193,9 +192,7 @@ class Inference(Tabled):
             held = jnp.any(slopes != 0, axis=1) & ~free
             return values, root_of(spread._replace(held=jnp.zeros_like(spread.held)), slopes), held
 
-        arrays = variables, own, spread
-        traced, program = split(hoist_call(lambda f, *arrays: f(*arrays), self.for_each(of_one), *arrays))
-        values, root, held = _evaluate(program, traced, arrays)
+        values, root, held = evaluate(self.for_each(of_one), variables, own, spread)
         return Estimates(values, root, held, self.student)
 
 
@@ -254,12 +251,6 @@ class Estimates(Inference):
     def __str__(self) -> str:
         """The table; for many problems, or inside a trace, the shapes."""
         return self.table() if is_concrete(self.root) and self.axes == 0 else one_line(self)
-
-
-@remembered(static=1)
-def _evaluate(program: Any, traced: list[Any], arrays: tuple[Any, ...]) -> Any:
-    """A hoisted function, as one compiled program."""
-    return merge(traced, program)(*arrays)
 
 
 def as_values(out: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gdjax.jaxtools.meaning import Meant, meant
 from gdjax.jaxtools.pytrees import is_of_builtins, merge, pytree_dataclass, split
+from gdjax.jaxtools.remembered import remembered
 from gdjax.jaxtools.traced_program import TracedProgram, intern_program
 
 
@@ -53,6 +54,17 @@ def hoist_call(call: Callable[..., Any], thing: Any, *arrays: Any, keep: bool = 
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(own, *arrays)
     program, data = intern_program(closed, jax.tree.structure(shapes), own, *arrays)
     return Hoisted(program, [x if isinstance(x, jax.Array) else np.asarray(x) for x in data], own)
+
+
+def evaluate(function: Callable[..., Any], *arrays: Any) -> Any:
+    """``function(*arrays)`` as one compiled program, which equal code over other data of the same shapes shares."""
+    traced, program = split(hoist_call(lambda f, *arrays: f(*arrays), function, *arrays))
+    return _evaluate(program, traced, arrays)
+
+
+@remembered(static=1)
+def _evaluate(program: Any, traced: list[Any], arrays: tuple[Any, ...]) -> Any:
+    return merge(traced, program)(*arrays)
 
 
 @functools.lru_cache(maxsize=64)
