@@ -8,6 +8,7 @@ import numpy as np
 from gdjax.descent.explained import squares_are_lost
 from gdjax.descent.stopping import Status
 from gdjax.jaxtools.pytrees import named_leaves
+from gdjax.methods.parts.triangular import DEPENDENT
 
 
 def fixed(result: Any) -> str:
@@ -69,10 +70,34 @@ def without_effect(result: Any) -> np.ndarray:
     return np.asarray(jax.device_get(result.squares.linear.effects)) == 0
 
 
+def is_dependent(result: Any) -> np.ndarray:
+    """Whether the Jacobian of a fit, where known, has a column that those before it explain to within rounding; (...).
+
+    Two equal exponentials have. False of fewer residuals than parameters: where these are independent of each other,
+    and at right angles to all columns, they are 0.
+    """
+    if result.squares is None or result.squares.linear is None:
+        return np.zeros(np.shape(result.code), bool)
+    linear = result.squares.linear
+    triangle, columns, r = jax.device_get((linear.triangle, linear.columns, result.squares.residuals))
+    pivots = np.abs(np.diagonal(triangle, axis1=-2, axis2=-1))
+    if r.shape[-1] < columns.shape[-1]:
+        return np.zeros(np.shape(result.code), bool)
+    return np.any((pivots <= DEPENDENT * np.finfo(triangle.dtype).eps) & (columns > 0), axis=-1)
+
+
 def saddle(result: Any) -> str:
-    """If parameters without an effect to first order end a fit that is no minimum."""
+    """If parameters without an effect to first order, or with equal effects, end a fit that is no minimum."""
     idle = without_effect(result)
-    if int(result.code) != Status.LINE_SEARCH_FAILED or not idle.any():
+    if int(result.code) != Status.LINE_SEARCH_FAILED:
+        return ""
+    cosine = result.progress.cosine
+    if not idle.any() and cosine is not None and cosine <= result.stop.tol and is_dependent(result):
+        return (
+            "the residuals cannot tell some parameters from each other here, to first order, and fall if these change "
+            "in a certain way: this is a saddle, and no minimum. Start where terms of the model that are alike differ"
+        )
+    if not idle.any():
         return ""
     if idle.all():
         return (

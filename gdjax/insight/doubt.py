@@ -18,7 +18,7 @@ import numpy as np
 from gdjax.derivatives import hessian_solve
 from gdjax.descent.explained import is_down, is_explained, squares_are_lost
 from gdjax.descent.progress import Progress, size_of
-from gdjax.descent.remedies import without_effect
+from gdjax.descent.remedies import is_dependent, without_effect
 from gdjax.descent.result import Result
 from gdjax.descent.stopping import UNTOUCHED, Status
 from gdjax.insight.unseen import has_unseen
@@ -36,6 +36,7 @@ MOST = 100  # parameters up to which the Hessian is formed
 LEFT = 30.0
 VISIBLE = 1e-3  # share of a value that is no rounding of it
 ULPS = 4.0  # by which rounding may move a parameter from its minimum
+LEAVES = 8.0  # what is left of a gradient may bend the loss by as much, over the size of the parameters
 SHORT = 0.1  # of a parameter, a step outward that does not lead to another one
 RAISED = RuntimeError, ValueError  # as what an error of a compiled program comes out
 TELLING = ("steps", "start_value", "lowest", "cosine", "settled", "blind")
@@ -98,13 +99,15 @@ def is_flat_minimum(
     Not where the residuals are not ``explained``: there they must be positive, and Newton's step may lead no parameter
     far out: `stays`.
     """
-    below = jnp.where(explained, rounding, -rounding)
     diagonal = jnp.diagonal(hessian)
     scales = 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1))
+    # Along parameters that enter as a product the curvature is the gradient that is left, over their size.
+    size = norm(x / scales)
+    below = jnp.where(explained, rounding + LEAVES * norm(scales * grad) / jnp.where(size > 0, size, 1), -rounding)
     values, vectors = jnp.linalg.eigh(scales[:, None] * hessian * scales[None, :])
-    slopes, flat, reach = matmul(scales * grad, vectors), values <= below, norm(x / scales)
+    slopes, flat = matmul(scales * grad, vectors), values <= below
     curved = jnp.where(flat, 0, slopes / jnp.where(flat, 1, values))
-    promised = jnp.sum(jnp.where(flat, jnp.abs(slopes) * reach, 0.5 * slopes * curved))
+    promised = jnp.sum(jnp.where(flat, jnp.abs(slopes) * size, 0.5 * slopes * curved))
     inside = explained | stays(x, -scales * matmul(vectors, curved))
     return jnp.all(values >= -below) & (promised <= noise) & inside  # false for NaN
 
@@ -166,7 +169,8 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     works on residuals, failures alone are looked at.
     """
     code = np.asarray(result.code)
-    blind = np.any(idle(request, result), axis=-1) & np.isin(code, (Status.CONVERGED, Status.PRECISION_FLOOR))
+    blind = np.any(idle(request, result), axis=-1) | (is_dependent(result) & (request.problem.inward is None))
+    blind &= np.isin(code, (Status.CONVERGED, Status.PRECISION_FLOOR))
     if not (np.isin(code, (Status.PRECISION_FLOOR, *FAILED)) | ~believed(request, result) | blind).any():
         return np.zeros(code.shape, bool)
     p, value, norm = jax.device_get((result.progress, result.value, result.grad_norm))
@@ -179,7 +183,8 @@ def is_doubtful(request: Any, result: Result) -> np.ndarray:
     # of residuals may round far more than they do (a temperature of 293.15 + p exp(-t)).
     sound = ~np.asarray(squares_are_lost(p, None if result.squares is None else result.squares.residuals))
     success &= not request.method.least_squares
-    # A parameter of no effect to first order, such as the root of an amplitude that is 0, may be at a saddle.
+    # A parameter of no effect to first order, such as the root of an amplitude that is 0, may be at a saddle; so may
+    # parameters of equal effects, as those of two exponentials that began as one.
     success |= blind
     # What changed the gradient alone may have walked along a plateau.
     success |= (code == Status.CONVERGED) & ~np.asarray(believed(request, result))

@@ -213,6 +213,27 @@ def test_of_many_fits_those_at_a_saddle_are_no_successes():
     np.testing.assert_array_equal(fits.converged, [False, True])
 
 
+T_LONG, RATES = np.linspace(0, 5, 30), np.linspace(0.8, 3, 12)[:, None]
+LONG = 3 * np.exp(-0.5 * T_LONG) + 2 * np.exp(-RATES * T_LONG) + 0.01 * np.cos(11 * T_LONG)
+
+
+def test_two_terms_that_stay_alike_are_at_a_saddle():
+    """In float32 exponentials that begin as one may end as one: their columns are equal, and so are their steps."""
+    two = lambda p, t: p["a"] * jnp.exp(-p["b"] * t) + p["c"] * jnp.exp(-p["d"] * t)
+    fits = gdjax.curve_fit_many(two, dict.fromkeys("abcd", 1.0), T_LONG, LONG)
+    alike = np.isclose(fits.params["b"], fits.params["d"], rtol=1e-3)
+    assert alike.any()
+    np.testing.assert_array_equal(fits.converged, ~alike)
+    assert "to first order, and fall if these change" in fits[int(np.flatnonzero(alike)[0])].message
+
+
+@pytest.mark.sweep
+def test_factors_that_the_data_do_not_tell_apart_are_at_no_saddle(x64):
+    factors = lambda p, t: p["a"] * p["b"] * jnp.exp(-p["c"] * p["d"] * t)
+    fits = gdjax.curve_fit_many(factors, dict(a=1.0, b=2.0, c=1.0, d=0.5), T_LONG, LONG)
+    assert fits.converged.all()
+
+
 @pytest.mark.float64
 def test_residuals_that_vanish_are_a_success_however_they_do():
     fit = gdjax.least_squares(lambda p: p**2, jnp.ones(2))
