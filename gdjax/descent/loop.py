@@ -21,6 +21,7 @@ from gdjax.descent import (
 from gdjax.descent.conditions import conditions_at
 from gdjax.descent.explained import squares_are_lost
 from gdjax.descent.history import HistoryBuffer
+from gdjax.descent.in_place import in_place
 from gdjax.descent.limits import Limits
 from gdjax.descent.progress import Progress, Trip
 from gdjax.descent.result import Result
@@ -104,9 +105,10 @@ class Loop(NamedTuple):
             inward, left = entrywise.look_inward(self.objective, carry.inward, trip.after, least)
             carry = carry._replace(inward=inward, progress=carry.progress._replace(inward=left))
         first, now, status = self.keep_books(carry, trip)
+        best = self.keep_best(carry, now, point, trip.outcome.accepted)
         carry = Carry(
-            state=state,
-            best=self.keep_best(carry, now, point, trip.outcome.accepted),
+            state=state if self.unroll else in_place(state, point, (now.curvature, best.value)),
+            best=best,
             first=first,
             inward=carry.inward,
             progress=now,

@@ -151,8 +151,9 @@ class Searching(Method):
         products = [z.astype(objective.dtype) for z in products]
         digest = lambda figures: self.digest(objective, state._replace(figures=figures), point, products)
         figures, trial, decision, secant = one_kernel(digest, state.figures)
-        turn = lambda state: self.turn(objective, state, point, trial, secant)
-        new = update_if(decision.turn, turn, state._replace(figures=figures))
+        turn = lambda rest: self.turn(objective, SearchState(state.iterate, *rest), point, trial, secant)
+        rest = update_if(decision.turn, turn, (state.direction, figures, state.memory))
+        new = SearchState(vector.where(decision.turn, point, state.iterate), *rest)
         figures = new.figures
         outcome = Outcome(
             decision.accepted,
@@ -224,8 +225,8 @@ class Searching(Method):
 
     def turn(
         self, objective: Objective, state: SearchState, point: Point, trial: Measured, secant: Secant
-    ) -> SearchState:
-        """At a new iterate (or at the old one, to begin anew): learn from the step, then a direction and a search."""
+    ) -> tuple[Vector, Figures, Any]:
+        """At a new iterate (or at the old one, to begin anew) the rest of the state: learn, a direction, a search."""
         before, figures = state.iterate, state.figures
         memory = vector.where(figures.forgets, self.forget(state.memory), state.memory)
         move = Move(before, point, state.direction, trial.step_size, state.search.start.slope, secant, trial.curved)
@@ -233,7 +234,7 @@ class Searching(Method):
         products = vector.dots((direction, point.grad), (direction, direction))
         products = [z.astype(objective.dtype) for z in products]
         opened = functools.partial(self.open, memory, move, trial, first, products)
-        return SearchState(point, direction, one_kernel(opened, figures), memory)
+        return direction, one_kernel(opened, figures), memory
 
     def open(
         self, memory: Any, move: Move, trial: Measured, first: Scalar, products: list[Scalar], old: Figures
