@@ -152,9 +152,8 @@ class Searching(Method):
         digest = lambda figures: self.digest(objective, state._replace(figures=figures), point, products)
         figures, trial, decision, secant = one_kernel(digest, state.figures)
         turn = lambda rest: self.turn(objective, SearchState(state.iterate, *rest), point, trial, secant)
-        rest = update_if(decision.turn, turn, (state.direction, figures, state.memory))
-        new = SearchState(vector.where(decision.turn, point, state.iterate), *rest)
-        figures = new.figures
+        direction, figures, memory = update_if(decision.turn, turn, (d, figures, state.memory))
+        new = SearchState(vector.where(decision.turn, point, state.iterate), direction, figures, memory)
         outcome = Outcome(
             decision.accepted,
             step_size,
