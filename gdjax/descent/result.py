@@ -156,7 +156,10 @@ class Result:
         return inverse_hessian(self)
 
     def __getitem__(self, lane: Any) -> "Result":
-        """One problem of a batch (or several, by a slice or mask)."""
+        """One problem of a batch (or several, by a slice or mask); IndexError if there is none."""
+        problems = (*np.shape(self.code), 0)[0]
+        if problems and isinstance(lane, int | np.integer) and not -problems <= lane < problems:
+            raise IndexError(f"there are {problems} problems, from 0 to {problems - 1}; got {lane}")
         take = lambda x: x[lane] if isinstance(x, jax.Array | np.ndarray) else x
         chosen = jax.tree.map(take, self)
         return chosen if self.space is None else self.space.each(take, chosen, self)

@@ -1,14 +1,12 @@
 """A function of the user's, traced: its code selects the compiled program, what it closes over is data."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from gdjax.jaxtools.meaning import Meant, meant
-from gdjax.jaxtools.pytrees import is_of_builtins, merge, pytree_dataclass, split
+from gdjax.jaxtools.pytrees import merge, pytree_dataclass, split
 from gdjax.jaxtools.remembered import remembered
 from gdjax.jaxtools.traced_program import TracedProgram, intern_program
 
@@ -30,28 +28,23 @@ class Hoisted:
         return jax.tree.unflatten(self.program.out_tree, [np.zeros(a.shape, a.dtype) for a in self.program.out_avals])
 
 
-def hoist_call(call: Callable[..., Any], thing: Any, *arrays: Any, keep: bool = False) -> Hoisted:
+def hoist_call(call: Callable[..., Any], thing: Any, *arrays: Any) -> Hoisted:
     """``call(thing, *arrays)`` as a `Hoisted` of pytrees like ``arrays``.
 
-    It is traced each time, since what Python it runs may have come to mean something else; but for functions that
-    cannot change unseen (`gdjax.jaxtools.meaning`). What it closes over (arrays, numbers, and values traced by an outer
-    `jit`, `vmap` or `grad`) becomes data, so that equal code over other data of the same shapes is the same compiled
-    program.
+    It is traced each time, since what Python it runs may have come to mean something else. (To keep the traces of
+    functions whose code and values are the same was tried twice. It saves a millisecond. But a kept trace reads arrays
+    that are changed in place, of which JAX itself keeps old copies while a trace of them lives.) What it closes over
+    (arrays, numbers, and values traced by an outer `jit`, `vmap` or `grad`) becomes data, so that equal code over other
+    data of the same shapes is the same compiled program.
 
     Args:
         call: what to trace.
         thing: a function, or what has such; the arrays in it, if it is a pytree, are arguments of the program.
         *arrays: pytrees of arrays, or of shapes and dtypes.
-        keep: whether the trace may be kept: ``call`` then holds no arrays, and equals what does the same.
     """
     own, structure = split(thing)
-    known = meant(thing) if keep and is_of_builtins(jax.tree.structure(arrays)) else None
-    if known is not None:
-        traced = kept(call, known).trace(*arrays)
-        closed, shapes = traced.jaxpr, traced.out_info
-    else:
-        function = lambda own, *arrays: call(merge(own, structure), *arrays)
-        closed, shapes = jax.make_jaxpr(function, return_shape=True)(own, *arrays)
+    function = lambda own, *arrays: call(merge(own, structure), *arrays)
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(own, *arrays)
     program, data = intern_program(closed, jax.tree.structure(shapes), own, *arrays)
     return Hoisted(program, [x if isinstance(x, jax.Array) else np.asarray(x) for x in data], own)
 
@@ -65,9 +58,3 @@ def evaluate(function: Callable[..., Any], *arrays: Any) -> Any:
 @remembered(static=1)
 def _evaluate(program: Any, traced: list[Any], arrays: tuple[Any, ...]) -> Any:
     return merge(traced, program)(*arrays)
-
-
-@functools.lru_cache(maxsize=64)
-def kept(call: Callable[..., Any], known: Meant) -> Any:
-    """The call under `jax.jit`, which keeps its traces by shapes, dtypes and all settings of JAX."""
-    return jax.jit(lambda *arrays: call(known.function, *arrays))

@@ -109,11 +109,6 @@ class Static:
                 f"what is not an array or a number must be hashable, to be a key of the compiled program: {error}"
             ) from None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether there are no objects in it, nor classes of the user's, that may change."""
-        return all(x is _TRACED or type(x) in (bool, str) for x in self.leaves) and is_of_builtins(self.treedef)
-
 
 _TRACED = type("Traced", (), {"__repr__": lambda self: "*"})()
 
@@ -124,12 +119,6 @@ def split(tree: Any) -> tuple[list[Any], Static]:
     traceable = [is_traceable(leaf) for leaf in leaves]
     traced = [leaf for leaf, goes in zip(leaves, traceable, strict=True) if goes]
     return traced, Static(treedef, tuple(_TRACED if goes else x for x, goes in zip(leaves, traceable, strict=True)))
-
-
-def is_of_builtins(treedef: Any) -> bool:
-    """Whether a tree is made of dicts, lists and tuples alone: no class of the user's, whose methods may change."""
-    kind = (treedef.node_data() or (None,))[0]
-    return kind in (None, dict, list, tuple, type(None)) and all(map(is_of_builtins, treedef.children()))
 
 
 def merge(traced: list[Any], static: Static) -> Any:

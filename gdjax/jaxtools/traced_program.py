@@ -4,7 +4,7 @@ import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,24 +42,6 @@ def intern_program(closed: ClosedJaxpr, out_tree: Any, *arrays: Any) -> tuple[Tr
     The data are what it closes over: arrays, and those Python numbers that are operands like any other (not the
     exponents, 0, 1, 2 and 1/2, nor what is in the body of a loop). So another number compiles nothing.
     """
-    if closed in _met and _met[closed].program.out_tree == out_tree:
-        return _met[closed].program, list(_met[closed].data)
-    program, data = _met[closed] = intern(closed, out_tree, arrays)
-    return program, list(data)
-
-
-class Met(NamedTuple):
-    """What `intern_program` has found."""
-
-    program: TracedProgram
-    data: tuple[Any, ...]
-
-
-_met: weakref.WeakKeyDictionary[ClosedJaxpr, Met] = weakref.WeakKeyDictionary()  # those that JAX keeps
-
-
-def intern(closed: ClosedJaxpr, out_tree: Any, arrays: tuple[Any, ...]) -> Met:
-    """The same of a program that has not been met."""
     found = sketch(closed)
     key: Hashable = (out_tree, found.text)
     known = _programs.get(key)
@@ -70,7 +52,7 @@ def intern(closed: ClosedJaxpr, out_tree: Any, arrays: tuple[Any, ...]) -> Met:
         known = _programs.setdefault(key, program)
         if known is not program and known.rules != program.rules:
             known = _programs.setdefault((key, program.rules), program)
-    return Met(known, found.data)
+    return known, list(found.data)
 
 
 MANY = 32  # variants of a program that call for a warning

@@ -44,7 +44,11 @@ def hoist(problem: Problem) -> Problem:
 
     def as_given(function: Any, data: list[Any]) -> dict[str, Any]:
         args, kwargs = merge(data, static)
-        return dict(args=args, kwargs=kwargs)
+        return dict(loss=function, args=args, kwargs=kwargs)
+
+    def value(function: Any, params: Any, data: list[Any]) -> Any:
+        out, aux = call_function(dataclasses.replace(problem, **as_given(function, data)), check_params(params))
+        return (out, aux) if problem.has_aux else out
 
     def gradient(function: Any, params: Any, data: list[Any]) -> Any:
         params, given = check_params(params), as_given(function, data)
@@ -62,8 +66,7 @@ def hoist(problem: Problem) -> Problem:
         return function(points, *as_given(function, data)["args"])
 
     try:
-        value = ValueOf(problem.has_aux, problem.squares, static)
-        loss = hoist_call(value, problem.loss, problem.params, data, keep=static.is_plain)
+        loss = hoist_call(value, problem.loss, problem.params, data)
         grad = None if problem.grad is None else hoist_call(gradient, problem.grad, problem.params, data)
         jac = None if problem.jac is None else hoist_call(jacobian, problem.jac, problem.params, data)
         points = () if problem.inward is None else (check_params(problem.params),) * 3
@@ -85,22 +88,6 @@ def hoist(problem: Problem) -> Problem:
     if constraints is not None and problem.multipliers is None:  # the same program as with those of a result
         hoisted["multipliers"] = jax.tree.map(lambda x: x.c.zeros(), constraints, is_leaf=is_constraint)
     return dataclasses.replace(problem, args=tuple(data), kwargs={}, **hoisted)
-
-
-@dataclasses.dataclass(frozen=True)
-class ValueOf:
-    """Calls the loss with its data, and checks what it returns."""
-
-    has_aux: bool
-    squares: bool
-    static: Static  # what of the data is not traced
-
-    def __call__(self, function: Any, params: Any, data: list[Any]) -> Any:
-        """The value, with aux if there is any."""
-        args, kwargs = merge(data, self.static)
-        problem = Problem(function, None, args, kwargs, None, self.has_aux, False, squares=self.squares)
-        out, aux = call_function(problem, check_params(params))
-        return (out, aux) if self.has_aux else out
 
 
 def note_numbers(error: Exception, problem: Problem) -> None:

@@ -74,7 +74,7 @@ WAYS = {
 }
 
 
-@pytest.mark.sample("global object", "global of another module")
+@pytest.mark.sample("global object", "global of another module", "NumPy in place")
 @pytest.mark.parametrize("way", WAYS)
 def test_what_has_changed_is_seen_and_compiles_nothing(way):
     loss, change = WAYS[way]
@@ -86,6 +86,14 @@ def test_what_has_changed_is_seen_and_compiles_nothing(way):
     assert compiled.count == 0
     assert (first.status, second.status) == (Status.CONVERGED,) * 2
     np.testing.assert_allclose([first.params, second.params], [[3, 3], [5, 5]], rtol=1e-2)
+
+
+def test_so_it_is_in_what_a_loop_closes_over_at_any_size():
+    found = [
+        [gdjax.minimize(lambda p: half(p, k), jnp.zeros(n), method=METHOD).params[0] for k in (1.0, 3.0, 5.0)]
+        for n in (2, 3)
+    ]
+    np.testing.assert_allclose(found, [[1, 3, 5]] * 2, rtol=1e-2)
 
 
 def test_so_it_is_in_an_argument_that_is_no_array():
