@@ -1,11 +1,14 @@
 """`AugmentedLagrangian`: Newton's steps give the last digits, and lead to minima."""
 
+import types
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import gdjax
 from gdjax import AugmentedLagrangian, Constraint, Status
+from gdjax.methods.parts.merit import own_sizes
 from gdjax.methods.parts.newton_kkt import invert, invert_shifted
 
 pytestmark = pytest.mark.float64
@@ -99,6 +102,24 @@ def test_a_matrix_that_is_not_positive_definite_is_seen_and_shifted():
     np.testing.assert_allclose(inverse @ sound, np.eye(2), atol=1e-12)
     shifted = invert_shifted(indefinite, jnp.full(2, 2.0))
     assert (jnp.linalg.eigvalsh(shifted) > 0).all()
+
+
+@pytest.mark.sweep
+def test_the_size_of_a_constraint_does_not_vanish_with_parameters_that_started_at_zero():
+    """It was 1e-7, of which a violation of 1e-6 is ten times too much: penalties grew without need."""
+    product, x = equal(lambda x: x[0] * x[1:], 0.0), jnp.zeros(3)
+    loss = lambda x: (x[0] - 1) ** 2 + 1e-3 * jnp.sum((x[1:] - 1e-7) ** 2)
+    state = gdjax.init(loss, x, constraints=product)
+    for _ in range(6):
+        state = gdjax.step(loss, state)
+    np.testing.assert_allclose(state.carry.state.terms.sizes, 1, rtol=1e-3)
+
+
+def test_a_parameter_that_started_at_zero_has_the_size_of_others():
+    sizes = lambda start, x: own_sizes(types.SimpleNamespace(start=jnp.array(start)), jnp.array(x)).tolist()
+    assert sizes([0.0, 0.0], [1e-9, 3.0]) == [1.0, 3.0]
+    assert sizes([0.0, 2e-9], [1e-12, 1e-10]) == [2e-9, 1e-10]
+    assert sizes([0.0, 1e9], [1e-12, 5.0]) == [1.0, 5.0]
 
 
 @pytest.mark.sweep

@@ -66,7 +66,7 @@ def measured(objective: Objective, point: Point) -> Terms:
     constrained, c, dtype = known(objective), seen(point).c, objective.dtype
     off = jnp.abs(constrained.excess(c))
     blank = plain(constrained, dtype)._replace(norms=0 * c, steep=jnp.zeros((), dtype), start=point.loss)
-    first = off + finite(row_norms(constrained, point.x, point.x))
+    first = off + finite(row_norms(constrained, point.x, own_sizes(objective, point.x)))
     terms = renewed(objective, blank._replace(first=first), point)
     half = 0.5 * jnp.sum((terms.scales * off) ** 2)
     # The first penalty of Algencan (E. G. Birgin and J. M. Martinez, 2014, chapter 12), in narrower limits.
@@ -83,7 +83,7 @@ def renewed(objective: Objective, terms: Terms, point: Point) -> Terms:
     constrained, dtype = known(objective), objective.dtype
     off = finite(jnp.abs(constrained.excess(seen(point).c)))
     norms = finite(row_norms(constrained, point.x, jnp.ones_like(point.x)))
-    spans = finite(row_norms(constrained, point.x, point.x))
+    spans = finite(row_norms(constrained, point.x, own_sizes(objective, point.x)))
     flat = jnp.maximum(norms, spans) <= objective.eps**0.5 * off  # rounding; it says nothing of the units
     norms = jnp.where(flat, 0, norms)
     steep = finite(vector.max_abs(seen(point).grad).astype(dtype))
@@ -108,6 +108,17 @@ def renewed(objective: Objective, terms: Terms, point: Point) -> Terms:
         norms=largest[1],
         steep=largest[0],
     )
+
+
+def own_sizes(objective: Objective, x: Vector) -> Vector:
+    """Those of the parameters. One that started at 0 has shown none: it has the largest of the start's, 1 at most.
+
+    Else the size of ``x_0 x_1 = 0`` would vanish with its violation where x_0 and x_1 are near 0.
+    """
+    start = jnp.abs(objective.start)
+    largest = vector.max_abs(start)
+    least = jnp.where(largest > 0, jnp.minimum(largest, 1), 1)
+    return jnp.where(start > 0, jnp.abs(x), jnp.maximum(jnp.abs(x), least))
 
 
 def beside(objective: Objective, here: jax.Array, value: jax.Array, largest: jax.Array) -> jax.Array:
