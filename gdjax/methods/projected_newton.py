@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from gdjax.jaxtools.pytrees import pytree_dataclass
 from gdjax.jaxtools.scalar_kernels import bounded_loop
-from gdjax.methods.parts.merit import own_sizes, seen
+from gdjax.methods.parts.merit import seen
 from gdjax.methods.parts.newton_kkt import invert_shifted
 from gdjax.methods.parts.pairs import Pairs
 from gdjax.methods.projected_lbfgs import GROW, Model, ProjectedLBFGS, bounds_of, length_of, units_of
@@ -52,7 +52,7 @@ class ProjectedNewton(ProjectedLBFGS):
         unit = jnp.eye(x.size, dtype=x.dtype)
         rows = jax.lax.map(lambda v: jax.jvp(gradient, (x,), (v,))[1], unit)
         hessian, known = (rows + rows.T) / 2, super().model(objective, pairs, units, before, point)
-        sizes = jnp.maximum(units_of(objective, x), own_sizes(objective, x))
+        sizes = units_of(objective, x)
         metric = metric_of(hessian, point.grad, sizes)
         last = jnp.where(before.is_blank, 0, length_of(x - before.x))
         reach = jnp.maximum(LONGER * last, jnp.maximum(1, length_of(x)))
