@@ -59,7 +59,7 @@ def plateau(result: Any) -> str:
     return (
         "on the way here the model has lost its grip on the data, which no longer tell its parameters from each other: "
         "a plateau, and no minimum. Start elsewhere (gdjax.multistart), hold parameters by bounds, or let the first "
-        "step be shorter (LevenbergMarquardt(factor=1))"
+        "step be shorter (LevenbergMarquardt(factor=0.1))"
     )
 
 

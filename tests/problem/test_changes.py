@@ -90,7 +90,7 @@ def test_what_has_changed_is_seen_and_compiles_nothing(way):
 
 def test_so_it_is_in_what_a_loop_closes_over_at_any_size():
     found = [
-        [gdjax.minimize(lambda p: half(p, k), jnp.zeros(n), method=METHOD).params[0] for k in (1.0, 3.0, 5.0)]
+        [gdjax.minimize(lambda p: half(p, k), jnp.zeros(n), method=METHOD).params[0] for k in (1.0, 3.0, 5.0)]  # noqa: B023
         for n in (2, 3)
     ]
     np.testing.assert_allclose(found, [[1, 3, 5]] * 2, rtol=1e-2)
