@@ -27,6 +27,7 @@ from gdjax.descent.stopping import Status, at_rest
 from gdjax.jaxtools.hoisted import Hoisted, hoist_call
 from gdjax.jaxtools.pytrees import Static, is_concrete, merge, split
 from gdjax.jaxtools.remembered import remembered
+from gdjax.jaxtools.varying import cond
 from gdjax.problem.scalars import NOISE
 from gdjax.spaces.at_ends import roundings
 from gdjax.spaces.base import Edges, Space
@@ -237,7 +238,7 @@ def falls(case: Case, value: Callable[[Any], jax.Array]) -> tuple[jax.Array, Onw
     one_by_one = jnp.eye(flags.size, dtype=bool) if 1 < flags.size <= MOST else jnp.zeros((0, flags.size), bool)
     sets = jnp.concatenate([flags & one_by_one, flags[None]])
     none = lambda _: (jnp.zeros_like(least), shares[0])
-    changes, places = jax.lax.map(lambda chosen: jax.lax.cond(jnp.any(chosen), lowest, none, chosen), sets)
+    changes, places = jax.lax.map(lambda chosen: cond(jnp.any(chosen), lowest, none, chosen), sets)
     best = jnp.argmin(changes)
     free = on_the_way(case, unravel(sets[best]), places[best])
     return changes[best] < 0, Onward(free, jnp.sum(jnp.any(sets, axis=1)) * shares.size, 0.0)
