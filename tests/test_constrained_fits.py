@@ -111,7 +111,7 @@ def test_a_parameter_at_an_end_of_its_space_is_as_one_at_its_bound(about):
     np.testing.assert_array_equal(np.isnan(inside.flat_errors), np.isnan(bounded.flat_errors))
 
 
-@pytest.mark.sample("0.001", "1e-06", "1e-09")
+@pytest.mark.sweep
 @pytest.mark.parametrize("share", [1.0, 1e-3, 1e-6, 1e-9, 0.0])
 def test_what_is_known_by_the_constraint_alone_has_the_error_that_it_gives(share):
     """However little the data tell of a: it is 1 - b, and has the error of b."""

@@ -230,6 +230,7 @@ def test_an_estimate_that_runs_to_infinity_has_an_interval_with_an_open_end():
     assert "upper end: is open" in str(found)
 
 
+@pytest.mark.sweep
 def test_parameters_that_enter_as_a_sum_have_no_ends(x64):
     fit = gdjax.least_squares(lambda p, x, y: (p["a"] + p["b"]) * x - y, {"a": 1.0, "b": 2.0}, DAYS, DEMAND)
     found = gdjax.profile(lambda p, x, y: (p["a"] + p["b"]) * x - y, fit, DAYS, DEMAND, parameter="a")

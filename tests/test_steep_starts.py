@@ -21,6 +21,7 @@ def test_a_bound_that_is_not_reached_changes_nothing():
     np.testing.assert_allclose(result.params, 1, atol=1e-6)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("start", [30.0, 100.0, 1000.0])
 def test_nor_in_single_precision(start):
     with jax.enable_x64(False):

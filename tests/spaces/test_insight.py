@@ -74,7 +74,7 @@ def test_a_given_jacobian_is_by_the_parameters(fits):
     assert "params['k']" in str(found)
 
 
-@pytest.mark.sample("entries1")
+@pytest.mark.sweep
 @pytest.mark.parametrize("entries", [None, [0, 1, 2]])
 def test_uncertainty_goes_through_the_maps(entries):
     mean = lambda p, x, y: jnp.mean((model(p, x) - y) ** 2)
