@@ -14,8 +14,9 @@ from gdjax.vectors.vector import Scalar
 def in_place(state: Any, point: Point, known: tuple[Scalar, ...]) -> Any:
     """The state, its iterate written where the one before was, and not before ``known``, which is made of that, is.
 
-    XLA copies both vectors where it cannot see that they have been read: with 1e6 variables a tenth of a trip. A choice
-    by a number that is one, or is not, lets it see. (With few variables the choice would cost more than the copies.)
+    XLA copies both vectors where it cannot see that they have been read: of a quadratic of 1e6 variables a quarter of
+    gradient descent's trip, and 7% of that of L-BFGS. A choice by a number that is one, or is not, lets it see.
+    (With few variables the choice would cost more than the copies.)
     """
     if sum(x.size for x in jax.tree.leaves(point.x)) < vector.LARGE:
         return state

@@ -87,7 +87,8 @@ class LevenbergMarquardt(Method):
     Args:
         factor: the first radius, in units of ``|D x|`` at the start (of ``|r|`` if x is 0 there). A smaller one keeps
             the first step short where residuals overflow or other minima are near. (MINPACK's 100 leads three of 77 of
-            CUTEst's equations to another minimum; both solve all of NIST's regressions, in the same evaluations.)
+            CUTEst's equations elsewhere. Both solve all of NIST's regressions, 100 in a median of 14 evaluations and 1
+            in 14.5; in float32 in 9.5 and 12.5.)
         acceleration: whether a step p that is damped is bent to ``p + a / 2`` along the second derivative of the
             residuals, which counts as one more evaluation: geodesic acceleration, M. K. Transtrum and J. P. Sethna,
             Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization, arXiv:1201.5885
